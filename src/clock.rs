@@ -1,0 +1,80 @@
+//! The only reader of clocks.
+//!
+//! [`Time`] is milliseconds since the Unix epoch. The wall clock is read once, when the [`Clock`] is made;
+//! from then on time advances with tokio's monotonic clock. So it never goes back, can be written to disk,
+//! and stands still when a test pauses the runtime.
+
+use std::fmt;
+use std::ops::Add;
+use std::time::Duration;
+
+/// A moment, in milliseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(u64);
+
+impl Time {
+    /// The moment `millis` milliseconds after the Unix epoch.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub const fn as_millis(self) -> u64 {
+        self.0
+    }
+
+    /// How long ago `earlier` was; zero if it lies ahead (a record written under a faster clock).
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    /// As the standard library writes time, for dates in headers and logs.
+    pub fn to_system(self) -> std::time::SystemTime {
+        std::time::UNIX_EPOCH + Duration::from_millis(self.0)
+    }
+}
+
+impl Add<Duration> for Time {
+    type Output = Self;
+
+    fn add(self, wait: Duration) -> Self {
+        Self(
+            self.0
+                .saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+        )
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&httpdate::fmt_http_date(self.to_system()))
+    }
+}
+
+/// Tells the time. Cheap to copy; all copies agree.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    anchor: tokio::time::Instant,
+    epoch: Time,
+}
+
+impl Clock {
+    /// Reads the wall clock, once.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that reads the wall clock"
+    )]
+    pub fn start() -> Self {
+        let wall = std::time::SystemTime::now();
+        let since = wall.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Self {
+            anchor: tokio::time::Instant::now(),
+            epoch: Time(u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
+        }
+    }
+
+    /// The present moment.
+    pub fn now(&self) -> Time {
+        self.epoch + self.anchor.elapsed()
+    }
+}

@@ -1,0 +1,87 @@
+//! The rules of the house that are neither the compiler's nor clippy's to check.
+
+use std::fs;
+use std::path::Path;
+
+use crate::architecture::sources;
+
+/// Longest source file, in lines: what one sitting reads.
+const MAX_LINES: usize = 450;
+
+fn read(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+#[test]
+fn every_dependency_says_why_it_is_here() {
+    let mut section = String::new();
+    let mut seen = 0;
+    for (number, line) in read("Cargo.toml").lines().enumerate() {
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_end_matches(']').to_owned();
+        } else if section.ends_with("dependencies") && line.contains('=') {
+            let reason = line.rsplit_once("# ").map_or("", |(_, reason)| reason);
+            assert!(
+                reason.len() > 3,
+                "Cargo.toml:{}: no reason after `#`: {line}",
+                number + 1
+            );
+            seen += 1;
+        }
+    }
+    assert!(seen > 20, "only {seen} dependencies were found");
+}
+
+#[test]
+fn the_lint_tables_deny() {
+    let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
+    for (table, lint) in [
+        ("rust", "unsafe_code"),
+        ("rust", "missing_docs"),
+        ("clippy", "await_holding_lock"),
+        ("clippy", "disallowed_methods"),
+        ("clippy", "print_stdout"),
+        ("clippy", "todo"),
+        ("clippy", "unwrap_used"),
+    ] {
+        let level = manifest["lints"][table][lint].as_str();
+        assert_eq!(level, Some("deny"), "[lints.{table}] {lint}");
+    }
+    let clippy: toml::Table = read(".clippy.toml").parse().unwrap();
+    let methods = clippy["disallowed-methods"].as_array().unwrap();
+    for method in [
+        "std::time::Instant::now",
+        "std::time::SystemTime::now",
+        "tokio::spawn",
+    ] {
+        assert!(
+            methods.iter().any(|entry| entry["path"].as_str() == Some(method)),
+            "{method}"
+        );
+    }
+    let _: toml::Table = read(".rustfmt.toml").parse().unwrap();
+}
+
+#[test]
+fn every_source_file_says_what_it_is_for_and_ends_before_it_bores() {
+    let sources = sources(Path::new(env!("CARGO_MANIFEST_DIR")));
+    let problems: Vec<String> = sources
+        .iter()
+        .filter_map(|(path, source)| {
+            let lines = source.lines().count();
+            if !source.starts_with("//! ") {
+                return Some(format!("{path}:1: does not open with `//!`"));
+            }
+            (lines > MAX_LINES).then(|| format!("{path}: {lines} lines, at most {MAX_LINES}"))
+        })
+        .collect();
+    assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
+}
+
+#[test]
+fn the_licence_is_the_one_the_manifest_names() {
+    let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
+    assert_eq!(manifest["package"]["license"].as_str(), Some("Apache-2.0"));
+    let licence = read("LICENSE");
+    assert!(licence.contains("Apache License") && licence.contains("END OF TERMS AND CONDITIONS"));
+}

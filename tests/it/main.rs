@@ -1,0 +1,7 @@
+//! What Seawall promises, a file per promise. Everything in memory, in virtual time.
+#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected has failed")]
+#![allow(clippy::disallowed_methods, reason = "the tests' own tasks end with the test")]
+
+mod architecture;
+mod house;
+mod licences;
