@@ -8,6 +8,7 @@
 //! IO, clocks, locks or async inside `oci` and `policy`.
 //!
 //! ```text
+//! policy
 //! oci | clock
 //! ```
 //!
@@ -16,7 +17,7 @@
 //! Four ideas carry it.
 //!
 //! - **Decisions are pure, drivers are dull.** Whatever one could argue about is a synchronous function or
-//!   state machine in `policy` that takes `now` as an argument and answers with an enum.
+//!   state machine in [`policy`] that takes `now` as an argument and answers with an enum.
 //! - **A digest may come from anywhere.** Memory, disk and upstream differ in cost, not in trust: bytes are
 //!   hashed on the way in.
 //! - **A download belongs to the cache, not to a request.** One fill per digest writes a file that every
@@ -26,3 +27,4 @@
 
 pub mod clock;
 pub mod oci;
+pub mod policy;

@@ -1,0 +1,8 @@
+//! Every decision Seawall takes, pure: no clock, no IO, no lock, no async, no log.
+//!
+//! A decision is a synchronous function or a small state machine that takes the time as an argument and
+//! answers with an enum; whoever drives it acts on the answer and logs it.
+
+pub mod flight;
+pub mod freshness;
+pub mod naming;
