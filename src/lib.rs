@@ -8,7 +8,7 @@
 //! IO, clocks, locks or async inside `oci` and `policy`.
 //!
 //! ```text
-//! policy
+//! policy | net
 //! oci | clock
 //! ```
 //!
@@ -26,5 +26,6 @@
 //!   `cache::Body`.
 
 pub mod clock;
+pub mod net;
 pub mod oci;
 pub mod policy;

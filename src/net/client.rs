@@ -1,0 +1,139 @@
+//! The HTTP client: a pool of HTTP/1.1 and HTTP/2 connections over our own dial.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT_ENCODING, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use http_body_util::Empty;
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::timeout;
+
+use super::connector::Connector;
+use super::dial::{DialError, Dialer, Gate};
+use super::url::Url;
+
+/// Most idle connections kept to one host: as many as one node's pull opens, a few times over.
+const IDLE_PER_HOST: usize = 32;
+
+/// How long an idle connection is kept; load balancers commonly drop theirs after 60 s.
+const IDLE_TIME: Duration = Duration::from_secs(50);
+
+/// Receive windows of HTTP/2, one stream and all of a connection: 100 ms at 160 Mbit/s and 1.3 Gbit/s.
+const STREAM_WINDOW: u32 = 2 << 20;
+const CONNECTION_WINDOW: u32 = 16 << 20;
+
+/// How often a silent HTTP/2 connection is asked whether it is alive.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// What every request says of us.
+const AGENT: &str = concat!("seawall/", env!("CARGO_PKG_VERSION"));
+
+/// Sends requests without bodies and gives back responses as they come: no redirect followed, no status judged.
+pub struct Client {
+    pool: legacy::Client<HttpsConnector<Connector>, Empty<Bytes>>,
+    headers: Duration,
+}
+
+/// Why there is no response. The texts hold host names and reasons, never a URL.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// The address filter refused.
+    #[error("{0}")]
+    Forbidden(String),
+    /// No connection, no TLS, or the connection broke.
+    #[error("{0}")]
+    Broken(String),
+    /// No response head in time.
+    #[error("{0}")]
+    Late(String),
+}
+
+impl Client {
+    /// A client with its own pool. `connect` bounds resolving and connecting to one address, `headers` the
+    /// whole time until the response's head is there.
+    pub fn new(
+        dialer: Dialer,
+        gate: Gate,
+        tls: &Arc<rustls::ClientConfig>,
+        connect: Duration,
+        headers: Duration,
+    ) -> Self {
+        let https = HttpsConnectorBuilder::new()
+            .with_tls_config(rustls::ClientConfig::clone(tls))
+            .https_or_http()
+            .enable_all_versions()
+            .wrap_connector(Connector::new(dialer, gate, connect));
+        let pool = legacy::Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIME)
+            .pool_max_idle_per_host(IDLE_PER_HOST)
+            .http2_initial_stream_window_size(STREAM_WINDOW)
+            .http2_initial_connection_window_size(CONNECTION_WINDOW)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .build(https);
+        Self { pool, headers }
+    }
+
+    /// Sends one request.
+    ///
+    /// Cancel-safe: dropping the future abandons the request.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub async fn send(
+        &self,
+        method: Method,
+        url: &Url,
+        headers: HeaderMap,
+    ) -> Result<Response<Incoming>, SendError> {
+        let mut request = Request::new(Empty::new());
+        *request.method_mut() = method;
+        *request.uri_mut() = url.uri().clone();
+        *request.headers_mut() = headers;
+        let set = request.headers_mut();
+        set.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        // Bodies are hashed: a compressed one would be another body.
+        set.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        match timeout(self.headers, self.pool.request(request)).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(classify(url.host(), &error)),
+            Err(_) => Err(SendError::Late(format!(
+                "{} did not answer within {:?}",
+                url.host(),
+                self.headers
+            ))),
+        }
+    }
+}
+
+fn classify(host: &str, error: &(dyn Error + 'static)) -> SendError {
+    let mut deepest = error;
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(dial) = error.downcast_ref::<DialError>() {
+            return match dial {
+                DialError::Forbidden { .. } => SendError::Forbidden(dial.to_string()),
+                DialError::Unresolved(..) | DialError::Unconnected(..) | DialError::Proxy(..) => {
+                    SendError::Broken(dial.to_string())
+                }
+            };
+        }
+        deepest = error;
+        // An io::Error shows its cause's cause as its source, not the cause itself.
+        let inner = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
+        next = match inner {
+            Some(inner) => Some(inner as &(dyn Error + 'static)),
+            None => error.source(),
+        };
+    }
+    SendError::Broken(format!("the connection to {host} failed: {deepest}"))
+}

@@ -1,0 +1,257 @@
+//! How a connection to the outside is opened: resolve, filter, connect.
+//!
+//! The seam at which tests replace the world: both steps are functions in a [`Dialer`], so a test gives
+//! names any address and answers any address from memory, and the address filter in between still decides.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::{sleep, timeout};
+
+pub use super::gate::{Gate, is_public};
+
+/// Time one address gets before the next one is tried beside it (RFC 8305, section 5).
+const HEAD_START: Duration = Duration::from_millis(250);
+
+/// Most addresses of one name that are tried.
+const MAX_ADDRESSES: usize = 8;
+
+/// A byte stream to a peer.
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
+
+/// A future that is sent between threads.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+/// Turns a host name into its addresses.
+pub type Resolve = Arc<dyn Fn(String) -> BoxFuture<io::Result<Vec<IpAddr>>> + Send + Sync>;
+/// Opens a connection to an address.
+pub type Connect = Arc<dyn Fn(SocketAddr) -> BoxFuture<io::Result<Box<dyn Io>>> + Send + Sync>;
+
+/// How to reach the outside.
+#[derive(Clone)]
+pub struct Dialer {
+    /// Turns a host name into its addresses.
+    pub resolve: Resolve,
+    /// Opens a connection to an address.
+    pub connect: Connect,
+    /// Which requests go through the operator's proxies.
+    pub proxies: Proxies,
+}
+
+/// Which requests go through proxies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proxies {
+    /// None.
+    Never,
+    /// Those that `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` say.
+    Environment,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// The name has no address.
+    #[error("{0} could not be resolved: {1}")]
+    Unresolved(String, io::Error),
+    /// Every address lies where upstreams may not lead.
+    #[error(
+        "{host} leads to {address}, which is not a public address; add it to the upstream's \
+         allow_addresses if that is meant"
+    )]
+    Forbidden {
+        /// The name.
+        host: String,
+        /// One of the addresses.
+        address: IpAddr,
+    },
+    /// No address could be connected to.
+    #[error("{0} could not be connected to: {1}")]
+    Unconnected(String, io::Error),
+    /// The operator's proxy did not open a way.
+    #[error("the proxy did not connect to {0}: {1}")]
+    Proxy(String, String),
+}
+
+impl Dialer {
+    /// The machine's resolver and network, and the environment's proxies.
+    pub fn system() -> Self {
+        Self {
+            resolve: Arc::new(|host| Box::pin(resolve(host))),
+            connect: Arc::new(|address| Box::pin(connect(address))),
+            proxies: Proxies::Environment,
+        }
+    }
+
+    /// Connects to `host` (a name or an IP literal) by the first of its addresses that answers and that
+    /// `admits` lets through. `limit` bounds resolving, and each address on its own.
+    ///
+    /// Cancel-safe: dropping the future drops what it opened.
+    ///
+    /// # Errors
+    /// See [`DialError`].
+    pub async fn dial(
+        &self,
+        host: &str,
+        port: u16,
+        admits: impl Fn(IpAddr) -> bool,
+        limit: Duration,
+    ) -> Result<Box<dyn Io>, DialError> {
+        let unresolved = |error| DialError::Unresolved(host.to_owned(), error);
+        let found = match host.parse::<IpAddr>() {
+            Ok(address) => vec![address],
+            Err(_) => timeout(limit, (self.resolve)(host.to_owned()))
+                .await
+                .unwrap_or_else(|_| Err(late("no answer", limit)))
+                .map_err(unresolved)?,
+        };
+        let Some(first) = found.first().copied() else {
+            return Err(unresolved(io::Error::other("the name has no address")));
+        };
+        // Checked here, on the very addresses that are connected to: a name that is resolved twice may
+        // answer twice differently.
+        let admitted = found
+            .into_iter()
+            .filter(|address| admits(*address))
+            .take(MAX_ADDRESSES);
+        let targets: Vec<_> = admitted.map(|address| SocketAddr::new(address, port)).collect();
+        if targets.is_empty() {
+            return Err(DialError::Forbidden {
+                host: host.to_owned(),
+                address: first,
+            });
+        }
+        let raced = self.race(targets, limit).await;
+        raced.map_err(|error| DialError::Unconnected(host.to_owned(), error))
+    }
+
+    /// Tries the addresses in order, each a little after the one before, and takes the first connection.
+    async fn race(&self, targets: Vec<SocketAddr>, limit: Duration) -> io::Result<Box<dyn Io>> {
+        let mut waiting = targets.into_iter();
+        let mut tried: Vec<BoxFuture<io::Result<Box<dyn Io>>>> = Vec::new();
+        let mut last = io::Error::other("no address");
+        loop {
+            match waiting.next() {
+                Some(target) => tried.push(attempt((self.connect)(target), limit)),
+                None if tried.is_empty() => return Err(last),
+                None => {}
+            }
+            let patience = if waiting.len() == 0 { limit } else { HEAD_START };
+            let answer = timeout(patience, poll_fn(|context| first_ready(&mut tried, context)));
+            match answer.await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => last = error,
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+/// The result of whichever attempt is done first; it is taken out of the list.
+fn first_ready<T>(tried: &mut Vec<BoxFuture<T>>, context: &mut std::task::Context<'_>) -> Poll<T> {
+    let done =
+        tried
+            .iter_mut()
+            .enumerate()
+            .find_map(|(index, attempt)| match attempt.as_mut().poll(context) {
+                Poll::Ready(result) => Some((index, result)),
+                Poll::Pending => None,
+            });
+    let Some((index, result)) = done else {
+        return Poll::Pending;
+    };
+    drop(tried.swap_remove(index));
+    Poll::Ready(result)
+}
+
+fn attempt(
+    connect: BoxFuture<io::Result<Box<dyn Io>>>,
+    limit: Duration,
+) -> BoxFuture<io::Result<Box<dyn Io>>> {
+    Box::pin(async move {
+        tokio::select! {
+            biased;
+            result = connect => result,
+            () = sleep(limit) => Err(late("no connection", limit)),
+        }
+    })
+}
+
+fn late(what: &str, limit: Duration) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("{what} within {limit:?}"))
+}
+
+async fn resolve(host: String) -> io::Result<Vec<IpAddr>> {
+    Ok(lookup_host((host, 0)).await?.map(|found| found.ip()).collect())
+}
+
+async fn connect(address: SocketAddr) -> io::Result<Box<dyn Io>> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(Box::new(stream))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(5);
+
+    /// Addresses whose last byte is odd connect, those with 0 are silent, the others refuse.
+    fn dialer(addresses: &'static [&'static str]) -> Dialer {
+        Dialer {
+            resolve: Arc::new(|_| {
+                let parsed = addresses.iter().map(|address| address.parse().unwrap()).collect();
+                Box::pin(std::future::ready(Ok(parsed)))
+            }),
+            connect: Arc::new(|address| {
+                let IpAddr::V4(v4) = address.ip() else { panic!() };
+                Box::pin(async move {
+                    match v4.octets()[3] {
+                        0 => std::future::pending().await,
+                        odd if odd % 2 == 1 => Ok(Box::new(tokio::io::duplex(1).0) as Box<dyn Io>),
+                        _ => Err(io::ErrorKind::ConnectionRefused.into()),
+                    }
+                })
+            }),
+            proxies: Proxies::Never,
+        }
+    }
+
+    // F026
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_address_delays_the_next_one_little() {
+        let start = tokio::time::Instant::now();
+        let dialer = dialer(&["9.9.9.0", "9.9.9.2", "9.9.9.1"]);
+        assert!(dialer.dial("r.example", 443, |_| true, LIMIT).await.is_ok());
+        assert!(
+            start.elapsed() <= Duration::from_millis(500),
+            "{:?}",
+            start.elapsed()
+        );
+    }
+
+    // F024
+    #[tokio::test(start_paused = true)]
+    async fn silence_everywhere_ends_at_the_limit() {
+        let start = tokio::time::Instant::now();
+        let failed = dialer(&["9.9.9.0"]).dial("r.example", 443, |_| true, LIMIT).await;
+        assert!(matches!(failed, Err(DialError::Unconnected(..))));
+        assert!(start.elapsed() <= LIMIT + Duration::from_millis(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn addresses_the_filter_refuses_are_not_dialled() {
+        let dialer = dialer(&["127.0.0.1", "10.0.0.1"]);
+        let refused = dialer.dial("r.example", 443, is_public, LIMIT).await;
+        assert!(matches!(refused, Err(DialError::Forbidden { .. })));
+        let refused = dialer.dial("127.0.0.1", 443, is_public, LIMIT).await;
+        assert!(matches!(refused, Err(DialError::Forbidden { .. })));
+    }
+}

@@ -1,0 +1,8 @@
+//! Plumbing to the outside: one HTTP client, one TLS setup, URLs that hide their secrets.
+
+pub mod client;
+mod connector;
+pub mod dial;
+mod gate;
+pub mod tls;
+pub mod url;

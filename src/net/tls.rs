@@ -1,0 +1,67 @@
+//! TLS towards upstreams: one provider, the machine's roots or the operator's.
+
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, RootCertStore};
+
+/// The configuration of a client that trusts the certificates of `ca` (DER) and no other, or, if there are
+/// none, the machine's roots, or, if it has none either, Mozilla's.
+///
+/// Reads the machine's certificates from disk: call it at start, not per request. A certificate that cannot
+/// be read is logged and left out, which makes connections fail rather than trust more.
+pub fn client_config(ca: &[Vec<u8>]) -> Arc<ClientConfig> {
+    let roots = if ca.is_empty() {
+        machine_roots()
+    } else {
+        own_roots(ca)
+    };
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the provider offers cipher suites for the default versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Arc::new(config)
+}
+
+fn own_roots(ca: &[Vec<u8>]) -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    for der in ca {
+        if let Err(error) = roots.add(CertificateDer::from(der.clone())) {
+            tracing::error!(%error, "a certificate of an upstream's `ca` is unusable and not trusted");
+        }
+    }
+    roots
+}
+
+fn machine_roots() -> RootCertStore {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    let (added, ignored) = roots.add_parsable_certificates(found.certs);
+    if added == 0 {
+        tracing::info!("the machine has no root certificates; those of Mozilla are used");
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    } else {
+        tracing::debug!(added, ignored, "loaded the machine's root certificates");
+    }
+    roots
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // S151
+    #[test]
+    fn an_own_root_replaces_the_machines() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = rcgen::CertificateParams::new(vec!["r.example".to_owned()])
+            .unwrap()
+            .self_signed(&key)
+            .unwrap();
+        assert_eq!(own_roots(&[certificate.der().to_vec()]).len(), 1);
+        assert_eq!(own_roots(&[b"no certificate".to_vec()]).len(), 0);
+        assert!(!machine_roots().is_empty());
+    }
+}
