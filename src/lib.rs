@@ -8,6 +8,7 @@
 //! IO, clocks, locks or async inside `oci` and `policy`.
 //!
 //! ```text
+//! upstream
 //! policy | net
 //! oci | clock
 //! ```
@@ -29,3 +30,4 @@ pub mod clock;
 pub mod net;
 pub mod oci;
 pub mod policy;
+pub mod upstream;

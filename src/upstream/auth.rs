@@ -1,0 +1,195 @@
+//! Proving to a registry who asks: what it demanded, remembered, and the header that satisfies it.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use http::header::WWW_AUTHENTICATE;
+use http::{HeaderMap, HeaderValue};
+
+use super::challenge::{Demand, choose};
+use super::realm::trusted;
+use super::token::{Key, Tokens};
+use super::{Credential, Refusal, Secret};
+use crate::clock::Clock;
+use crate::net::client::Client;
+use crate::net::url::Url;
+use crate::oci::RepositoryPath;
+
+/// What one registry demands, and what we have to satisfy it.
+pub(super) struct Auth {
+    registry: Url,
+    credential: Option<Credential>,
+    token_hosts: Vec<String>,
+    tokens: Tokens,
+    known: Mutex<Option<Known>>,
+    idle: Duration,
+}
+
+/// A demand the registry made before; its realm was found trustworthy.
+#[derive(Clone)]
+enum Known {
+    Basic,
+    Bearer(Key),
+}
+
+/// What is sent to show who asks.
+#[derive(Clone)]
+pub(super) enum Proof {
+    /// Nothing.
+    None,
+    /// The credential itself.
+    Basic(HeaderValue),
+    /// A token, and what it was asked for.
+    Token(Key, Secret),
+}
+
+impl Proof {
+    /// The `Authorization` header.
+    pub(super) fn header(&self) -> Result<Option<HeaderValue>, Refusal> {
+        match self {
+            Self::None => Ok(None),
+            Self::Basic(value) => Ok(Some(value.clone())),
+            Self::Token(_, secret) => sensitive(&format!("Bearer {}", secret.expose())).map(Some),
+        }
+    }
+}
+
+impl Auth {
+    pub(super) fn new(
+        registry: Url,
+        credential: Option<Credential>,
+        token_hosts: Vec<String>,
+        idle: Duration,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            registry,
+            credential,
+            token_hosts,
+            tokens: Tokens::new(clock),
+            known: Mutex::new(None),
+            idle,
+        }
+    }
+
+    /// What the registry will want for `path`, going by what it wanted before.
+    pub(super) async fn foresee(&self, client: &Client, path: &RepositoryPath) -> Result<Proof, Refusal> {
+        let known = self.known().clone();
+        match known {
+            None => Ok(Proof::None),
+            Some(Known::Basic) => self.basic(),
+            Some(Known::Bearer(mut key)) => {
+                // Some registries demand the same scope for everything (`aws`, `*`); most name the repository.
+                if key.scope.is_empty() || key.scope.starts_with("repository:") {
+                    key.scope = pull(path);
+                }
+                let proof = self.token(client, key).await;
+                // The realm may have moved: unless its answer is plain, the next request asks the registry.
+                if !matches!(proof, Ok(_) | Err(Refusal::Denied(_) | Refusal::Limited { .. })) {
+                    *self.known() = None;
+                }
+                proof
+            }
+        }
+    }
+
+    /// Satisfies the challenge in `headers`, the answer of `url` to a request with the proof `tried`.
+    /// `None` if it holds no challenge we could satisfy.
+    ///
+    /// A host that the registry redirected to gets no credential, and its realm must be its own.
+    pub(super) async fn satisfy(
+        &self,
+        client: &Client,
+        url: &Url,
+        headers: &HeaderMap,
+        path: &RepositoryPath,
+        tried: &Proof,
+    ) -> Result<Option<Proof>, Refusal> {
+        let own = url.same_origin(&self.registry);
+        let fields = headers.get_all(WWW_AUTHENTICATE).into_iter();
+        let Some(demand) = choose(fields.filter_map(|value| value.to_str().ok())) else {
+            return Ok(None);
+        };
+        let key = match demand {
+            Demand::Basic if own && self.credential.is_some() && !matches!(tried, Proof::Basic(_)) => {
+                *self.known() = Some(Known::Basic);
+                return self.basic().map(Some);
+            }
+            Demand::Basic => return Err(Refusal::Denied(401)),
+            Demand::Bearer {
+                realm,
+                service,
+                scope,
+            } => Key {
+                realm: self.realm(url, &realm, own)?,
+                service,
+                scope: if scope.is_empty() && own {
+                    pull(path)
+                } else {
+                    scope
+                },
+                named: own && self.credential.is_some(),
+            },
+        };
+        if let Proof::Token(key, refused) = tried {
+            self.tokens.reject(key, refused);
+        }
+        if own {
+            *self.known() = Some(Known::Bearer(key.clone()));
+        }
+        self.token(client, key).await.map(Some)
+    }
+
+    async fn token(&self, client: &Client, key: Key) -> Result<Proof, Refusal> {
+        let credential = self.credential.as_ref().filter(|_| key.named);
+        let secret = self.tokens.get(client, &key, credential, self.idle).await?;
+        Ok(Proof::Token(key, secret))
+    }
+
+    fn realm(&self, url: &Url, realm: &str, own: bool) -> Result<Url, Refusal> {
+        let hosts: &[String] = if own { &self.token_hosts } else { &[] };
+        let realm = url.join(realm);
+        let realm = realm.map_err(|error| {
+            Refusal::Unusable(format!("the token realm that {} named: {error}", url.host()))
+        })?;
+        if trusted(&realm, url, hosts) {
+            return Ok(realm);
+        }
+        Err(Refusal::Unusable(format!(
+            "{} wants tokens of {realm}, which is not known to belong to it; add the host to the upstream's \
+             token_hosts if it does",
+            url.host()
+        )))
+    }
+
+    fn basic(&self) -> Result<Proof, Refusal> {
+        match &self.credential {
+            Some(credential) => basic(credential).map(Proof::Basic),
+            None => Ok(Proof::None),
+        }
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Option<Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The scope of a pull.
+fn pull(path: &RepositoryPath) -> String {
+    format!("repository:{path}:pull")
+}
+
+/// The header of a credential.
+pub(super) fn basic(credential: &Credential) -> Result<HeaderValue, Refusal> {
+    let pair = format!("{}:{}", credential.username, credential.password.expose());
+    sensitive(&format!("Basic {}", BASE64_STANDARD.encode(pair)))
+}
+
+fn sensitive(text: &str) -> Result<HeaderValue, Refusal> {
+    let mut value = HeaderValue::from_str(text)
+        .map_err(|_| Refusal::Unusable("a credential cannot be sent in a header".to_owned()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}

@@ -1,0 +1,220 @@
+//! One request and what it takes to get its answer: authentication, redirects, retries.
+
+use std::time::Duration;
+
+use http::header::{AUTHORIZATION, LOCATION, RETRY_AFTER};
+use http::{HeaderMap, Method, Response, StatusCode};
+use hyper::body::Incoming;
+use tokio::time::sleep;
+
+use super::auth::{Auth, Proof};
+use super::body::text;
+use super::retry::{self, Budget, MAX_SHORT_WAITS, MAX_TRIES};
+use super::{Refusal, Timeouts};
+use crate::clock::Clock;
+use crate::net::client::{Client, SendError};
+use crate::net::url::{Scheme, Url};
+use crate::oci::RepositoryPath;
+
+/// Most redirects followed for one request.
+const MAX_REDIRECTS: usize = 5;
+
+/// What is asked of a registry.
+pub(super) struct Ask<'a> {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) headers: HeaderMap,
+    /// The repository that a token must be good for.
+    pub(super) path: &'a RepositoryPath,
+}
+
+/// A response, and who gave it.
+pub(super) struct Answer {
+    pub(super) response: Response<Incoming>,
+    /// True if the registry sent us to another host, whose 401 or 403 says nothing of the repository.
+    pub(super) elsewhere: bool,
+}
+
+/// Talks to one registry.
+pub(super) struct Exchange {
+    pub(super) base: Url,
+    pub(super) client: Client,
+    pub(super) auth: Auth,
+    pub(super) budget: Budget,
+    pub(super) timeouts: Timeouts,
+    pub(super) clock: Clock,
+}
+
+impl Exchange {
+    /// Gets the answer of whoever has it, whatever its status is. Retries what may be retried, as long as
+    /// the time for one answer is not over.
+    pub(super) async fn ask(&self, ask: &Ask<'_>) -> Result<Answer, Refusal> {
+        let start = self.clock.now();
+        let (mut failures, mut waits) = (0, 0);
+        self.budget.earn();
+        loop {
+            let result = self.follow(ask).await;
+            let early = self.clock.now().since(start) < self.timeouts.headers;
+            let wait = match &result {
+                Ok(answer) if answer.response.status() == StatusCode::TOO_MANY_REQUESTS => {
+                    waits += 1;
+                    let hint = self.retry_after(answer.response.headers());
+                    retry::short_wait(hint).filter(|_| early && waits <= MAX_SHORT_WAITS)
+                }
+                result if early && is_passing(result) => {
+                    failures += 1;
+                    (failures < MAX_TRIES && self.budget.spend()).then(|| retry::pause(failures - 1))
+                }
+                _ => None,
+            };
+            match wait {
+                Some(wait) => sleep(wait).await,
+                None => return result,
+            }
+        }
+    }
+
+    /// As [`Self::ask`], with everything but success refused.
+    pub(super) async fn ask_for(&self, ask: &Ask<'_>) -> Result<Response<Incoming>, Refusal> {
+        let answer = self.ask(ask).await?;
+        match self.refusal(&answer) {
+            Some(refusal) => Err(refusal),
+            None => Ok(answer.response),
+        }
+    }
+
+    /// What a status means; `None` for success.
+    pub(super) fn refusal(&self, answer: &Answer) -> Option<Refusal> {
+        let status = answer.response.status();
+        Some(match status.as_u16() {
+            200..300 => return None,
+            404 | 410 => Refusal::NotFound,
+            code @ (401 | 403) if answer.elsewhere => Refusal::Failing(code),
+            code @ (401 | 403) => Refusal::Denied(code),
+            429 => Refusal::Limited {
+                retry_after: self.retry_after(answer.response.headers()),
+            },
+            code @ (408 | 500..) => Refusal::Failing(code),
+            code => Refusal::Unusable(format!("{} answered with status {code}", self.base.host())),
+        })
+    }
+
+    fn retry_after(&self, headers: &HeaderMap) -> Option<Duration> {
+        retry::retry_after(text(headers, RETRY_AFTER)?, self.clock.now())
+    }
+
+    /// One try: through redirects, and through one challenge of each host.
+    async fn follow(&self, ask: &Ask<'_>) -> Result<Answer, Refusal> {
+        let mut url = ask.url.clone();
+        let mut proof = self.auth.foresee(&self.client, ask.path).await?;
+        let (mut redirects, mut challenged) = (0, false);
+        loop {
+            let response = self.send(ask, &url, &proof).await?;
+            if response.status() == StatusCode::UNAUTHORIZED && !challenged {
+                challenged = true;
+                if let Some(better) = self.satisfy(&url, &response, ask.path, &proof).await? {
+                    proof = better;
+                    continue;
+                }
+            }
+            let Some(next) = self.redirect(&url, &response)? else {
+                let elsewhere = !url.same_origin(&self.base);
+                return Ok(Answer { response, elsewhere });
+            };
+            redirects += 1;
+            if redirects > MAX_REDIRECTS {
+                let host = self.base.host();
+                return Err(Refusal::Unusable(format!(
+                    "{host} redirected more than {MAX_REDIRECTS} times"
+                )));
+            }
+            if !next.same_origin(&url) {
+                // What proves us to one host is no other host's business.
+                (proof, challenged) = (Proof::None, false);
+                if next.same_origin(&self.base) {
+                    proof = self.auth.foresee(&self.client, ask.path).await?;
+                }
+            }
+            url = next;
+        }
+    }
+
+    async fn send(&self, ask: &Ask<'_>, url: &Url, proof: &Proof) -> Result<Response<Incoming>, Refusal> {
+        let mut headers = ask.headers.clone();
+        if let Some(value) = proof.header()? {
+            headers.insert(AUTHORIZATION, value);
+        }
+        Ok(self.client.send(ask.method.clone(), url, headers).await?)
+    }
+
+    /// The proof a 401 asks for. Where it does not say what it wants, the registry's `/v2/` does.
+    async fn satisfy(
+        &self,
+        url: &Url,
+        response: &Response<Incoming>,
+        path: &RepositoryPath,
+        tried: &Proof,
+    ) -> Result<Option<Proof>, Refusal> {
+        let better = self
+            .auth
+            .satisfy(&self.client, url, response.headers(), path, tried)
+            .await?;
+        if better.is_some() || !url.same_origin(&self.base) {
+            return Ok(better);
+        }
+        let ping = self
+            .client
+            .send(Method::GET, &self.url("")?, HeaderMap::new())
+            .await?;
+        self.auth
+            .satisfy(&self.client, url, ping.headers(), path, tried)
+            .await
+    }
+
+    /// Where a response leads, if it is a redirect.
+    fn redirect(&self, url: &Url, response: &Response<Incoming>) -> Result<Option<Url>, Refusal> {
+        if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+            return Ok(None);
+        }
+        let host = url.host();
+        let location = response
+            .headers()
+            .get(LOCATION)
+            .and_then(|value| value.to_str().ok());
+        let location =
+            location.ok_or_else(|| Refusal::Unusable(format!("{host} redirected without saying where")))?;
+        let next = url
+            .join(location)
+            .map_err(|error| Refusal::Unusable(format!("{host} redirected badly: {error}")))?;
+        if next.scheme() == Scheme::Http && self.base.scheme() == Scheme::Https {
+            return Err(Refusal::Unusable(format!(
+                "{host} redirected from https to {next}"
+            )));
+        }
+        Ok(Some(next))
+    }
+
+    /// The URL of something below `/v2/`.
+    pub(super) fn url(&self, rest: &str) -> Result<Url, Refusal> {
+        let path = self.base.path().trim_end_matches('/');
+        let url = self.base.join(&format!("{path}/v2/{rest}"));
+        url.map_err(|error| Refusal::Unusable(error.to_string()))
+    }
+}
+
+/// True for what another try may mend.
+fn is_passing(result: &Result<Answer, Refusal>) -> bool {
+    match result {
+        Ok(answer) => matches!(answer.response.status().as_u16(), 408 | 500 | 502 | 503 | 504),
+        Err(refusal) => matches!(refusal, Refusal::Unreachable(_) | Refusal::Failing(_)),
+    }
+}
+
+impl From<SendError> for Refusal {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Forbidden(text) => Self::Unusable(text),
+            SendError::Broken(text) | SendError::Late(text) => Self::Unreachable(text),
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! The questions a cache asks of a registry.
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RANGE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+use super::body::{ContentRange, Counted, identity, number, read_whole, text};
+use super::exchange::{Answer, Ask, Exchange};
+use super::{Fetched, Incoming, Refusal, Upstream, Want, pages};
+use crate::oci::{Descriptor, Digest, MediaType, Reference, RepositoryPath};
+
+/// Most bytes of a referrers index; the specification lets a client refuse manifests above 4 MiB.
+const MAX_REFERRERS: u64 = 4 << 20;
+
+const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
+impl Upstream {
+    /// Asks what a reference points at, by HEAD, which costs no budget.
+    ///
+    /// Cancel-safe, as all of these are: dropping the future abandons the request.
+    ///
+    /// # Errors
+    /// [`Refusal::Unusable`] if this registry's HEAD does not tell and a GET may: registries refuse it, leave
+    /// headers out, or redirect it to a URL that is signed for GET only.
+    pub async fn head(&self, path: &RepositoryPath, reference: &Reference) -> Result<Descriptor, Refusal> {
+        let exchange = self.exchange()?;
+        let ask = manifest_ask(exchange, Method::HEAD, path, reference)?;
+        let answer = exchange.ask(&ask).await.map_err(|refusal| match refusal {
+            Refusal::Denied(status) => head_failed(status),
+            other => other,
+        })?;
+        let response = match (answer.response.status().as_u16(), exchange.refusal(&answer)) {
+            (200, _) => answer.response,
+            (status @ (401 | 403 | 501), _) | (status, None) => return Err(head_failed(status)),
+            (_, Some(refusal)) => return Err(refusal),
+        };
+        describe(response.headers()).ok_or_else(|| {
+            let host = exchange.base.host();
+            Refusal::Unusable(format!(
+                "{host} answered HEAD without digest, manifest type and length"
+            ))
+        })
+    }
+
+    /// Fetches a manifest by GET.
+    ///
+    /// # Errors
+    /// See [`Refusal`]; a body above the configured limit is unusable.
+    pub async fn manifest(&self, path: &RepositoryPath, reference: &Reference) -> Result<Fetched, Refusal> {
+        let exchange = self.exchange()?;
+        let ask = manifest_ask(exchange, Method::GET, path, reference)?;
+        let response = exchange.ask_for(&ask).await?;
+        if response.status() != StatusCode::OK {
+            return Err(unexpected(exchange, response.status()));
+        }
+        let label = text(response.headers(), CONTENT_TYPE).and_then(MediaType::parse);
+        let idle = exchange.timeouts.idle;
+        let bytes = read_whole(response, self.manifest_limit, idle, "a manifest").await?;
+        Ok(Fetched { bytes, label })
+    }
+
+    /// Opens a blob for reading.
+    ///
+    /// # Errors
+    /// See [`Refusal`]; an answer with another range than wanted is unusable, one that ignores the range is not.
+    pub async fn blob(
+        &self,
+        path: &RepositoryPath,
+        digest: &Digest,
+        want: Want,
+    ) -> Result<Incoming, Refusal> {
+        let range = match want {
+            Want::From(0) => None,
+            Want::From(start) => Some(format!("bytes={start}-")),
+            Want::Run(range) => Some(format!("bytes={}-{}", range.start, range.end)),
+        };
+        self.open(path, digest, want, range).await
+    }
+
+    /// Asks how long a blob is, without HEAD, which some registries refuse.
+    ///
+    /// # Errors
+    /// See [`Refusal`]; an answer that does not tell the length is unusable.
+    pub async fn blob_size(&self, path: &RepositoryPath, digest: &Digest) -> Result<u64, Refusal> {
+        let first = crate::oci::ByteRange { start: 0, end: 0 };
+        let opened = self.blob(path, digest, Want::Run(first)).await?;
+        opened
+            .total
+            .ok_or_else(|| Refusal::Unusable("the answer does not tell the blob's length".to_owned()))
+    }
+
+    /// Lists the tags of a repository, all pages.
+    ///
+    /// # Errors
+    /// See [`Refusal`]; a list without end is unusable.
+    pub async fn tags(&self, path: &RepositoryPath) -> Result<Vec<String>, Refusal> {
+        pages::tags(self.exchange()?, path).await
+    }
+
+    /// Fetches the referrers of a digest as an image index; `None` if the registry has no such API.
+    ///
+    /// # Errors
+    /// See [`Refusal`].
+    pub async fn referrers(&self, path: &RepositoryPath, digest: &Digest) -> Result<Option<Bytes>, Refusal> {
+        let exchange = self.exchange()?;
+        let ask = Ask {
+            method: Method::GET,
+            url: exchange.url(&format!("{path}/referrers/{digest}"))?,
+            headers: accepting(MediaType::OCI_INDEX.as_str()),
+            path,
+        };
+        let answer = exchange.ask(&ask).await?;
+        if matches!(answer.response.status().as_u16(), 400 | 404 | 405 | 406) {
+            return Ok(None);
+        }
+        if let Some(refusal) = exchange.refusal(&answer) {
+            return Err(refusal);
+        }
+        // Some registries redirect to the page where people sign in.
+        let label = text(answer.response.headers(), CONTENT_TYPE).and_then(MediaType::parse);
+        if label != Some(MediaType::OCI_INDEX) {
+            return Ok(None);
+        }
+        let idle = exchange.timeouts.idle;
+        read_whole(answer.response, MAX_REFERRERS, idle, "a list of referrers")
+            .await
+            .map(Some)
+    }
+
+    async fn open(
+        &self,
+        path: &RepositoryPath,
+        digest: &Digest,
+        want: Want,
+        range: Option<String>,
+    ) -> Result<Incoming, Refusal> {
+        let exchange = self.exchange()?;
+        let mut headers = HeaderMap::new();
+        if let Some(range) = range {
+            let value = HeaderValue::try_from(range).expect("digits are a header value");
+            headers.insert(RANGE, value);
+        }
+        let ask = Ask {
+            method: Method::GET,
+            url: exchange.url(&format!("{path}/blobs/{digest}"))?,
+            headers,
+            path,
+        };
+        let mut answer = exchange.ask(&ask).await?;
+        if answer.elsewhere && matches!(answer.response.status().as_u16(), 401 | 403 | 404 | 410) {
+            // A signed URL may have run out, and a store may lag behind: the registry names another one (F037).
+            answer = exchange.ask(&ask).await?;
+        }
+        match exchange.refusal(&answer) {
+            Some(refusal) => Err(refusal),
+            None => accept(exchange, answer, want),
+        }
+    }
+}
+
+fn manifest_ask<'a>(
+    exchange: &Exchange,
+    method: Method,
+    path: &'a RepositoryPath,
+    reference: &Reference,
+) -> Result<Ask<'a>, Refusal> {
+    let wanted = MediaType::MANIFESTS.each_ref().map(MediaType::as_str).join(", ");
+    Ok(Ask {
+        method,
+        url: exchange.url(&format!("{path}/manifests/{reference}"))?,
+        headers: accepting(&wanted),
+        path,
+    })
+}
+
+fn accepting(types: &str) -> HeaderMap {
+    let value = HeaderValue::from_str(types).expect("media types are a header value");
+    HeaderMap::from_iter([(ACCEPT, value)])
+}
+
+fn head_failed(status: u16) -> Refusal {
+    Refusal::Unusable(format!("HEAD was answered with status {status}"))
+}
+
+fn unexpected(exchange: &Exchange, status: StatusCode) -> Refusal {
+    Refusal::Unusable(format!("{} answered with status {status}", exchange.base.host()))
+}
+
+fn describe(headers: &HeaderMap) -> Option<Descriptor> {
+    let media_type = MediaType::parse(text(headers, CONTENT_TYPE)?)?;
+    Some(Descriptor {
+        media_type: media_type.is_manifest().then_some(media_type)?,
+        digest: text(headers, DIGEST)?.parse().ok()?,
+        size: number(headers, CONTENT_LENGTH)?,
+    })
+}
+
+/// Holds a blob's answer against what was wanted.
+fn accept(exchange: &Exchange, answer: Answer, want: Want) -> Result<Incoming, Refusal> {
+    let response = answer.response;
+    identity(response.headers())?;
+    let length = number(response.headers(), CONTENT_LENGTH);
+    let (start, total, promised) = match response.status().as_u16() {
+        200 => (0, length, length),
+        206 => {
+            let range = ContentRange::of(response.headers()).filter(|range| fits(*range, want));
+            let range =
+                range.filter(|range| length.is_none_or(|length| length == range.end - range.start + 1));
+            let Some(range) = range else {
+                let host = exchange.base.host();
+                return Err(Refusal::Unusable(format!(
+                    "{host} answered with another range than asked for"
+                )));
+            };
+            (range.start, range.total, Some(range.end - range.start + 1))
+        }
+        _ => return Err(unexpected(exchange, response.status())),
+    };
+    Ok(Incoming {
+        start,
+        total,
+        body: Counted::new(response.into_body(), promised, exchange.timeouts.idle),
+    })
+}
+
+/// True if `range` is all that was wanted, as far as the blob reaches.
+fn fits(range: ContentRange, want: Want) -> bool {
+    match want {
+        Want::From(start) => range.start == start && range.is_tail() && (start > 0 || range.total.is_some()),
+        Want::Run(run) => {
+            let ends = range.end == run.end || (range.end < run.end && range.total == Some(range.end + 1));
+            range.start == run.start && ends
+        }
+    }
+}

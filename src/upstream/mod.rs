@@ -1,0 +1,133 @@
+//! Talking to registries: one client that is right for all of them.
+
+mod auth;
+mod body;
+pub mod challenge;
+mod exchange;
+mod fetch;
+mod pages;
+mod profile;
+mod realm;
+mod registry;
+mod retry;
+#[cfg(test)]
+mod tests;
+mod token;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use ipnet::IpNet;
+
+pub use self::body::Incoming;
+pub use self::registry::{Upstream, Upstreams};
+use crate::oci::{ByteRange, MediaType};
+use crate::policy::naming::Pattern;
+
+/// A text nobody gets to see: its `Debug` prints `***`, and it has no `Display`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps `text` secret.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text, for the one place that sends it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// A user and password for an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credential {
+    /// The user's name.
+    pub username: String,
+    /// The password or token.
+    pub password: Secret,
+}
+
+/// How one registry, or every registry of a pattern, is reached.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The registries this is for.
+    pub registry: Pattern,
+    /// The base URL (`https://registry-1.docker.io`, may have a path); `None` means
+    /// `https://<registry>`, or what the built-in profile of that registry says.
+    pub url: Option<http::Uri>,
+    /// The operator's credential; the first of the list is used until budgets choose among them.
+    pub credentials: Vec<Credential>,
+    /// Hosts besides the upstream's registrable domain that its token realm may be on.
+    pub token_hosts: Vec<String>,
+    /// Private address ranges that redirects, realms and the upstream's own name may lead to.
+    pub allow_addresses: Vec<IpNet>,
+    /// Certificates (DER) trusted for this upstream instead of the machine's roots; empty: the machine's.
+    pub ca: Vec<Vec<u8>>,
+    /// Most bytes of a manifest.
+    pub manifest_limit: u64,
+    /// Time limits of every step.
+    pub timeouts: Timeouts,
+}
+
+/// Time limits of every step of a request to an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Resolving and connecting, one address.
+    pub connect: Duration,
+    /// From the request sent to the response's headers.
+    pub headers: Duration,
+    /// Between two pieces of a body.
+    pub idle: Duration,
+}
+
+/// Why an upstream gave no content.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A definite 404 or 410.
+    #[error("not found")]
+    NotFound,
+    /// 401 or 403 after authentication was tried.
+    #[error("access denied (status {0})")]
+    Denied(u16),
+    /// 429.
+    #[error("rate limited")]
+    Limited {
+        /// What `Retry-After` said, if anything.
+        retry_after: Option<Duration>,
+    },
+    /// No connection, no name, no TLS, or no headers in time.
+    #[error("unreachable: {0}")]
+    Unreachable(String),
+    /// A status that promises nothing: 5xx and the like.
+    #[error("failing (status {0})")]
+    Failing(u16),
+    /// An answer that must not be used: too large, contradictory, or leading somewhere forbidden.
+    #[error("unusable answer: {0}")]
+    Unusable(String),
+}
+
+/// Which bytes of a blob are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// From this offset to the end.
+    From(u64),
+    /// This run.
+    Run(ByteRange),
+}
+
+/// A manifest as it came, unverified.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    /// The body.
+    pub bytes: Bytes,
+    /// Its Content-Type, if it had a readable one.
+    pub label: Option<MediaType>,
+}

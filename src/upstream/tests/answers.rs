@@ -1,0 +1,95 @@
+//! Manifests, lists and the statuses of failing registries.
+
+use super::*;
+
+// F041
+#[tokio::test(start_paused = true)]
+async fn connections_closed_by_the_upstream_do_not_fail_requests() {
+    // Without a length the server closes after each answer.
+    let world = world(|_, _, _| "HTTP/1.1 200 OK\r\n\r\n{}".to_owned(), |_| {});
+    for _ in 0..3 {
+        assert!(world.upstream.manifest(&path(), &tag()).await.is_ok());
+    }
+}
+
+// F031
+#[tokio::test(start_paused = true)]
+async fn a_failing_upstream_is_tried_three_times() {
+    let world = world(|_, _, _| answer("503 Busy", "", ""), |_| {});
+    let failed = world.upstream.manifest(&path(), &tag()).await;
+    assert_eq!(failed.unwrap_err(), Refusal::Failing(503));
+    assert_eq!(world.count("GET"), 3);
+}
+
+// F029
+#[tokio::test(start_paused = true)]
+async fn a_limit_is_passed_on_and_not_tried_again() {
+    let world = world(|_, _, _| answer("429 Slow", "retry-after: 7\r\n", ""), |_| {});
+    let retry_after = Some(Duration::from_secs(7));
+    let limited = world.upstream.manifest(&path(), &tag()).await;
+    assert_eq!(limited.unwrap_err(), Refusal::Limited { retry_after });
+    assert_eq!(world.count("GET"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn head_tells_only_if_it_tells_all() {
+    let full: Script = |_, _, _| {
+        let kind = "content-type: application/vnd.oci.image.index.v1+json\r\n";
+        let headers = format!("{kind}docker-content-digest: {}\r\n", digest());
+        format!("HTTP/1.1 200 OK\r\n{headers}content-length: 10\r\n\r\n")
+    };
+    let found = world(full, |_| {}).upstream.head(&path(), &tag()).await.unwrap();
+    assert_eq!((found.digest, found.size), (digest(), 10));
+    for script in [
+        (|_, _, _| answer("200 OK", "", "")) as Script,
+        |_, _, _| answer("405 No", "", ""),
+        |_, _, _| answer("401 No", "", ""),
+        |_, _, _| answer("501 No", "", ""),
+    ] {
+        unusable(world(script, |_| {}).upstream.head(&path(), &tag()).await);
+    }
+    let missing: Script = |_, _, _| answer("404 No", "", "");
+    let missing = world(missing, |_| {}).upstream.head(&path(), &tag()).await;
+    assert_eq!(missing, Err(Refusal::NotFound));
+}
+
+#[tokio::test(start_paused = true)]
+async fn tags_are_read_from_all_pages_and_circles_end() {
+    let script: Script = |_, line, _| match line {
+        line if line.ends_with("n=1000") => answer(
+            "200 OK",
+            "link: </v2/a/b/tags/list?last=y>; rel=\"next\"\r\n",
+            r#"{"tags":["x","<y>"]}"#,
+        ),
+        _ => answer("200 OK", "", r#"{"tags":["z"]}"#),
+    };
+    assert_eq!(
+        world(script, |_| {}).upstream.tags(&path()).await.unwrap(),
+        ["x", "z"]
+    );
+    let circle: Script = |_, _, _| {
+        answer(
+            "200 OK",
+            "link: </v2/a/b/tags/list?n=1000>; rel=\"next\"\r\n",
+            r#"{"tags":null}"#,
+        )
+    };
+    unusable(world(circle, |_| {}).upstream.tags(&path()).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn referrers_are_an_index_or_nothing() {
+    let index: Script = |_, _, _| {
+        answer(
+            "200 OK",
+            "content-type: application/vnd.oci.image.index.v1+json\r\n",
+            "{}",
+        )
+    };
+    let page: Script = |_, _, _| answer("200 OK", "content-type: text/html\r\n", "sign in");
+    let missing: Script = |_, _, _| answer("404 No", "", "");
+    let ask = async |script| world(script, |_| {}).upstream.referrers(&path(), &digest()).await;
+    assert_eq!(ask(index).await, Ok(Some(Bytes::from_static(b"{}"))));
+    assert_eq!(ask(page).await, Ok(None));
+    assert_eq!(ask(missing).await, Ok(None));
+}

@@ -1,0 +1,352 @@
+//! Tokens: fetched once for all who need the same, kept until they are nearly over.
+
+use std::fmt::Write;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, RETRY_AFTER};
+use http::{HeaderMap, Method, StatusCode};
+use lru::LruCache;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+use tokio::sync::Semaphore;
+
+use super::auth::basic;
+use super::body::{read_whole, text};
+use super::{Credential, Refusal, Secret, retry};
+use crate::clock::{Clock, Time};
+use crate::net::client::Client;
+use crate::net::url::Url;
+
+/// Most tokens kept for one upstream; a token is for one repository.
+const MAX_TOKENS: NonZeroUsize = NonZeroUsize::new(1024).expect("is not zero");
+
+/// Most bytes of a token service's answer.
+const MAX_ANSWER: u64 = 64 << 10;
+
+/// Most bytes of a token: it must fit a request header.
+const MAX_TOKEN: usize = 16 << 10;
+
+/// Shortest and longest life believed of a token. The floor is the token specification's.
+const LIFE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(24 * 3600));
+
+/// How long a refused credential or repository is not asked about again: registries lock users and ban
+/// addresses that keep failing.
+const PARKED: Duration = Duration::from_secs(60);
+
+/// What a token is for. Two accounts, or an account and nobody, never share one.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    /// The token service.
+    pub(super) realm: Url,
+    /// What the service calls the registry; may be empty.
+    pub(super) service: String,
+    /// What it must be good for; may be empty.
+    pub(super) scope: String,
+    /// Whether it is asked for with the credential.
+    pub(super) named: bool,
+}
+
+/// The tokens of one upstream.
+pub(super) struct Tokens {
+    slots: Mutex<LruCache<Key, Arc<Slot>>>,
+    /// Until when the credential is not tried again.
+    parked: Mutex<Option<Time>>,
+    clock: Clock,
+}
+
+/// One token, and the turn to fetch it.
+struct Slot {
+    turn: Semaphore,
+    state: Mutex<State>,
+}
+
+#[derive(Clone, Default)]
+struct State {
+    token: Option<Issued>,
+    failed: Option<Failed>,
+}
+
+#[derive(Clone)]
+struct Issued {
+    secret: Secret,
+    refresh: Time,
+    end: Time,
+}
+
+#[derive(Clone)]
+struct Failed {
+    at: Time,
+    refusal: Refusal,
+}
+
+impl Tokens {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self {
+            slots: Mutex::new(LruCache::new(MAX_TOKENS)),
+            parked: Mutex::new(None),
+            clock,
+        }
+    }
+
+    /// The token for `key`, held or fetched. Of many who ask at once, one fetches; while a token nears its
+    /// end, one renews it and the others go on with the old one.
+    ///
+    /// Cancel-safe: if the one who fetches leaves, the next one does.
+    pub(super) async fn get(
+        &self,
+        client: &Client,
+        key: &Key,
+        credential: Option<&Credential>,
+        idle: Duration,
+    ) -> Result<Secret, Refusal> {
+        let slot = self.slot(key);
+        let asked = self.clock.now();
+        let state = lock(&slot.state).clone();
+        let old = state.token.filter(|token| asked < token.end);
+        let _turn = match &old {
+            Some(token) if asked < token.refresh => return Ok(token.secret.clone()),
+            Some(token) => match slot.turn.try_acquire() {
+                Ok(turn) => turn,
+                Err(_) => return Ok(token.secret.clone()),
+            },
+            None => slot.turn.acquire().await.expect("the semaphore is never closed"),
+        };
+        if let Some(known) = self.settled(&slot, asked) {
+            return known;
+        }
+        if credential.is_some() && lock(&self.parked).is_some_and(|until| self.clock.now() < until) {
+            return Err(Refusal::Denied(StatusCode::UNAUTHORIZED.as_u16()));
+        }
+        let fetched = self.fetch(client, key, credential, idle).await;
+        self.keep(&slot, key, &fetched);
+        match (fetched, old) {
+            (Ok(token), _) => Ok(token.secret),
+            (Err(Refusal::Denied(status)), _) => Err(Refusal::Denied(status)),
+            (Err(_), Some(old)) => Ok(old.secret),
+            (Err(refusal), None) => Err(refusal),
+        }
+    }
+
+    /// Forgets a token that a registry would not take, unless it was renewed meanwhile.
+    pub(super) fn reject(&self, key: &Key, refused: &Secret) {
+        let slot = self.slot(key);
+        let mut state = lock(&slot.state);
+        if state.token.as_ref().is_some_and(|token| token.secret == *refused) {
+            state.token = None;
+        }
+    }
+
+    fn slot(&self, key: &Key) -> Arc<Slot> {
+        let new = || {
+            Arc::new(Slot {
+                turn: Semaphore::new(1),
+                state: Mutex::new(State::default()),
+            })
+        };
+        Arc::clone(lock(&self.slots).get_or_insert_ref(key, new))
+    }
+
+    /// What became known while waiting for the turn: a token, or a failure that came after `asked` or is
+    /// to be remembered.
+    fn settled(&self, slot: &Slot, asked: Time) -> Option<Result<Secret, Refusal>> {
+        let now = self.clock.now();
+        let state = lock(&slot.state);
+        if let Some(token) = state.token.as_ref().filter(|token| now < token.refresh) {
+            return Some(Ok(token.secret.clone()));
+        }
+        let failed = state.failed.as_ref()?;
+        let definite = matches!(failed.refusal, Refusal::Denied(_)) && now.since(failed.at) < PARKED;
+        (definite || failed.at > asked).then(|| Err(failed.refusal.clone()))
+    }
+
+    fn keep(&self, slot: &Slot, key: &Key, fetched: &Result<Issued, Refusal>) {
+        let now = self.clock.now();
+        if key.named && matches!(fetched, Err(Refusal::Denied(401))) {
+            *lock(&self.parked) = Some(now + PARKED);
+            tracing::warn!(
+                host = key.realm.host(),
+                "the token service refused the upstream's credential; check its user name and password"
+            );
+        }
+        let mut state = lock(&slot.state);
+        match fetched {
+            Ok(token) => {
+                *state = State {
+                    token: Some(token.clone()),
+                    failed: None,
+                }
+            }
+            Err(refusal) => {
+                state.failed = Some(Failed {
+                    at: now,
+                    refusal: refusal.clone(),
+                });
+            }
+        }
+    }
+
+    async fn fetch(
+        &self,
+        client: &Client,
+        key: &Key,
+        credential: Option<&Credential>,
+        idle: Duration,
+    ) -> Result<Issued, Refusal> {
+        let url = key.url()?;
+        let mut headers = HeaderMap::new();
+        if let Some(credential) = credential {
+            headers.insert(AUTHORIZATION, basic(credential)?);
+        }
+        let sent = self.clock.now();
+        let response = client.send(Method::GET, &url, headers).await?;
+        let status = response.status();
+        match status.as_u16() {
+            200 => {}
+            401 | 403 => return Err(Refusal::Denied(status.as_u16())),
+            429 => {
+                let hint = text(response.headers(), RETRY_AFTER);
+                let retry_after = hint.and_then(|hint| retry::retry_after(hint, sent));
+                return Err(Refusal::Limited { retry_after });
+            }
+            408 | 500.. => return Err(Refusal::Failing(status.as_u16())),
+            other => {
+                let host = key.realm.host();
+                return Err(Refusal::Unusable(format!(
+                    "the token service {host} answered with status {other}"
+                )));
+            }
+        }
+        let body = read_whole(response, MAX_ANSWER, idle, "a token answer").await?;
+        issued(&body, sent).ok_or_else(|| {
+            Refusal::Unusable(format!(
+                "the token service {} answered without a token",
+                key.realm.host()
+            ))
+        })
+    }
+}
+
+impl Key {
+    /// The URL to ask: the realm, which may have a query of its own, with service and scope appended.
+    fn url(&self) -> Result<Url, Refusal> {
+        let mut query = self.realm.query().unwrap_or_default().to_owned();
+        let scopes = self.scope.split(' ').map(|scope| ("scope", scope));
+        for (name, value) in [("service", self.service.as_str())].into_iter().chain(scopes) {
+            if !value.is_empty() {
+                let and = if query.is_empty() { "" } else { "&" };
+                let value = utf8_percent_encode(value, NON_ALPHANUMERIC);
+                let _ = write!(query, "{and}{name}={value}");
+            }
+        }
+        let joined = self.realm.join(&format!("?{query}"));
+        joined.map_err(|error| Refusal::Unusable(format!("token realm {}: {error}", self.realm.host())))
+    }
+}
+
+/// Reads a token service's answer, which was asked for at `sent`.
+fn issued(body: &Bytes, sent: Time) -> Option<Issued> {
+    #[derive(Deserialize)]
+    struct Answer {
+        access_token: Option<String>,
+        token: Option<String>,
+        expires_in: Option<serde_json::Value>,
+    }
+    let answer: Answer = serde_json::from_slice(body).ok()?;
+    let filled = |token: &String| !token.is_empty();
+    let secret = answer
+        .access_token
+        .filter(filled)
+        .or(answer.token.filter(filled))?;
+    let is_plain = secret.bytes().all(|byte| byte.is_ascii_graphic());
+    if secret.len() > MAX_TOKEN || !is_plain {
+        return None;
+    }
+    // Sent as a number or a text, negative, huge or not at all (S031).
+    let seconds = answer.expires_in.and_then(|value| match value {
+        serde_json::Value::String(text) => text.parse::<f64>().ok(),
+        other => other.as_f64(),
+    });
+    let life = Duration::from_secs_f64(seconds.unwrap_or(0.0).clamp(0.0, LIFE.1.as_secs_f64())).max(LIFE.0);
+    let early = life
+        .mul_f64(0.8)
+        .min(life.saturating_sub(Duration::from_secs(30)));
+    Some(Issued {
+        secret: Secret::new(secret),
+        refresh: sent + early,
+        end: sent + life,
+    })
+}
+
+/// No code panics while it holds one of these locks, so a poisoned one holds good data.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // S031
+    #[test]
+    fn strange_lifetimes_are_clamped() {
+        let end = |json: &str| {
+            let issued = issued(&Bytes::copy_from_slice(json.as_bytes()), Time::from_millis(0))?;
+            Some((issued.refresh.as_millis() / 1000, issued.end.as_millis() / 1000))
+        };
+        assert_eq!(end(r#"{"token":"a","expires_in":300}"#), Some((240, 300)));
+        assert_eq!(end(r#"{"token":"a","expires_in":100}"#), Some((70, 100)));
+        for short in [
+            r#","expires_in":0"#,
+            r#","expires_in":-1"#,
+            r#","expires_in":"x""#,
+            r#","expires_in":null"#,
+            "",
+        ] {
+            assert_eq!(
+                end(&format!(r#"{{"token":"a"{short}}}"#)),
+                Some((30, 60)),
+                "{short}"
+            );
+        }
+        assert_eq!(
+            end(r#"{"token":"a","expires_in":9223372036854775808}"#)
+                .unwrap()
+                .1,
+            86400
+        );
+        assert_eq!(end(r#"{"token":"a","expires_in":"300"}"#), Some((240, 300)));
+        for junk in [
+            "",
+            "[]",
+            "{}",
+            r#"{"token":""}"#,
+            r#"{"token":"a b"}"#,
+            r#"{"token":"a\nb"}"#,
+        ] {
+            assert_eq!(end(junk), None, "{junk}");
+        }
+    }
+
+    #[test]
+    fn access_token_wins_over_token() {
+        let body = Bytes::from_static(br#"{"token":"a","access_token":"b"}"#);
+        assert_eq!(issued(&body, Time::from_millis(0)).unwrap().secret.expose(), "b");
+    }
+
+    #[test]
+    fn the_query_is_appended_to_the_realms_own() {
+        let key = Key {
+            realm: Url::parse("https://h.example/t?x=1").unwrap(),
+            service: String::new(),
+            scope: "repository:a/b:pull *".to_owned(),
+            named: false,
+        };
+        assert_eq!(
+            key.url().unwrap().query(),
+            Some("x=1&scope=repository%3Aa%2Fb%3Apull&scope=%2A")
+        );
+    }
+}
