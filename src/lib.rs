@@ -10,7 +10,7 @@
 //! ```text
 //! upstream
 //! policy | net
-//! oci | clock
+//! oci | clock | telemetry
 //! ```
 //!
 //! `policy` may use `clock` for the type `Time` only; `oci` uses nothing.
@@ -30,4 +30,5 @@ pub mod clock;
 pub mod net;
 pub mod oci;
 pub mod policy;
+pub mod telemetry;
 pub mod upstream;
