@@ -8,7 +8,7 @@
 //! IO, clocks, locks or async inside `oci` and `policy`.
 //!
 //! ```text
-//! upstream
+//! store | upstream
 //! policy | net
 //! oci | clock | telemetry
 //! ```
@@ -30,5 +30,6 @@ pub mod clock;
 pub mod net;
 pub mod oci;
 pub mod policy;
+pub mod store;
 pub mod telemetry;
 pub mod upstream;

@@ -1,0 +1,49 @@
+//! Small content in memory: manifests, configs and other small blobs, weighed by their bytes.
+//!
+//! moka is used for capacity only: nothing here expires, since what a digest names never changes.
+
+use bytes::Bytes;
+use moka::sync::Cache;
+
+use crate::oci::{Digest, MediaType};
+
+/// What an entry costs besides its bytes: key, type, and moka's own bookkeeping (338 bytes an entry,
+/// measured with one million).
+const ENTRY_OVERHEAD: usize = 512;
+
+/// Content held in memory.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// The bytes, verified.
+    pub bytes: Bytes,
+    /// The type a manifest is served as; `None` for a blob.
+    pub manifest: Option<MediaType>,
+}
+
+/// The memory shelf.
+#[derive(Clone, Debug)]
+pub struct Memory(Cache<Digest, Held>);
+
+impl Memory {
+    /// A shelf that holds at most `capacity` bytes.
+    pub fn new(capacity: u64) -> Self {
+        let weigh =
+            |_: &Digest, held: &Held| u32::try_from(held.bytes.len() + ENTRY_OVERHEAD).unwrap_or(u32::MAX);
+        Self(Cache::builder().max_capacity(capacity).weigher(weigh).build())
+    }
+
+    /// The content of a digest, if held.
+    pub fn get(&self, digest: &Digest) -> Option<Held> {
+        self.0.get(digest)
+    }
+
+    /// Keeps verified content for as long as there is room.
+    pub fn put(&self, digest: Digest, held: Held) {
+        self.0.insert(digest, held);
+    }
+
+    /// Forgets the content of a digest.
+    pub fn remove(&self, digest: &Digest) {
+        self.0.invalidate(digest);
+    }
+}

@@ -1,0 +1,12 @@
+//! Shelves: each holds bytes or records; none knows another.
+//!
+//! [`Disk`] keeps content under its digest, [`Memory`] keeps small content close, [`Records`] keeps what
+//! a file tree cannot say.
+
+mod disk;
+mod memory;
+mod records;
+
+pub use disk::{Disk, OpenError, Partial, Shelf, Stored, blocking};
+pub use memory::{Held, Memory};
+pub use records::{List, Records};
