@@ -8,6 +8,7 @@
 //! IO, clocks, locks or async inside `oci` and `policy`.
 //!
 //! ```text
+//! cache
 //! store | upstream
 //! policy | net
 //! oci | clock | telemetry
@@ -24,8 +25,9 @@
 //! - **A download belongs to the cache, not to a request.** One fill per digest writes a file that every
 //!   reader follows.
 //! - **The server only needs to know where the bytes are.** All zero-copy work hides behind one enum,
-//!   `cache::Body`.
+//!   [`cache::Body`].
 
+pub mod cache;
 pub mod clock;
 pub mod net;
 pub mod oci;

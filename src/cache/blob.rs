@@ -1,0 +1,291 @@
+//! The walk of a blob: memory, disk, flight, fill.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use super::download::Download;
+use super::fill::{Fill, Phase, Progress};
+use super::{Body, Cache, Failure, Following, From, Kind, Outcome, Served, SharedFlights, in_time};
+use crate::clock::Clock;
+use crate::oci::{Digest, MediaType};
+use crate::policy::flight::{FlightId, Join, Landing, Leave};
+use crate::policy::naming::Chosen;
+use crate::store::{Shelf, Stored, blocking};
+
+/// Times a client joins anew because the fill it joined was being abandoned.
+const MAX_JOINS: usize = 3;
+
+impl Cache {
+    /// A blob, at once or as it arrives. Comes back when the first bytes are in hand, so that a status of
+    /// 200 is never followed by nothing.
+    ///
+    /// Cancel-safe: a fill that was started goes on as the policy for abandoned fills says.
+    ///
+    /// # Errors
+    /// [`Failure`], after 25 s at most.
+    pub async fn blob(&self, chosen: &Chosen, digest: &Digest) -> Result<Served, Failure> {
+        in_time(
+            &chosen.repository.registry,
+            Box::pin(self.find_blob(chosen, digest)),
+        )
+        .await
+    }
+
+    /// A blob's length, for HEAD. Starts no fill.
+    ///
+    /// # Errors
+    /// [`Failure`], after 25 s at most.
+    pub async fn blob_head(&self, chosen: &Chosen, digest: &Digest) -> Result<Served, Failure> {
+        in_time(
+            &chosen.repository.registry,
+            Box::pin(self.find_length(chosen, digest)),
+        )
+        .await
+    }
+
+    async fn find_blob(&self, chosen: &Chosen, digest: &Digest) -> Result<Served, Failure> {
+        if let Some(held) = self.shelves.memory.get(digest) {
+            if held.manifest.is_some() {
+                return Err(Failure::no_such_blob());
+            }
+            let length = held.bytes.len() as u64;
+            return Ok(served(
+                *digest,
+                Some(length),
+                Body::Memory(held.bytes),
+                From::Memory,
+                Outcome::Hit,
+            ));
+        }
+        if let Some(stored) = self.on_disk(digest).await?
+            && self.shelves.disk.is_verified(digest, stored.size)
+        {
+            let body = Body::File(stored.file, stored.size);
+            return Ok(served(*digest, Some(stored.size), body, From::Disk, Outcome::Hit));
+        }
+        for _ in 0..MAX_JOINS {
+            match self.follow(chosen, digest).await {
+                Err(failure) if failure.retry_after == Some(Duration::ZERO) => {}
+                outcome => return outcome,
+            }
+        }
+        Err(Failure::internal())
+    }
+
+    async fn find_length(&self, chosen: &Chosen, digest: &Digest) -> Result<Served, Failure> {
+        let head = |length, from, outcome| served(*digest, Some(length), Body::Empty, from, outcome);
+        if let Some(held) = self.shelves.memory.get(digest) {
+            return match held.manifest {
+                Some(_) => Err(Failure::no_such_blob()),
+                None => Ok(head(held.bytes.len() as u64, From::Memory, Outcome::Hit)),
+            };
+        }
+        if let Some(stored) = self.on_disk(digest).await? {
+            return Ok(head(stored.size, From::Disk, Outcome::Hit));
+        }
+        let filling = self
+            .flights
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .peek(digest)
+            .cloned();
+        if let Some(total) = filling.and_then(|fill| fill.snapshot().total) {
+            return Ok(head(total, From::Filling, Outcome::Collapsed));
+        }
+        let upstream = self.upstreams.get(chosen);
+        let length = upstream.blob_size(&chosen.repository.path, digest).await;
+        match length {
+            Ok(length) => Ok(head(length, From::Upstream, Outcome::Bypass)),
+            Err(refusal) => Err(Failure::of_blob(chosen.repository.registry.as_str(), &refusal)),
+        }
+    }
+
+    /// The file of a blob. A manifest's digest is not one.
+    async fn on_disk(&self, digest: &Digest) -> Result<Option<Stored>, Failure> {
+        let (shelves, digest) = (self.shelves.clone(), *digest);
+        let look = blocking(move || {
+            let stored = shelves.disk.get(Shelf::Blobs, &digest);
+            let manifest = stored.is_none() && shelves.disk.holds(Shelf::Manifests, &digest);
+            Ok((stored, manifest))
+        });
+        match look.await {
+            Ok((_, true)) => Err(Failure::no_such_blob()),
+            Ok((stored, false)) => Ok(stored),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Joins the fill of a digest, starting it if there is none, and waits for its first bytes.
+    async fn follow(&self, chosen: &Chosen, digest: &Digest) -> Result<Served, Failure> {
+        let now = self.clock.now();
+        let upstream = self.upstreams.get(chosen);
+        let path = chosen.repository.path.clone();
+        let launch = || Arc::new(Fill::new(*digest, upstream.clone(), path.clone()));
+        let joined =
+            self.flights
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .join(digest, |_| launch(), now);
+        let (following, outcome) = match joined {
+            Join::Lead(id, fill) => {
+                let following = self.seat(fill.clone(), Some(id));
+                self.start(fill, Some(id), chosen);
+                (following, Outcome::Miss)
+            }
+            Join::Follow(id, fill) => (self.seat(fill, Some(id)), Outcome::Collapsed),
+            Join::Cooling(_, fill) => {
+                return Err(match fill.snapshot().phase {
+                    Phase::Failed(failure) => (*failure).clone(),
+                    Phase::Running | Phase::Verified => Failure::internal(),
+                });
+            }
+        };
+        if following.fill.serves_from(0) {
+            return await_bytes(following, outcome).await;
+        }
+        // The disk fails and the beginning has gone by: this client gets a fill of its own, in memory.
+        let alone = launch();
+        let following = self.seat(alone.clone(), None);
+        self.start(alone, None, chosen);
+        await_bytes(following, Outcome::Bypass).await
+    }
+
+    fn seat(&self, fill: Arc<Fill>, id: Option<FlightId>) -> Following {
+        let seat = Seat {
+            fill: fill.clone(),
+            id,
+            flights: self.flights.clone(),
+            clock: self.clock,
+        };
+        Following {
+            fill,
+            _seat: Arc::new(seat),
+        }
+    }
+
+    fn start(&self, fill: Arc<Fill>, id: Option<FlightId>, chosen: &Chosen) {
+        let download = Download {
+            fill: fill.clone(),
+            shelves: self.shelves.clone(),
+            registry: chosen.repository.registry.to_string(),
+            disk: id.is_some(),
+        };
+        let ending = Ending {
+            fill,
+            id,
+            flights: self.flights.clone(),
+            clock: self.clock,
+            landing: Landing::Failed,
+        };
+        self.tasks.spawn(async move {
+            let landing = Box::pin(download.run()).await;
+            ending.land(landing);
+        });
+    }
+}
+
+/// Waits until the status can be decided: there are bytes to send, or there will be none.
+async fn await_bytes(following: Following, outcome: Outcome) -> Result<Served, Failure> {
+    let mut watch = following.fill.watch();
+    let decided = |progress: &Progress| progress.visible > 0 || !matches!(progress.phase, Phase::Running);
+    let progress = watch
+        .wait_for(decided)
+        .await
+        .map_err(|_| Failure::internal())?
+        .clone();
+    let digest = following.fill.digest;
+    match &progress.phase {
+        Phase::Failed(failure) => Err((**failure).clone()),
+        Phase::Running | Phase::Verified => {
+            let outcome = if progress.from == From::Disk {
+                Outcome::Hit
+            } else {
+                outcome
+            };
+            let from = match (progress.from, outcome) {
+                (From::Upstream, Outcome::Collapsed) => From::Filling,
+                (from, _) => from,
+            };
+            Ok(served(
+                digest,
+                progress.total,
+                Body::Filling(following),
+                from,
+                outcome,
+            ))
+        }
+    }
+}
+
+fn served(digest: Digest, length: Option<u64>, body: Body, from: From, outcome: Outcome) -> Served {
+    Served {
+        media_type: MediaType::OCTET_STREAM,
+        digest,
+        length,
+        body,
+        from,
+        outcome,
+        age: Duration::ZERO,
+    }
+}
+
+impl Failure {
+    /// True if asking somebody else is all a client can do.
+    pub(super) fn is_definite(&self) -> bool {
+        self.kind == Kind::NotFound && self.why.is_none()
+    }
+}
+
+/// One client's place in a fill. Giving the last one up may stop the fill.
+pub(super) struct Seat {
+    fill: Arc<Fill>,
+    /// `None` for a fill that only this client follows.
+    id: Option<FlightId>,
+    flights: SharedFlights,
+    clock: Clock,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let Some(id) = self.id else {
+            self.fill.cancel.cancel();
+            return;
+        };
+        let (digest, progress) = (self.fill.digest, self.fill.snapshot());
+        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        if flights.leave(&digest, id, progress.visible, progress.total) == Leave::Cancel {
+            self.fill.cancel.cancel();
+            flights.land(&digest, id, Landing::Cancelled, self.clock.now());
+        }
+    }
+}
+
+/// Lands the flight however the download's task ends: a task that panics, or is dropped, has failed.
+struct Ending {
+    fill: Arc<Fill>,
+    id: Option<FlightId>,
+    flights: SharedFlights,
+    clock: Clock,
+    landing: Landing,
+}
+
+impl Ending {
+    fn land(mut self, landing: Landing) {
+        self.landing = landing;
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.fill.publish(|progress| {
+            if matches!(progress.phase, Phase::Running) {
+                progress.phase = Phase::Failed(Arc::new(Failure::internal()));
+            }
+        });
+        let Some(id) = self.id else { return };
+        let now = self.clock.now();
+        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        flights.land(&self.fill.digest, id, self.landing, now);
+        flights.sweep(now);
+    }
+}

@@ -1,0 +1,378 @@
+//! The task behind a fill: fetch, write, hash, publish, commit.
+//!
+//! Reading the next batch, writing this one and hashing this one overlap; each batch is published as soon
+//! as it is written. The commit (sync and rename) comes after the last reader could already have its last
+//! byte.
+
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::fill::{Fill, Phase};
+use super::sink::{Sink, hash_step, total_len};
+use super::{Failure, From, Shelves};
+use crate::oci::Hasher;
+use crate::policy::flight::Landing;
+use crate::store::{Held, Partial, Shelf, Stored, blocking};
+use crate::telemetry::metrics::Place;
+use crate::upstream::{Incoming, Refusal, Want};
+
+/// Bytes gathered before they are written and hashed together: the best size for one writer
+/// (performance.md: 1 MiB 6.5 GB/s, 64 KiB 3–5, 4 MiB 1.7–2.7).
+const BATCH: usize = 1 << 20;
+/// Attempts to go on after a break, without one byte of progress in between.
+const MAX_RESUMES: u32 = 4;
+/// The first wait before going on; doubled each time.
+const RESUME_WAIT: Duration = Duration::from_millis(100);
+/// Blobs up to this length go to memory as well.
+const SMALL: u64 = 64 * 1024;
+
+/// Why a download stopped.
+enum Stop {
+    /// The upstream.
+    Refused(Refusal),
+    /// The bytes are not what their name says.
+    Wrong,
+}
+
+impl std::convert::From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// What a batch ends with.
+enum Next {
+    More,
+    End,
+    Broken(Refusal),
+}
+
+pub(super) struct Download {
+    pub(super) fill: Arc<Fill>,
+    pub(super) shelves: Arc<Shelves>,
+    /// The registry's name, for messages.
+    pub(super) registry: String,
+    /// False for a fill that must not touch the disk, since another one of the same digest does.
+    pub(super) disk: bool,
+}
+
+impl Download {
+    /// Runs to the end, whatever it is; the readers learn of it through the fill.
+    pub(super) async fn run(self) -> Landing {
+        let cancel = self.fill.cancel.clone();
+        self.shelves.metrics.fill_started();
+        let landing = tokio::select! {
+            landing = self.fill_up() => landing,
+            () = cancel.cancelled() => {
+                self.fail(Failure::abandoned());
+                Landing::Cancelled
+            }
+        };
+        self.shelves.metrics.fill_ended();
+        landing
+    }
+
+    async fn fill_up(&self) -> Landing {
+        if self.disk
+            && let Some(stored) = self.look_on_disk().await
+            && self.serve_from_disk(stored).await
+        {
+            return Landing::Arrived;
+        }
+        match self.fetch().await {
+            Ok(()) => Landing::Arrived,
+            Err(Stop::Refused(refusal)) => {
+                tracing::info!(digest = %self.fill.digest, upstream = %self.registry, error = %refusal, "fill failed");
+                self.fail(Failure::of_blob(&self.registry, &refusal));
+                Landing::Failed
+            }
+            Err(Stop::Wrong) => {
+                let (digest, upstream) = (self.fill.digest, &self.registry);
+                tracing::warn!(%digest, %upstream, "the upstream sent bytes that do not hash to their digest");
+                self.shelves.metrics.integrity_failure(Place::Upstream);
+                self.fail(Failure::wrong_bytes(&self.registry));
+                Landing::Failed
+            }
+        }
+    }
+
+    fn fail(&self, failure: Failure) {
+        let failure = Arc::new(failure);
+        self.fill
+            .publish(|progress| progress.phase = Phase::Failed(failure));
+    }
+
+    async fn look_on_disk(&self) -> Option<Stored> {
+        let (shelves, digest) = (self.shelves.clone(), self.fill.digest);
+        blocking(move || Ok(shelves.disk.get(Shelf::Blobs, &digest)))
+            .await
+            .ok()
+            .flatten()
+    }
+
+    /// Hashes a file that has not been hashed since the start, while readers already follow it.
+    /// Returns false if the file is not what its name says and nobody has seen a byte of it.
+    async fn serve_from_disk(&self, stored: Stored) -> bool {
+        let fill = &self.fill;
+        let size = stored.size;
+        let trusted = self.shelves.disk.is_verified(&fill.digest, size) || self.is_trusted(size).await;
+        if !trusted {
+            fill.publish(|progress| {
+                progress.total = Some(size);
+                progress.on_disk = size;
+                progress.file = Some(stored.file.clone());
+                progress.from = From::Disk;
+            });
+        }
+        if !trusted && !self.hash_file(&stored).await {
+            let digest = fill.digest;
+            tracing::warn!(%digest, "a stored blob does not hash to its name: put aside");
+            self.shelves.metrics.integrity_failure(Place::Disk);
+            let shelves = self.shelves.clone();
+            let moved = blocking(move || shelves.disk.quarantine(Shelf::Blobs, &digest)).await;
+            if let Err(error) = moved {
+                tracing::warn!(%digest, %error, "the damaged blob could not be put aside");
+            }
+            if fill.snapshot().visible > 0 {
+                self.fail(Failure::damaged());
+                return true;
+            }
+            fill.publish(|progress| {
+                progress.total = None;
+                progress.on_disk = 0;
+                progress.file = None;
+                progress.from = From::Upstream;
+            });
+            return false;
+        }
+        self.shelves.disk.mark_verified(&fill.digest, size);
+        fill.publish(|progress| {
+            progress.total = Some(size);
+            progress.visible = size;
+            progress.on_disk = size;
+            progress.file = Some(stored.file.clone());
+            progress.from = From::Disk;
+            progress.phase = Phase::Verified;
+        });
+        self.remember_small(&stored.file, size).await;
+        true
+    }
+
+    /// True if the operator does without hashing at the first serve, and the file has the length it had
+    /// when it was committed.
+    async fn is_trusted(&self, size: u64) -> bool {
+        let (shelves, digest) = (self.shelves.clone(), self.fill.digest);
+        !self.shelves.options.verify_first_serve
+            && blocking(move || Ok(shelves.records.size(&digest)))
+                .await
+                .is_ok_and(|kept| kept == Some(size))
+    }
+
+    async fn hash_file(&self, stored: &Stored) -> bool {
+        let mut hasher = Hasher::new(self.fill.digest.algorithm());
+        let mut at = 0;
+        while at < stored.size {
+            let Ok((next, len)) = hash_step(hasher, stored.file.clone(), at, stored.size).await else {
+                return false;
+            };
+            hasher = next;
+            at += len;
+            self.fill.publish_written(at);
+        }
+        hasher.finish() == self.fill.digest
+    }
+
+    async fn remember_small(&self, file: &Arc<std::fs::File>, size: u64) {
+        if size > SMALL {
+            return;
+        }
+        let file = file.clone();
+        let read = blocking(move || {
+            let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
+            file.read_exact_at(&mut bytes, 0)?;
+            Ok(Bytes::from(bytes))
+        });
+        if let Ok(bytes) = read.await {
+            self.shelves.memory.put(
+                self.fill.digest,
+                Held {
+                    bytes,
+                    manifest: None,
+                },
+            );
+        }
+    }
+
+    /// Fetches from the upstream, going on after breaks, until the digest agrees.
+    async fn fetch(&self) -> Result<(), Stop> {
+        let mut sink = Sink::open(self).await;
+        let mut incoming = match self.open(sink.resume_at()).await {
+            // An unfinished file may be longer than the blob: such a range cannot be had.
+            Err(Refusal::Unusable(_) | Refusal::Failing(_)) if sink.resume_at() > 0 => self.open(0).await?,
+            opened => opened?,
+        };
+        sink.start(&incoming, self).await?;
+        let mut resumes = 0;
+        loop {
+            let before = sink.written;
+            let Some(mut broken) = self.pump(&mut sink, &mut incoming).await? else {
+                break;
+            };
+            if sink.written > before {
+                resumes = 0;
+            }
+            incoming = loop {
+                resumes += 1;
+                if resumes > MAX_RESUMES || broken == Refusal::NotFound {
+                    return Err(broken.into());
+                }
+                tracing::debug!(digest = %self.fill.digest, at = sink.written, error = %broken, "resuming a fill");
+                let wait = RESUME_WAIT * 2_u32.pow(resumes - 1);
+                tokio::time::sleep(wait.mul_f64(rand::random_range(0.5..1.0))).await;
+                match self.open(sink.written).await {
+                    Ok(next) => break next,
+                    Err(refusal) => broken = refusal,
+                }
+            };
+            sink.skip = sink.written.saturating_sub(incoming.start);
+        }
+        self.finish(sink).await
+    }
+
+    async fn open(&self, from: u64) -> Result<Incoming, Refusal> {
+        let fill = &self.fill;
+        let incoming = fill
+            .upstream
+            .blob(&fill.path, &fill.digest, Want::From(from))
+            .await?;
+        let known = fill.snapshot().total;
+        if let (Some(known), Some(total)) = (known, incoming.total)
+            && known != total
+        {
+            return Err(Refusal::Unusable(format!(
+                "the blob was {known} bytes long and is now {total}"
+            )));
+        }
+        if incoming.start > from {
+            return Err(Refusal::Unusable(
+                "the upstream skipped bytes that were asked for".to_owned(),
+            ));
+        }
+        if let Some(total) = incoming.total {
+            fill.publish(|progress| progress.total = Some(total));
+        }
+        Ok(incoming)
+    }
+
+    /// Reads, writes and hashes until the upstream ends (`None`) or breaks.
+    async fn pump(&self, sink: &mut Sink, incoming: &mut Incoming) -> Result<Option<Refusal>, Stop> {
+        let (mut batch, mut next) = read_batch(incoming).await;
+        loop {
+            self.shelves.metrics.received(total_len(&batch));
+            sink.skip_held(&mut batch);
+            let total = self.fill.snapshot().total;
+            let end = sink.written + total_len(&batch);
+            if total.is_some_and(|total| end > total) {
+                return Err(Refusal::Unusable("the blob is longer than announced".to_owned()).into());
+            }
+            match next {
+                Next::More => {
+                    let reading = read_batch(incoming);
+                    let ((), read) = tokio::join!(sink.take(batch, self), reading);
+                    (batch, next) = read;
+                }
+                Next::End => {
+                    sink.take(batch, self).await;
+                    let short = total.is_some_and(|total| end < total);
+                    return Ok(short.then(|| Refusal::Unusable("the blob ended too soon".to_owned())));
+                }
+                Next::Broken(refusal) => {
+                    sink.take(batch, self).await;
+                    return Ok(Some(refusal));
+                }
+            }
+        }
+    }
+
+    /// Compares the digest, lets the readers have the rest, and gives the file its name.
+    async fn finish(&self, sink: Sink) -> Result<(), Stop> {
+        let fill = &self.fill;
+        let size = sink.written;
+        if sink.hasher.finish() != fill.digest {
+            if let Some(partial) = sink.partial {
+                self.discard(partial).await;
+            }
+            return Err(Stop::Wrong);
+        }
+        fill.publish(|progress| {
+            progress.total = Some(size);
+            progress.visible = size;
+            progress.phase = Phase::Verified;
+        });
+        let Some(partial) = sink.partial else {
+            return Ok(());
+        };
+        self.remember_small(&partial.file, size).await;
+        let (shelves, digest) = (self.shelves.clone(), fill.digest);
+        let committed = blocking(move || shelves.disk.commit(&partial, Shelf::Blobs, &digest, size)).await;
+        match committed {
+            Ok(()) => self.shelves.records.put_size(&fill.digest, size),
+            Err(error) => {
+                tracing::warn!(digest = %fill.digest, %error, "a blob could not be kept");
+                self.shelves.metrics.disk_error("commit");
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn discard(&self, partial: Partial) {
+        let shelves = self.shelves.clone();
+        let gone = blocking(move || {
+            shelves.disk.discard(&partial);
+            Ok(())
+        });
+        if let Err(error) = gone.await {
+            tracing::debug!(%error, "an unfinished file could not be removed");
+        }
+    }
+}
+
+/// Waits for bytes, then takes what else has already arrived, up to [`BATCH`].
+async fn read_batch(incoming: &mut Incoming) -> (Vec<Bytes>, Next) {
+    let mut batch = Vec::new();
+    let mut len = 0;
+    loop {
+        let chunk = if batch.is_empty() {
+            incoming.chunk().await
+        } else {
+            match poll_once(incoming).await {
+                Some(chunk) => chunk,
+                None => return (batch, Next::More),
+            }
+        };
+        match chunk {
+            Ok(Some(bytes)) => {
+                len += bytes.len();
+                batch.push(bytes);
+            }
+            Ok(None) => return (batch, Next::End),
+            Err(refusal) => return (batch, Next::Broken(refusal)),
+        }
+        if len >= BATCH {
+            return (batch, Next::More);
+        }
+    }
+}
+
+/// The next piece if it is there already.
+async fn poll_once(incoming: &mut Incoming) -> Option<Result<Option<Bytes>, Refusal>> {
+    let mut chunk = std::pin::pin!(incoming.chunk());
+    std::future::poll_fn(|context| match chunk.as_mut().poll(context) {
+        std::task::Poll::Ready(chunk) => std::task::Poll::Ready(Some(chunk)),
+        std::task::Poll::Pending => std::task::Poll::Ready(None),
+    })
+    .await
+}

@@ -1,0 +1,169 @@
+//! Lists an upstream gives: the tags of a repository, the referrers of a digest; and what is held here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::failure::why;
+use super::{Body, Cache, Failure, From, Listing, Outcome, Served, Why, in_time};
+use crate::oci::{Digest, MediaType, Reference, Registry, Tag};
+use crate::policy::freshness::Rules;
+use crate::policy::naming::Chosen;
+use crate::store::{List, blocking};
+use crate::upstream::Refusal;
+
+/// A list, and how it was come by.
+#[derive(Clone)]
+pub(super) struct Listed {
+    body: Arc<str>,
+    outcome: Outcome,
+    age: Duration,
+}
+
+impl Cache {
+    /// The tags of a repository, sorted.
+    ///
+    /// # Errors
+    /// [`Failure`], after 25 s at most.
+    pub async fn tags(&self, chosen: &Chosen) -> Result<Listing, Failure> {
+        let upstream = self.upstreams.get(chosen);
+        let path = chosen.repository.path.clone();
+        let ask = async move {
+            let mut tags = upstream.tags(&path).await?;
+            tags.sort_unstable();
+            tags.dedup();
+            Ok(Some(
+                serde_json::to_string(&tags).expect("strings always serialise"),
+            ))
+        };
+        let listed = in_time(
+            &chosen.repository.registry,
+            Box::pin(self.list(chosen, "tags", "", ask)),
+        )
+        .await?;
+        let listed = listed.ok_or_else(Failure::internal)?;
+        let names: Vec<String> = serde_json::from_str(&listed.body).map_err(|_| Failure::internal())?;
+        Ok(Listing {
+            names: names.into(),
+            outcome: listed.outcome,
+        })
+    }
+
+    /// The referrers of a digest: an image index, unfiltered. Where the upstream has no referrers API, the
+    /// index its clients keep under the tag of the digest.
+    ///
+    /// # Errors
+    /// [`Failure`], after 25 s at most; a 404 lets clients look for that tag themselves.
+    pub async fn referrers(&self, chosen: &Chosen, digest: &Digest) -> Result<Served, Failure> {
+        let upstream = self.upstreams.get(chosen);
+        let (path, subject) = (chosen.repository.path.clone(), *digest);
+        let ask = async move {
+            let index = upstream.referrers(&path, &subject).await?;
+            Ok(index.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+        };
+        let subject = digest.to_string();
+        let listing = Box::pin(self.list(chosen, "referrers", &subject, ask));
+        match in_time(&chosen.repository.registry, listing).await? {
+            Some(listed) => Ok(index_served(&listed)),
+            None => {
+                let tag = Reference::Tag(Tag::of_referrers(digest));
+                self.manifest(chosen, &tag, false).await
+            }
+        }
+    }
+
+    /// The repositories held here: of one registry by their own names, of all with the registry in front.
+    pub async fn catalog(&self, registry: Option<&Registry>) -> Vec<String> {
+        let (shelves, registry) = (self.shelves.clone(), registry.cloned());
+        let read = blocking(move || Ok(shelves.records.repositories(registry.as_ref())));
+        read.await.unwrap_or_default()
+    }
+
+    /// A list from the records if it is fresh, else from the upstream, else the stale one. `None` if the
+    /// upstream keeps no such list.
+    async fn list(
+        &self,
+        chosen: &Chosen,
+        kind: &str,
+        of: &str,
+        ask: impl Future<Output = Result<Option<String>, Refusal>> + Send + 'static,
+    ) -> Result<Option<Listed>, Failure> {
+        let key = format!("{kind} {} {of}", chosen.repository);
+        let registry = chosen.repository.registry.to_string();
+        let rules = self.shelves.options.freshness[chosen.entry];
+        let (shelves, clock) = (self.shelves.clone(), self.clock);
+        let record = shelves.records.list(&key);
+        let now = clock.now();
+        let age = |list: &List| now.since(crate::clock::Time::from_millis(list.validated));
+        if let Some(list) = record.as_ref().filter(|list| age(list) < rules.ttl) {
+            return Ok(Some(listed(list, Outcome::Hit, age(list))));
+        }
+        let stored = key.clone();
+        let question = move || async move {
+            match ask.await {
+                Ok(Some(body)) => {
+                    let list = List {
+                        validated: clock.now().as_millis(),
+                        body,
+                    };
+                    shelves.records.put_list(&stored, &list);
+                    Ok(listed(&list, Outcome::Miss, Duration::ZERO))
+                }
+                Ok(None) => Err(no_list()),
+                Err(refusal) => Err(Failure::of_manifest(&registry, &refusal)),
+            }
+        };
+        let (answer, _) = self.listings.ask(&key, question).await;
+        match answer.unwrap_or_else(|| Err(Failure::internal())) {
+            Ok(listed) => Ok(Some(listed)),
+            Err(failure) if failure.why.is_none() && failure.code == NO_LIST => Ok(None),
+            Err(failure) => stale(record.as_ref(), &failure, &rules, age)
+                .map(Some)
+                .ok_or(failure),
+        }
+    }
+}
+
+/// Marks "there is no such API", which is no failure.
+const NO_LIST: crate::oci::Code = crate::oci::Code::Unsupported;
+
+fn no_list() -> Failure {
+    Failure {
+        code: NO_LIST,
+        why: why(&Refusal::NotFound),
+        ..Failure::internal()
+    }
+}
+
+fn listed(list: &List, outcome: Outcome, age: Duration) -> Listed {
+    Listed {
+        body: list.body.as_str().into(),
+        outcome,
+        age,
+    }
+}
+
+fn stale(
+    record: Option<&List>,
+    failure: &Failure,
+    rules: &Rules,
+    age: impl Fn(&List) -> Duration,
+) -> Option<Listed> {
+    let why: Why = failure.why?;
+    let list = record.filter(|list| age(list) <= rules.stale_if_error)?;
+    Some(listed(list, Outcome::Stale(why), age(list)))
+}
+
+fn index_served(listed: &Listed) -> Served {
+    let bytes = Bytes::copy_from_slice(listed.body.as_bytes());
+    Served {
+        media_type: MediaType::OCI_INDEX,
+        digest: Digest::sha256(&bytes),
+        length: Some(bytes.len() as u64),
+        body: Body::Memory(bytes),
+        from: From::Upstream,
+        outcome: listed.outcome,
+        age: listed.age,
+    }
+}

@@ -1,0 +1,210 @@
+//! The read-through cache: the product.
+//!
+//! ```text
+//! manifest by tag ── tag record ── freshness ── HEAD ──┐
+//! manifest by digest ── memory ── disk ────────────────┴── upstream GET, verified whole
+//! blob ── memory ── disk ── flight ── fill ── upstream GET, verified while it streams
+//! ```
+
+mod blob;
+mod coalesce;
+mod download;
+mod failure;
+mod fill;
+mod lists;
+mod manifest;
+mod reader;
+mod sink;
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::oci::{Digest, MediaType, Reference, Repository, Tag};
+use crate::policy::flight::Flights;
+use crate::policy::{flight, freshness};
+use crate::store::{Disk, Memory, Records};
+use crate::telemetry::metrics::Metrics;
+use crate::upstream::Upstreams;
+
+pub use failure::{Failure, Kind};
+pub use reader::{Broken, Following, Piece, Reader};
+
+/// The longest a client waits for response headers: containerd gives up at 30 s.
+const PATIENCE: Duration = Duration::from_secs(25);
+
+/// What may be chosen about the cache.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where everything is kept.
+    pub directory: PathBuf,
+    /// Bytes of manifests and small blobs kept in memory.
+    pub memory: u64,
+    /// When tags are fresh, by entry of the configuration.
+    pub freshness: Vec<freshness::Rules>,
+    /// When abandoned fills are finished.
+    pub flights: flight::Rules,
+    /// Hash a blob again when it is first served after a start.
+    pub verify_first_serve: bool,
+}
+
+/// Where a body came from: header, metric label and log field in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum From {
+    /// The memory shelf.
+    Memory,
+    /// The disk shelf.
+    Disk,
+    /// A download in progress that this request joined.
+    Filling,
+    /// The upstream, for this request.
+    Upstream,
+}
+
+/// How the cache came to its answer, for `Cache-Status` (RFC 9211).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// `hit`.
+    Hit,
+    /// `fwd=miss; stored`.
+    Miss,
+    /// `fwd=miss; collapsed`: joined a fetch that another request started.
+    Collapsed,
+    /// `fwd=stale`: the upstream was asked and confirmed or replaced the record.
+    Revalidated,
+    /// `hit; fwd=stale; detail=…`: served although it could not be validated.
+    Stale(Why),
+    /// `fwd=bypass`: passed through, not stored.
+    Bypass,
+}
+
+/// Why an upstream did not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Why {
+    /// It refuses us for now (429).
+    Limited,
+    /// It cannot be reached.
+    Unreachable,
+    /// It answers with server errors.
+    Failing,
+    /// It denies access.
+    Denied,
+    /// Its answer cannot be used.
+    Unusable,
+}
+
+/// What the cache answers when it has the content.
+pub struct Served {
+    /// What the content is. For a blob whose length nobody knows yet, see `length`.
+    pub media_type: MediaType,
+    /// Its digest.
+    pub digest: Digest,
+    /// Its length in bytes; `None` while an upstream streams a blob without having told its length.
+    pub length: Option<u64>,
+    /// The bytes.
+    pub body: Body,
+    /// Where they come from.
+    pub from: From,
+    /// How the cache came to its answer.
+    pub outcome: Outcome,
+    /// Time since the content, or for a tag its record, was last validated with the upstream.
+    pub age: Duration,
+}
+
+/// Where the bytes are.
+pub enum Body {
+    /// Nowhere: the answer to a HEAD.
+    Empty,
+    /// In memory.
+    Memory(Bytes),
+    /// In a file that was verified; with its length in bytes.
+    File(Arc<File>, u64),
+    /// In a fill: partly here, partly on the way.
+    Filling(Following),
+}
+
+/// A list of names.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    /// The names, sorted.
+    pub names: Arc<[String]>,
+    /// How the cache came to its answer.
+    pub outcome: Outcome,
+}
+
+/// What every part of the cache shares.
+struct Shelves {
+    options: Options,
+    disk: Disk,
+    memory: Memory,
+    records: Records,
+    metrics: Arc<Metrics>,
+}
+
+type SharedFlights = Arc<Mutex<Flights<Digest, Arc<fill::Fill>>>>;
+
+/// The cache.
+pub struct Cache {
+    shelves: Arc<Shelves>,
+    upstreams: Arc<Upstreams>,
+    flights: SharedFlights,
+    questions: coalesce::Coalesce<(Repository, Tag), Result<manifest::Resolved, crate::upstream::Refusal>>,
+    fetches: coalesce::Coalesce<(Repository, Reference), Result<crate::store::Held, Failure>>,
+    listings: coalesce::Coalesce<String, Result<lists::Listed, Failure>>,
+    tasks: TaskTracker,
+    clock: Clock,
+}
+
+impl Cache {
+    /// A cache over these shelves and upstreams. Its tasks run in `tasks`.
+    pub fn new(
+        options: Options,
+        disk: Disk,
+        upstreams: Arc<Upstreams>,
+        metrics: Arc<Metrics>,
+        tasks: TaskTracker,
+        clock: Clock,
+    ) -> Self {
+        let records = Records::open(&disk.records_path());
+        let memory = Memory::new(options.memory);
+        let flights = Arc::new(Mutex::new(Flights::new(options.flights)));
+        Self {
+            shelves: Arc::new(Shelves {
+                options,
+                disk,
+                memory,
+                records,
+                metrics,
+            }),
+            upstreams,
+            flights,
+            questions: coalesce::Coalesce::new(tasks.clone()),
+            fetches: coalesce::Coalesce::new(tasks.clone()),
+            listings: coalesce::Coalesce::new(tasks.clone()),
+            tasks,
+            clock,
+        }
+    }
+
+    /// Removes what nobody has resumed since `deadline`. Blocks.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn sweep_unfinished(&self, deadline: std::time::SystemTime) -> std::io::Result<()> {
+        self.shelves.disk.sweep(deadline)
+    }
+}
+
+/// `work`, unless it takes longer than clients wait.
+async fn in_time<T>(
+    registry: &crate::oci::Registry,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let outcome = tokio::time::timeout(PATIENCE, work).await;
+    outcome.unwrap_or_else(|_| Err(Failure::timeout(registry.as_str())))
+}
