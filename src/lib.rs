@@ -8,6 +8,7 @@
 //! IO, clocks, locks or async inside `oci` and `policy`.
 //!
 //! ```text
+//! server
 //! cache
 //! store | upstream
 //! policy | net
@@ -32,6 +33,7 @@ pub mod clock;
 pub mod net;
 pub mod oci;
 pub mod policy;
+pub mod server;
 pub mod store;
 pub mod telemetry;
 pub mod upstream;

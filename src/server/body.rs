@@ -1,0 +1,305 @@
+//! From where the bytes are to the socket.
+//!
+//! A file is read without leaving the reactor while its pages are in memory (`RWF_NOWAIT`), and on the
+//! blocking pool when they are not. A fill is followed piece by piece. A body that cannot be completed ends
+//! with an error, which breaks the connection: a client never mistakes it for a complete one.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, IoSliceMut};
+use std::os::unix::fs::FileExt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use rustix::io::ReadWriteFlags;
+
+use super::sendfile::{LONGEST_RUN, Runs};
+use crate::cache::{Body, Broken, Piece, Reader};
+use crate::oci::ByteRange;
+
+/// Bytes read and handed to hyper at a time (performance.md: 64 KiB halves the throughput).
+const CHUNK: u64 = 256 * 1024;
+
+type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+/// A reader gives its next piece, and itself back.
+type Step = (Box<Reader>, Result<Option<Piece>, Broken>);
+
+enum Segment {
+    Bytes(Bytes),
+    File { file: Arc<File>, offset: u64, end: u64 },
+    Reader(Box<Reader>),
+}
+
+enum State {
+    Ready,
+    Reading(Pending<io::Result<Bytes>>),
+    Following(Pending<Step>),
+}
+
+/// The body of a response.
+pub(crate) struct PullBody {
+    segments: VecDeque<Segment>,
+    state: State,
+    /// Bytes still to come, where known.
+    left: Option<u64>,
+    /// Where to note files to be sent by the kernel; only for plain HTTP/1 connections.
+    runs: Option<Runs>,
+}
+
+impl PullBody {
+    /// No bytes.
+    pub(crate) fn empty() -> Self {
+        Self {
+            segments: VecDeque::new(),
+            state: State::Ready,
+            left: Some(0),
+            runs: None,
+        }
+    }
+
+    /// These bytes.
+    pub(crate) fn bytes(bytes: Bytes) -> Self {
+        let left = Some(bytes.len() as u64);
+        Self {
+            segments: VecDeque::from([Segment::Bytes(bytes)]),
+            state: State::Ready,
+            left,
+            runs: None,
+        }
+    }
+
+    /// All of `body`, which is `length` bytes long if that is known.
+    pub(crate) fn whole(body: &Body, length: Option<u64>) -> Self {
+        let segments = segment(body, None).into_iter().collect();
+        Self {
+            segments,
+            state: State::Ready,
+            left: length,
+            runs: None,
+        }
+    }
+
+    /// One run of `body`.
+    pub(crate) fn run(body: &Body, range: ByteRange) -> Self {
+        let segments = segment(body, Some(range)).into_iter().collect();
+        Self {
+            segments,
+            state: State::Ready,
+            left: Some(range.len()),
+            runs: None,
+        }
+    }
+
+    /// Several runs of `body`, each behind its head, and what closes them.
+    pub(crate) fn parts(body: &Body, parts: Vec<(Bytes, ByteRange)>, closing: Bytes) -> Self {
+        let mut left = closing.len() as u64;
+        let mut segments = VecDeque::with_capacity(parts.len() * 2 + 1);
+        for (head, range) in parts {
+            left += head.len() as u64 + range.len();
+            segments.push_back(Segment::Bytes(head));
+            segments.extend(segment(body, Some(range)));
+        }
+        segments.push_back(Segment::Bytes(closing));
+        Self {
+            segments,
+            state: State::Ready,
+            left: Some(left),
+            runs: None,
+        }
+    }
+
+    /// Lets the kernel send what stands in files.
+    pub(crate) fn with_runs(self, runs: Option<Runs>) -> Self {
+        Self { runs, ..self }
+    }
+
+    /// A stand-in for the next run of a file whose pages are in memory.
+    fn stand_in(&self, file: &Arc<File>, offset: u64, end: u64) -> Option<Bytes> {
+        let runs = self.runs.as_ref()?;
+        let len = (end - offset).min(LONGEST_RUN);
+        is_resident(file, offset, len).then(|| runs.stand_in(file, offset, len))?
+    }
+
+    fn emit(&mut self, bytes: Bytes) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let len = bytes.len() as u64;
+        match self.left {
+            Some(left) if len > left => Poll::Ready(Some(Err(io::Error::other("more bytes than announced")))),
+            left => {
+                self.left = left.map(|left| left - len);
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+        }
+    }
+
+    /// The end: a body that is short of what was announced is an error.
+    fn end(&self) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match self.left {
+            None | Some(0) => Poll::Ready(None),
+            Some(left) => Poll::Ready(Some(Err(io::Error::other(format!(
+                "the body ends {left} bytes too soon"
+            ))))),
+        }
+    }
+
+    /// Takes the next step that needs no waiting; `None` if the state has to be polled.
+    fn step(&mut self) -> Option<Poll<Option<io::Result<Frame<Bytes>>>>> {
+        let Some(segment) = self.segments.pop_front() else {
+            return Some(self.end());
+        };
+        match segment {
+            Segment::Bytes(bytes) if bytes.is_empty() => None,
+            Segment::Bytes(bytes) => Some(self.emit(bytes)),
+            Segment::File { offset, end, .. } if offset >= end => None,
+            Segment::File { file, offset, end } => {
+                if let Some(bytes) = self.stand_in(&file, offset, end) {
+                    let offset = offset + bytes.len() as u64;
+                    self.segments.push_front(Segment::File { file, offset, end });
+                    return Some(self.emit(bytes));
+                }
+                let len = usize::try_from((end - offset).min(CHUNK)).unwrap_or(0);
+                match read_resident(&file, offset, len) {
+                    Some(bytes) => {
+                        let offset = offset + bytes.len() as u64;
+                        self.segments.push_front(Segment::File { file, offset, end });
+                        Some(self.emit(bytes))
+                    }
+                    None => {
+                        let rest = Segment::File {
+                            file: file.clone(),
+                            offset: offset + len as u64,
+                            end,
+                        };
+                        self.segments.push_front(rest);
+                        self.state = State::Reading(Box::pin(read_blocking(file, offset, len)));
+                        None
+                    }
+                }
+            }
+            Segment::Reader(mut reader) => {
+                self.state = State::Following(Box::pin(async move {
+                    let piece = reader.next(LONGEST_RUN).await;
+                    (reader, piece)
+                }));
+                None
+            }
+        }
+    }
+}
+
+impl http_body::Body for PullBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        loop {
+            match &mut self.state {
+                State::Ready => {
+                    if let Some(outcome) = self.step() {
+                        return outcome;
+                    }
+                }
+                State::Reading(reading) => {
+                    let read = ready!(reading.as_mut().poll(context));
+                    self.state = State::Ready;
+                    return match read {
+                        Ok(bytes) => self.emit(bytes),
+                        Err(error) => Poll::Ready(Some(Err(error))),
+                    };
+                }
+                State::Following(next) => {
+                    let (reader, piece) = ready!(next.as_mut().poll(context));
+                    self.state = State::Ready;
+                    match piece {
+                        Ok(None) => {}
+                        Ok(Some(Piece::Bytes(bytes))) => {
+                            self.segments.push_front(Segment::Reader(reader));
+                            self.segments.push_front(Segment::Bytes(bytes));
+                        }
+                        Ok(Some(Piece::File { file, offset, len })) => {
+                            self.segments.push_front(Segment::Reader(reader));
+                            self.segments.push_front(Segment::File {
+                                file,
+                                offset,
+                                end: offset + len,
+                            });
+                        }
+                        Err(broken) => return Poll::Ready(Some(Err(io::Error::other(broken)))),
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == Some(0) && matches!(self.state, State::Ready)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+fn segment(body: &Body, range: Option<ByteRange>) -> Option<Segment> {
+    match body {
+        Body::Empty => None,
+        Body::Memory(bytes) => Some(Segment::Bytes(match range {
+            None => bytes.clone(),
+            Some(range) => {
+                let start = usize::try_from(range.start)
+                    .unwrap_or(usize::MAX)
+                    .min(bytes.len());
+                let end = usize::try_from(range.end + 1)
+                    .unwrap_or(usize::MAX)
+                    .min(bytes.len());
+                bytes.slice(start..end)
+            }
+        })),
+        Body::File(file, size) => {
+            let (offset, end) = range.map_or((0, *size), |range| (range.start, range.end + 1));
+            Some(Segment::File {
+                file: file.clone(),
+                offset,
+                end,
+            })
+        }
+        Body::Filling(following) => Some(Segment::Reader(Box::new(following.read(range)))),
+    }
+}
+
+/// True if the first, middle and last byte of a run are in the page cache: `sendfile` would block the
+/// reactor on a page that is not.
+fn is_resident(file: &File, offset: u64, len: u64) -> bool {
+    [offset, offset + len / 2, offset + len - 1]
+        .into_iter()
+        .all(|at| read_resident(file, at, 1).is_some())
+}
+
+/// Reads what is in the page cache; `None` if the disk would have to be waited for, or the kernel cannot
+/// say.
+fn read_resident(file: &File, offset: u64, len: usize) -> Option<Bytes> {
+    let mut buffer = vec![0; len];
+    let read = rustix::io::preadv2(
+        file,
+        &mut [IoSliceMut::new(&mut buffer)],
+        offset,
+        ReadWriteFlags::NOWAIT,
+    );
+    let read = read.ok().filter(|read| *read > 0)?;
+    buffer.truncate(read);
+    Some(buffer.into())
+}
+
+async fn read_blocking(file: Arc<File>, offset: u64, len: usize) -> io::Result<Bytes> {
+    let read = tokio::task::spawn_blocking(move || {
+        let mut buffer = vec![0; len];
+        file.read_exact_at(&mut buffer, offset)?;
+        Ok(Bytes::from(buffer))
+    });
+    read.await.unwrap_or_else(|panic| Err(io::Error::other(panic)))
+}

@@ -1,0 +1,220 @@
+//! HTTP towards clients: listeners, connections, drain.
+//!
+//! ```text
+//! accept ── connection ── gate ── route ── name ── cache ── respond ── body ── sendfile
+//! ```
+
+mod body;
+mod connection;
+mod gate;
+mod health;
+mod http;
+mod pull;
+mod respond;
+mod sendfile;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::cache::Cache;
+use crate::clock::Clock;
+use crate::policy::naming::Names;
+use crate::telemetry::log::RequestLog;
+use crate::telemetry::metrics::Metrics;
+use connection::Kind;
+use sendfile::Socket;
+
+/// The first wait after an accept that failed (out of descriptors); doubled up to a second.
+const ACCEPT_WAIT: Duration = Duration::from_millis(50);
+/// Connections to the admin listener at once.
+const ADMIN_CONNECTIONS: usize = 64;
+
+/// What may be chosen about the server.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where clients are served.
+    pub listen: SocketAddr,
+    /// Where the operator is served: health and metrics.
+    pub admin: SocketAddr,
+    /// How long connections may finish after a SIGTERM.
+    pub drain: Duration,
+    /// Bounds on what a client may take.
+    pub bounds: Bounds,
+}
+
+/// Bounds on what clients may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Connections at once.
+    pub connections: usize,
+    /// Time for a request's head to arrive whole.
+    pub header_timeout: Duration,
+    /// Time a connection may stand idle between requests.
+    pub idle_timeout: Duration,
+    /// Time a response may stand still because its reader does not read.
+    pub stall_timeout: Duration,
+    /// Bytes of a request's head.
+    pub header_bytes: usize,
+    /// Headers of a request.
+    pub header_count: usize,
+}
+
+/// The log of requests, a line each.
+#[derive(Clone)]
+pub struct AccessLog {
+    /// Where the lines go.
+    pub lines: RequestLog,
+    /// JSON instead of text.
+    pub json: bool,
+}
+
+/// Serves clients and the operator. Clones share everything.
+#[derive(Clone)]
+pub struct Server {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    options: Options,
+    cache: Arc<Cache>,
+    names: Arc<Names>,
+    metrics: Arc<Metrics>,
+    requests: Option<AccessLog>,
+    clock: Clock,
+    /// Cancelled when a drain begins: connections finish their request and close.
+    draining: CancellationToken,
+}
+
+impl Server {
+    /// A server that is not listening yet.
+    pub fn new(
+        options: Options,
+        cache: Arc<Cache>,
+        names: Arc<Names>,
+        metrics: Arc<Metrics>,
+        requests: Option<AccessLog>,
+        clock: Clock,
+    ) -> Self {
+        let draining = CancellationToken::new();
+        Self {
+            inner: Arc::new(Inner {
+                options,
+                cache,
+                names,
+                metrics,
+                requests,
+                clock,
+                draining,
+            }),
+        }
+    }
+
+    /// Serves until `shutdown`, then lets connections finish until the drain deadline.
+    pub async fn run(
+        &self,
+        listener: TcpListener,
+        admin: TcpListener,
+        shutdown: CancellationToken,
+        tasks: TaskTracker,
+    ) {
+        let connections = TaskTracker::new();
+        let admins = self.clone();
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        tasks.spawn(async move {
+            admins
+                .accept(
+                    admin,
+                    Kind::Admin,
+                    ADMIN_CONNECTIONS,
+                    stopped,
+                    &TaskTracker::new(),
+                )
+                .await
+        });
+        let most = self.inner.options.bounds.connections;
+        self.accept(listener, Kind::Pull, most, shutdown, &connections)
+            .await;
+        tracing::info!(connections = connections.len(), "draining");
+        self.inner.draining.cancel();
+        connections.close();
+        if tokio::time::timeout(self.inner.options.drain, connections.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                cut = connections.len(),
+                "connections were cut at the drain deadline"
+            );
+        }
+        stop.cancel();
+    }
+
+    /// Serves one connection to its end: the seam at which tests stand in for the network.
+    pub async fn serve_connection<I>(&self, io: I, peer: SocketAddr)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        connection::serve(self.inner.clone(), io, peer, Kind::Pull, None).await;
+    }
+
+    async fn accept(
+        &self,
+        listener: TcpListener,
+        kind: Kind,
+        most: usize,
+        stop: CancellationToken,
+        connections: &TaskTracker,
+    ) {
+        let places = Arc::new(Semaphore::new(most));
+        let mut wait = ACCEPT_WAIT;
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => return,
+                accepted = next(&listener, &places) => accepted,
+            };
+            let (socket, peer, place) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(Duration::from_secs(1));
+                    continue;
+                }
+            };
+            wait = ACCEPT_WAIT;
+            let inner = self.inner.clone();
+            connections.spawn(async move {
+                let socket = Socket::new(socket);
+                let runs = socket.runs();
+                connection::serve(inner, socket, peer, kind, Some(runs)).await;
+                drop(place);
+            });
+        }
+    }
+}
+
+/// Waits for a free place, then for a client.
+async fn next(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(
+    tokio::net::TcpStream,
+    SocketAddr,
+    tokio::sync::OwnedSemaphorePermit,
+)> {
+    let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let (socket, peer) = listener.accept().await?;
+    socket.set_nodelay(true)?;
+    Ok((socket, peer, place))
+}

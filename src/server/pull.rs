@@ -1,0 +1,201 @@
+//! The pull side of the distribution API, route by route.
+
+use bytes::Bytes;
+use http::header::HeaderName;
+use http::{StatusCode, header};
+use serde_json::value::RawValue;
+
+use super::respond::{self, Answer, Wishes};
+use crate::cache::{Body, Cache, Failure, Served};
+use crate::oci::{Code, Digest, Page, Registry, Route, RouteError, Target};
+use crate::policy::naming::{Chosen, Unknown};
+
+const FILTERS: HeaderName = HeaderName::from_static("oci-filters-applied");
+
+/// An answer, and what the request line of the log says about it.
+pub(super) struct Told {
+    pub(super) answer: Answer,
+    pub(super) from: &'static str,
+}
+
+/// Answers a route whose repository has been chosen.
+pub(super) async fn answer(cache: &Cache, route: &Route, chosen: &Chosen, wishes: Wishes<'_>) -> Told {
+    let served = match route {
+        Route::Manifest(_, reference) => cache.manifest(chosen, reference, wishes.head).await,
+        Route::Blob(_, digest) if wishes.head => cache.blob_head(chosen, digest).await,
+        Route::Blob(_, digest) => cache.blob(chosen, digest).await,
+        Route::Referrers(_, digest, kind) => {
+            return referrers(cache, chosen, digest, kind.as_deref(), wishes).await;
+        }
+        Route::Tags(target, page) => return tags(cache, chosen, target, page).await,
+        Route::Base | Route::Catalog(..) => return told(base(), "none"),
+    };
+    match served {
+        Ok(served) => {
+            let from = from_word(&served);
+            told(respond::serve(served, wishes), from)
+        }
+        Err(failure) => told(respond::fail(&failure), "none"),
+    }
+}
+
+/// `GET /v2/`.
+pub(super) fn base() -> Answer {
+    respond::json(Bytes::from_static(b"{}"), "seawall")
+}
+
+/// `GET /v2/_catalog`.
+pub(super) async fn catalog(cache: &Cache, registry: Option<&Registry>, page: &Page) -> Answer {
+    let names = cache.catalog(registry).await;
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let (shown, cut) = cut(&names, page);
+    let body = serde_json::json!({ "repositories": shown });
+    let mut answer = respond::json(body.to_string().into(), "seawall; hit");
+    if cut {
+        link(&mut answer, "/v2/_catalog", registry, page, shown.last());
+    }
+    answer
+}
+
+/// A path that is no route.
+pub(super) fn no_route(error: &RouteError) -> Answer {
+    let (status, code) = match error {
+        RouteError::Unknown => (StatusCode::NOT_FOUND, Code::Unsupported),
+        RouteError::TooLong => (StatusCode::URI_TOO_LONG, Code::NameInvalid),
+        RouteError::Name(_) | RouteError::Namespace => (StatusCode::BAD_REQUEST, Code::NameInvalid),
+        RouteError::Digest(_) => (StatusCode::BAD_REQUEST, Code::DigestInvalid),
+        RouteError::Page => (StatusCode::BAD_REQUEST, Code::Unsupported),
+    };
+    respond::error(status, code, &error.to_string())
+}
+
+/// A registry the operator has not allowed.
+pub(super) fn no_registry(unknown: &Unknown) -> Answer {
+    let message = format!("{unknown}; its operator can add an [[upstream]] for it");
+    respond::error(StatusCode::NOT_FOUND, Code::NameUnknown, &message)
+}
+
+async fn tags(cache: &Cache, chosen: &Chosen, target: &Target, page: &Page) -> Told {
+    let listing = match cache.tags(chosen).await {
+        Ok(listing) => listing,
+        Err(failure) => return told(respond::fail(&failure), "none"),
+    };
+    let names: Vec<&str> = listing.names.iter().map(String::as_str).collect();
+    let (shown, cut) = cut(&names, page);
+    let name = match &target.prefix {
+        Some(prefix) => format!("{prefix}/{}", target.path),
+        None => target.path.to_string(),
+    };
+    let body = serde_json::json!({ "name": name, "tags": shown });
+    let mut answer = respond::json(body.to_string().into(), respond::cache_status(listing.outcome));
+    if cut {
+        link(
+            &mut answer,
+            &format!("/v2/{name}/tags/list"),
+            target.namespace.as_ref(),
+            page,
+            shown.last(),
+        );
+    }
+    told(answer, "upstream")
+}
+
+/// One page of sorted names; and whether there are more.
+fn cut<'a>(names: &[&'a str], page: &Page) -> (Vec<&'a str>, bool) {
+    let after = page.last.as_deref();
+    let mut rest = names
+        .iter()
+        .copied()
+        .filter(|name| after.is_none_or(|after| *name > after));
+    let count = if page.asked { page.count } else { usize::MAX };
+    let shown: Vec<&str> = rest.by_ref().take(count).collect();
+    let more = page.count > 0 && rest.next().is_some();
+    (shown, more)
+}
+
+fn link(answer: &mut Answer, path: &str, registry: Option<&Registry>, page: &Page, last: Option<&&str>) {
+    let last = percent_encoding::utf8_percent_encode(last.unwrap_or(&""), percent_encoding::NON_ALPHANUMERIC);
+    let namespace = registry
+        .map(|registry| format!("&ns={registry}"))
+        .unwrap_or_default();
+    let link = format!("<{path}?n={}&last={last}{namespace}>; rel=\"next\"", page.count);
+    respond::put(answer.headers_mut(), header::LINK, &link);
+}
+
+async fn referrers(
+    cache: &Cache,
+    chosen: &Chosen,
+    digest: &Digest,
+    kind: Option<&str>,
+    wishes: Wishes<'_>,
+) -> Told {
+    let served = match cache.referrers(chosen, digest).await {
+        Ok(served) => served,
+        Err(failure) => return told(respond::fail(&failure), "none"),
+    };
+    let from = from_word(&served);
+    let Some(kind) = kind else {
+        return told(respond::serve(served, wishes), from);
+    };
+    match filtered(served, kind) {
+        Ok(served) => {
+            let mut answer = respond::serve(served, wishes);
+            respond::put(answer.headers_mut(), FILTERS, "artifactType");
+            told(answer, from)
+        }
+        Err(failure) => told(respond::fail(&failure), "none"),
+    }
+}
+
+/// The index with the referrers of one artifact type only.
+fn filtered(served: Served, kind: &str) -> Result<Served, Failure> {
+    #[derive(serde::Deserialize)]
+    struct Typed {
+        #[serde(rename = "artifactType")]
+        artifact_type: Option<String>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Index {
+        manifests: Vec<Box<RawValue>>,
+    }
+    let Body::Memory(bytes) = &served.body else {
+        return Ok(served);
+    };
+    let index: Index = serde_json::from_slice(bytes).map_err(|_| Failure::not_an_index())?;
+    let wanted = |item: &RawValue| {
+        serde_json::from_str(item.get())
+            .is_ok_and(|typed: Typed| typed.artifact_type.as_deref() == Some(kind))
+    };
+    let items: Vec<&str> = index
+        .manifests
+        .iter()
+        .filter(|item| wanted(item))
+        .map(|item| item.get())
+        .collect();
+    let body = format!(
+        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{}]}}"#,
+        items.join(",")
+    );
+    let bytes = Bytes::from(body);
+    let (digest, length) = (Digest::sha256(&bytes), Some(bytes.len() as u64));
+    Ok(Served {
+        digest,
+        length,
+        body: Body::Memory(bytes),
+        ..served
+    })
+}
+
+fn from_word(served: &Served) -> &'static str {
+    use crate::cache::From;
+    match served.from {
+        From::Memory => "memory",
+        From::Disk => "disk",
+        From::Filling => "filling",
+        From::Upstream => "upstream",
+    }
+}
+
+fn told(answer: Answer, from: &'static str) -> Told {
+    Told { answer, from }
+}

@@ -1,0 +1,269 @@
+//! From what the cache answers to what HTTP says.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Response, StatusCode};
+
+use super::body::PullBody;
+use super::sendfile::Runs;
+use crate::cache::{Failure, Kind, Outcome, Served, Why};
+use crate::oci::{ByteRange, Code, RangeSet, Registry, Selected, error_body};
+
+/// The answer to a request.
+pub(super) type Answer = Response<PullBody>;
+
+const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+const VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+const NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
+/// Longest If-None-Match read, in bytes; a longer one is ignored.
+const MAX_CONDITION: usize = 8 * 1024;
+
+/// How a request wants its answer.
+pub(super) struct Wishes<'a> {
+    /// The request's headers: conditions and ranges.
+    pub(super) headers: &'a HeaderMap,
+    /// Headers only.
+    pub(super) head: bool,
+    /// `?ns=`, echoed so that clients know it was understood.
+    pub(super) namespace: Option<&'a Registry>,
+    /// Where files can be noted to be sent by the kernel.
+    pub(super) runs: Option<Runs>,
+}
+
+/// Answers with content.
+pub(super) fn serve(served: Served, wishes: Wishes<'_>) -> Answer {
+    let Served {
+        media_type,
+        digest,
+        length,
+        body,
+        outcome,
+        age,
+        ..
+    } = served;
+    let etag = format!("\"{digest}\"");
+    let mut response = with_common(Response::new(PullBody::empty()), cache_status(outcome));
+    let headers = response.headers_mut();
+    put(headers, header::CONTENT_TYPE, media_type.as_str());
+    put(headers, DIGEST, &etag[1..etag.len() - 1]);
+    put(headers, header::ETAG, &etag);
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(header::AGE, HeaderValue::from(age.as_secs()));
+    if let Outcome::Stale(why) = outcome {
+        put(
+            headers,
+            header::WARNING,
+            &format!("299 - \"served stale: {}\"", why_words(why)),
+        );
+    }
+    if let Some(namespace) = wishes.namespace {
+        put(headers, NAMESPACE, namespace.as_str());
+    }
+    if not_modified(wishes.headers, &etag) {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        return response;
+    }
+    let selected = match length {
+        Some(length) => (select(wishes.headers, &etag, length), length),
+        None => (Selected::Whole, 0),
+    };
+    match selected {
+        (Selected::Whole, _) => {
+            if let Some(length) = length {
+                response
+                    .headers_mut()
+                    .insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+            }
+            if !wishes.head {
+                *response.body_mut() = PullBody::whole(&body, length).with_runs(wishes.runs);
+            }
+        }
+        (Selected::One(range), total) => {
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            let headers = response.headers_mut();
+            put(
+                headers,
+                header::CONTENT_RANGE,
+                &format!("bytes {}-{}/{total}", range.start, range.end),
+            );
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(range.len()));
+            if !wishes.head {
+                *response.body_mut() = PullBody::run(&body, range).with_runs(wishes.runs);
+            }
+        }
+        (Selected::Many(ranges), total) => {
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            let boundary = boundary();
+            let (parts, closing) = parts(&boundary, media_type.as_str(), &ranges, total);
+            let sizes = parts.iter().map(|(head, range)| head.len() as u64 + range.len());
+            let length = sizes.sum::<u64>() + closing.len() as u64;
+            let headers = response.headers_mut();
+            put(
+                headers,
+                header::CONTENT_TYPE,
+                &format!("multipart/byteranges; boundary={boundary}"),
+            );
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+            if !wishes.head {
+                *response.body_mut() = PullBody::parts(&body, parts, closing).with_runs(wishes.runs);
+            }
+        }
+        (Selected::Unsatisfiable, total) => {
+            let message = format!("the content is {total} bytes long; the range asks for none of them");
+            let mut refused = error(StatusCode::RANGE_NOT_SATISFIABLE, Code::RangeInvalid, &message);
+            put(
+                refused.headers_mut(),
+                header::CONTENT_RANGE,
+                &format!("bytes */{total}"),
+            );
+            return refused;
+        }
+    }
+    response
+}
+
+/// Answers that there is no content to give.
+pub(super) fn fail(failure: &Failure) -> Answer {
+    let status = match failure.kind {
+        Kind::NotFound => StatusCode::NOT_FOUND,
+        Kind::Denied => StatusCode::FORBIDDEN,
+        Kind::Limited => StatusCode::TOO_MANY_REQUESTS,
+        Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Kind::Timeout => StatusCode::GATEWAY_TIMEOUT,
+        Kind::BadUpstream => StatusCode::BAD_GATEWAY,
+    };
+    let mut response = error(status, failure.code, &failure.public);
+    let headers = response.headers_mut();
+    if let Some(wait) = failure.retry_after.filter(|_| status != StatusCode::NOT_FOUND) {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+    }
+    let status = match failure.why {
+        Some(why) => format!("seawall; fwd=miss; detail={}", why_word(why)),
+        None => "seawall; fwd=miss".to_owned(),
+    };
+    put(headers, CACHE_STATUS, &status);
+    response
+}
+
+/// Answers with an error of our own.
+pub(super) fn error(status: StatusCode, code: Code, message: &str) -> Answer {
+    let mut response = json(error_body(code, message, None).into(), "seawall");
+    *response.status_mut() = status;
+    response
+}
+
+/// Answers with JSON of our own.
+pub(super) fn json(body: Bytes, cache_status: &str) -> Answer {
+    let length = body.len();
+    let mut response = with_common(Response::new(PullBody::bytes(body)), cache_status);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    response
+}
+
+fn with_common(mut response: Answer, cache_status: &str) -> Answer {
+    let headers = response.headers_mut();
+    headers.insert(VERSION, HeaderValue::from_static("registry/2.0"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    put(headers, CACHE_STATUS, cache_status);
+    response
+}
+
+/// Sets a header. All our values are visible ASCII; one that is not would be left out.
+pub(super) fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+/// `Cache-Status`, RFC 9211.
+pub(super) const fn cache_status(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Hit => "seawall; hit",
+        Outcome::Miss => "seawall; fwd=miss; stored",
+        Outcome::Collapsed => "seawall; fwd=miss; collapsed",
+        Outcome::Revalidated => "seawall; fwd=stale",
+        Outcome::Bypass => "seawall; fwd=bypass",
+        Outcome::Stale(Why::Limited) => "seawall; hit; fwd=stale; detail=upstream-limited",
+        Outcome::Stale(Why::Unreachable) => "seawall; hit; fwd=stale; detail=upstream-unreachable",
+        Outcome::Stale(Why::Failing) => "seawall; hit; fwd=stale; detail=upstream-failing",
+        Outcome::Stale(Why::Denied) => "seawall; hit; fwd=stale; detail=upstream-denied",
+        Outcome::Stale(Why::Unusable) => "seawall; hit; fwd=stale; detail=upstream-unusable",
+    }
+}
+
+const fn why_word(why: Why) -> &'static str {
+    match why {
+        Why::Limited => "upstream-limited",
+        Why::Unreachable => "upstream-unreachable",
+        Why::Failing => "upstream-failing",
+        Why::Denied => "upstream-denied",
+        Why::Unusable => "upstream-unusable",
+    }
+}
+
+const fn why_words(why: Why) -> &'static str {
+    match why {
+        Why::Limited => "the upstream limits us",
+        Why::Unreachable => "the upstream cannot be reached",
+        Why::Failing => "the upstream is failing",
+        Why::Denied => "the upstream denies access",
+        Why::Unusable => "the upstream's answer cannot be used",
+    }
+}
+
+fn not_modified(headers: &HeaderMap, etag: &str) -> bool {
+    headers.get_all(header::IF_NONE_MATCH).iter().any(|condition| {
+        let Some(text) = condition.to_str().ok().filter(|text| text.len() <= MAX_CONDITION) else {
+            return false;
+        };
+        text.split(',')
+            .map(str::trim)
+            .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+    })
+}
+
+fn select(headers: &HeaderMap, etag: &str, length: u64) -> Selected {
+    let range = headers
+        .get(header::RANGE)
+        .and_then(|range| RangeSet::parse(range.to_str().ok()?));
+    let same = headers
+        .get(header::IF_RANGE)
+        .is_none_or(|condition| condition == etag);
+    match range.filter(|_| same) {
+        Some(range) => range.select(length),
+        None => Selected::Whole,
+    }
+}
+
+fn parts(boundary: &str, kind: &str, ranges: &[ByteRange], total: u64) -> (Vec<(Bytes, ByteRange)>, Bytes) {
+    let head = |range: &ByteRange| {
+        let (start, end) = (range.start, range.end);
+        let head = format!(
+            "\r\n--{boundary}\r\nContent-Type: {kind}\r\nContent-Range: bytes {start}-{end}/{total}\r\n\r\n"
+        );
+        (Bytes::from(head), *range)
+    };
+    (
+        ranges.iter().map(head).collect(),
+        format!("\r\n--{boundary}--\r\n").into(),
+    )
+}
+
+/// A line that does not occur in the content, as far as chance goes: it is new for each answer and cannot
+/// be foreseen by who made the content.
+fn boundary() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    format!(
+        "seawall-{:016x}{:08x}",
+        rand::random::<u64>(),
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    )
+}

@@ -1,0 +1,186 @@
+//! The gate, over in-memory pipes and in virtual time: every payload is followed by a good request on the
+//! same connection, which must never be answered from the payload's bytes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio_util::task::TaskTracker;
+
+use super::{Bounds, Options, Server};
+use crate::cache::{self, Cache};
+use crate::clock::Clock;
+use crate::net::dial::Dialer;
+use crate::policy::naming::Names;
+use crate::policy::{flight, freshness};
+use crate::store::Disk;
+use crate::telemetry::metrics::Metrics;
+use crate::upstream::Upstreams;
+
+const FOLLOW: &str = "GET /v2/ HTTP/1.1\r\nHost: cache.test\r\nConnection: close\r\n\r\n";
+
+fn server(directory: &std::path::Path) -> Server {
+    let clock = Clock::start();
+    let metrics = Arc::new(Metrics::new());
+    let upstreams = Arc::new(Upstreams::new(Vec::new(), &Dialer::system(), clock));
+    let cache = cache::Options {
+        directory: directory.to_owned(),
+        memory: 1 << 20,
+        freshness: Vec::<freshness::Rules>::new(),
+        flights: flight::Rules {
+            cooling: Duration::ZERO,
+            finish_below: 0,
+        },
+        verify_first_serve: true,
+    };
+    let disk = Disk::open(directory).unwrap();
+    let cache = Cache::new(cache, disk, upstreams, metrics.clone(), TaskTracker::new(), clock);
+    let bounds = Bounds {
+        connections: 8,
+        header_timeout: Duration::from_secs(10),
+        idle_timeout: Duration::from_secs(75),
+        stall_timeout: Duration::from_secs(60),
+        header_bytes: 32 * 1024,
+        header_count: 100,
+    };
+    let local = ([127, 0, 0, 1], 0).into();
+    let options = Options {
+        listen: local,
+        admin: local,
+        drain: Duration::from_secs(1),
+        bounds,
+    };
+    Server::new(
+        options,
+        Arc::new(cache),
+        Arc::new(Names::new(Vec::new())),
+        metrics,
+        None,
+        clock,
+    )
+}
+
+fn connect(server: &Server, tasks: &TaskTracker) -> DuplexStream {
+    let (near, far) = tokio::io::duplex(1 << 20);
+    let server = server.clone();
+    tasks.spawn(async move { server.serve_connection(far, ([127, 0, 0, 1], 9).into()).await });
+    near
+}
+
+/// Sends bytes and returns the statuses of all answers until the connection closes.
+async fn statuses(payload: &[u8]) -> Vec<u16> {
+    let directory = tempfile::tempdir().unwrap();
+    let (server, tasks) = (server(directory.path()), TaskTracker::new());
+    let mut client = connect(&server, &tasks);
+    client.write_all(payload).await.unwrap();
+    let mut answers = Vec::new();
+    // A connection that is closed early may be reset while we still read.
+    let _ = client.read_to_end(&mut answers).await;
+    let text = String::from_utf8_lossy(&answers).into_owned();
+    let heads = text.split("HTTP/1.").skip(1);
+    heads.filter_map(|head| head.get(2..5)?.parse().ok()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_two_readers_could_read_differently_is_refused_and_ends_the_connection() {
+    // S011, S091–S094, S096, S101
+    for head in [
+        "GET /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "GET /v2/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+        "GET /v2/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "GET /v2/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n",
+        "GET /v2/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: ,chunked\r\n\r\n0\r\n\r\n",
+        "GET /v2/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n",
+        "GET /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
+        "GET /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: 01\r\n\r\na",
+        "GET /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
+        "GET /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n",
+        "GET /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\n",
+        "GET /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551616\r\n\r\n",
+        "GET /v2/ HTTP/1.1\r\n\r\n",
+        "GET /v2/ HTTP/1.1\r\nHost:\r\n\r\n",
+        "GET /v2/ HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+        "GET /v2/ HTTP/1.1\r\nHost: a/b@c\r\n\r\n",
+        "GET http://evil.test/v2/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /v2/ HTTP/1.1\nHost: a\n\n",
+        "GET /v2/ HTTP/1.1\r\nHost: a\nX: y\r\n\r\n",
+        "GET /v2/ HTTP/1.1\r\nHost: a\r\nX : y\r\n\r\n",
+        "GET /v2/ HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n",
+    ] {
+        let found = statuses(format!("{head}{FOLLOW}").as_bytes()).await;
+        assert_eq!(found, [400], "{head:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_method_but_get_and_head_is_refused_and_ends_the_connection() {
+    // S012, S070, S097, S098
+    for head in [
+        "POST /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: 40\r\n\r\n",
+        "PUT /v2/ HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 10737418240\r\n\r\n",
+        "get /v2/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        "CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: 127.0.0.1:22\r\n\r\n",
+        "PROPFIND /v2/ HTTP/1.1\r\nHost: a\r\n\r\n",
+    ] {
+        let found = statuses(format!("{head}{FOLLOW}").as_bytes()).await;
+        assert_eq!(found.first(), Some(&405), "{head:?}");
+        assert!(found.len() == 1, "{head:?} {found:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upgrade_is_ignored_and_the_next_request_is_answered() {
+    // S099
+    let head = "GET /v2/ HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n";
+    assert_eq!(statuses(format!("{head}{FOLLOW}").as_bytes()).await, [200, 200]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_is_too_large_is_refused() {
+    // S106
+    let many: String = (0..120).map(|index| format!("X-{index}: y\r\n")).collect();
+    let long = format!("X: {}\r\n", "y".repeat(64 * 1024));
+    for headers in [many, long] {
+        let request = format!("GET /v2/ HTTP/1.1\r\nHost: a\r\n{headers}\r\n");
+        assert_eq!(statuses(request.as_bytes()).await, [431]);
+    }
+    let path = format!(
+        "GET /v2/{} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        "a".repeat(9000)
+    );
+    assert_eq!(statuses(path.as_bytes()).await, [414]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_does_not_arrive_in_time_ends_the_connection() {
+    // S104
+    let directory = tempfile::tempdir().unwrap();
+    let (server, tasks) = (server(directory.path()), TaskTracker::new());
+    let mut client = connect(&server, &tasks);
+    client.write_all(b"GET /v2/ HTTP/1.1\r\nHo").await.unwrap();
+    let began = tokio::time::Instant::now();
+    let mut answers = Vec::new();
+    let _ = client.read_to_end(&mut answers).await;
+    assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_may_stand_idle_between_requests_but_not_for_ever() {
+    // F104: containerd reuses connections for 30 s.
+    let directory = tempfile::tempdir().unwrap();
+    let (server, tasks) = (server(directory.path()), TaskTracker::new());
+    let mut client = connect(&server, &tasks);
+    let request = b"GET /v2/ HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut buffer = vec![0; 4096];
+    client.write_all(request).await.unwrap();
+    assert!(client.read(&mut buffer).await.unwrap() > 0);
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    client.write_all(request).await.unwrap();
+    assert!(
+        client.read(&mut buffer).await.unwrap() > 0,
+        "closed while a client would still reuse it"
+    );
+    let began = tokio::time::Instant::now();
+    while client.read(&mut buffer).await.unwrap() > 0 {}
+    assert!(began.elapsed() < Duration::from_secs(90), "{:?}", began.elapsed());
+}
