@@ -8,6 +8,7 @@
 //! IO, clocks, locks or async inside `oci` and `policy`.
 //!
 //! ```text
+//! config
 //! server
 //! cache
 //! store | upstream
@@ -30,6 +31,7 @@
 
 pub mod cache;
 pub mod clock;
+pub mod config;
 pub mod net;
 pub mod oci;
 pub mod policy;

@@ -1,0 +1,124 @@
+//! The effective configuration as a file: what `seawall check` prints. Secrets are shown as `***`.
+
+use std::fmt::Write as _;
+
+use super::units::{show_duration, show_size};
+use super::{Settings, values};
+use crate::policy::freshness;
+use crate::policy::naming::{Entry, Pattern};
+use crate::upstream::{Credential, Options};
+
+/// Writes the settings as TOML: every key with its value, whether it was written or is a default.
+pub fn effective(settings: &Settings) -> String {
+    let mut out = String::new();
+    // Writing to a text cannot fail.
+    let _ = server(&mut out, settings).and_then(|()| cache_and_log(&mut out, settings));
+    let rules = settings.cache.freshness.iter();
+    for ((options, name), rules) in settings.upstreams.iter().zip(&settings.names).zip(rules) {
+        let _ = upstream(&mut out, options, name, rules);
+    }
+    out
+}
+
+fn server(out: &mut String, settings: &Settings) -> std::fmt::Result {
+    let (server, bounds) = (&settings.server, &settings.server.bounds);
+    writeln!(out, "[server]")?;
+    writeln!(out, "listen = \"{}\"", server.listen)?;
+    writeln!(out, "admin = \"{}\"", server.admin)?;
+    writeln!(out, "drain = \"{}\"", show_duration(server.drain))?;
+    writeln!(out, "\n[server.bounds]")?;
+    writeln!(out, "connections = {}", bounds.connections)?;
+    writeln!(
+        out,
+        "header_timeout = \"{}\"",
+        show_duration(bounds.header_timeout)
+    )?;
+    writeln!(out, "idle_timeout = \"{}\"", show_duration(bounds.idle_timeout))?;
+    writeln!(out, "stall_timeout = \"{}\"", show_duration(bounds.stall_timeout))?;
+    writeln!(
+        out,
+        "header_bytes = \"{}\"",
+        show_size(bounds.header_bytes as u64)
+    )?;
+    writeln!(out, "header_count = {}", bounds.header_count)
+}
+
+fn cache_and_log(out: &mut String, settings: &Settings) -> std::fmt::Result {
+    let (cache, log) = (&settings.cache, &settings.log);
+    writeln!(out, "\n[cache]")?;
+    writeln!(out, "directory = {}", quoted(&cache.directory.to_string_lossy()))?;
+    writeln!(out, "memory = \"{}\"", show_size(cache.memory))?;
+    writeln!(out, "verify_first_serve = {}", cache.verify_first_serve)?;
+    writeln!(
+        out,
+        "finish_abandoned = \"{}\"",
+        show_size(cache.flights.finish_below)
+    )?;
+    writeln!(out, "cooling = \"{}\"", show_duration(cache.flights.cooling))?;
+    writeln!(out, "\n[log]")?;
+    writeln!(out, "format = \"{}\"", if log.json { "json" } else { "text" })?;
+    writeln!(out, "level = {}", quoted(&log.level))?;
+    writeln!(out, "requests = {}", log.requests)
+}
+
+fn upstream(out: &mut String, options: &Options, name: &Entry, rules: &freshness::Rules) -> std::fmt::Result {
+    writeln!(out, "\n[[upstream]]")?;
+    writeln!(out, "registry = \"{}\"", values::show_pattern(&options.registry))?;
+    if let Some(url) = &options.url {
+        writeln!(out, "url = {}", quoted(&url.to_string()))?;
+        if url.scheme_str() == Some("http") && !values::is_loopback(url) {
+            writeln!(out, "insecure = true")?;
+        }
+    }
+    if matches!(name.pattern, Pattern::Exact(_)) {
+        writeln!(out, "default = {}", name.default)?;
+        writeln!(out, "hosts = {}", list(&name.hosts))?;
+        let access = if options.credentials.is_empty() {
+            "public"
+        } else {
+            "shared"
+        };
+        writeln!(out, "access = \"{access}\"")?;
+        let credentials: Vec<String> = options.credentials.iter().map(credential).collect();
+        writeln!(out, "credentials = [{}]", credentials.join(", "))?;
+    }
+    writeln!(out, "token_hosts = {}", list(&options.token_hosts))?;
+    writeln!(out, "allow_addresses = {}", list(&options.allow_addresses))?;
+    if !options.ca.is_empty() {
+        writeln!(
+            out,
+            "# ca: {} certificates instead of the machine's",
+            options.ca.len()
+        )?;
+    }
+    writeln!(out, "manifest_limit = \"{}\"", show_size(options.manifest_limit))?;
+    let (connect, headers, idle) = (
+        show_duration(options.timeouts.connect),
+        show_duration(options.timeouts.headers),
+        show_duration(options.timeouts.idle),
+    );
+    writeln!(
+        out,
+        "timeouts = {{ connect = \"{connect}\", headers = \"{headers}\", idle = \"{idle}\" }}"
+    )?;
+    let (ttl, stale) = (show_duration(rules.ttl), show_duration(rules.stale_if_error));
+    writeln!(
+        out,
+        "freshness = {{ ttl = \"{ttl}\", stale_if_error = \"{stale}\" }}"
+    )
+}
+
+fn credential(credential: &Credential) -> String {
+    let username = quoted(&credential.username);
+    format!("{{ username = {username}, password = \"***\" }}")
+}
+
+fn list<T: ToString>(values: &[T]) -> String {
+    let values: Vec<String> = values.iter().map(|value| quoted(&value.to_string())).collect();
+    format!("[{}]", values.join(", "))
+}
+
+/// A text as TOML writes it, with what must be escaped.
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}

@@ -1,0 +1,94 @@
+//! Values of an `[[upstream]]` entry: names, URLs, networks, certificates.
+
+use http::Uri;
+use ipnet::IpNet;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use super::file::Node;
+use super::section::{Wrong, text};
+use crate::oci::Registry;
+use crate::policy::naming::Pattern;
+
+/// A pattern as it is written in the file.
+pub(super) fn show_pattern(pattern: &Pattern) -> String {
+    match pattern {
+        Pattern::Exact(registry) => registry.to_string(),
+        Pattern::Suffix(suffix) => format!("*{suffix}"),
+        Pattern::Any => "*".to_owned(),
+    }
+}
+
+/// A name that a Host header may carry.
+pub(super) fn registry(node: &Node) -> Result<Registry, Wrong> {
+    let wrong = || Wrong::expected("a host name with an optional port, such as \"hub.internal:5000\"");
+    text(node)?.parse().map_err(|_| wrong())
+}
+
+/// A host name, in lower case.
+pub(super) fn host(node: &Node) -> Result<String, Wrong> {
+    let written = text(node)?;
+    let parsed: Result<Registry, _> = written.parse();
+    match parsed {
+        Ok(_) => Ok(written.to_ascii_lowercase()),
+        Err(_) => Err(Wrong::expected(
+            "a host name with an optional port, such as \"auth.example.com\"",
+        )),
+    }
+}
+
+/// A base URL. Nothing in it may be secret, so user information and queries are refused.
+pub(super) fn url(node: &Node) -> Result<Uri, Wrong> {
+    let wrong = || Wrong::expected("a URL such as \"https://registry.example.com\"");
+    let written = text(node)?;
+    if written.contains('@') {
+        let wrong = Wrong::expected("a URL without user and password").secret();
+        return Err(wrong.hint("write them in `credentials`, the password as a reference"));
+    }
+    if written.contains(['?', '#']) {
+        return Err(Wrong::expected("a URL without query and fragment").secret());
+    }
+    let url: Uri = written.parse().map_err(|_| wrong())?;
+    let known = matches!(url.scheme_str(), Some("https" | "http"));
+    let named = url
+        .authority()
+        .is_some_and(|authority| authority.as_str().parse::<Registry>().is_ok());
+    match (known, named) {
+        (true, true) => Ok(url),
+        (true, false) => Err(wrong()),
+        (false, _) => Err(wrong().hint("begin with https://")),
+    }
+}
+
+/// A network (`10.0.0.0/8`) or a single address.
+pub(super) fn network(node: &Node) -> Result<IpNet, Wrong> {
+    let written = text(node)?;
+    let single = || written.parse::<std::net::IpAddr>().ok().map(IpNet::from);
+    let network = written.parse::<IpNet>().ok().or_else(single);
+    network
+        .map(|network| network.trunc())
+        .ok_or_else(|| Wrong::expected("a network such as \"10.0.0.0/8\" or \"fd00::/8\""))
+}
+
+/// The certificates in a PEM file; at least one.
+pub(super) fn certificates(node: &Node) -> Result<Vec<Vec<u8>>, Wrong> {
+    let path = text(node)?;
+    let wrong = || Wrong::expected("the path of a PEM file with certificates");
+    let pem = std::fs::read(&path).map_err(|error| wrong().hint(format!("it cannot be read: {error}")))?;
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let certificates = read.map_err(|_| wrong().hint("it holds something that is not PEM"))?;
+    if certificates.is_empty() {
+        return Err(wrong().hint("there is no certificate in it"));
+    }
+    Ok(certificates.into_iter().map(|each| each.to_vec()).collect())
+}
+
+/// True if a URL leads to this machine only, by its host's name or address.
+pub(super) fn is_loopback(url: &Uri) -> bool {
+    let host = url.host().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    match address.parse::<std::net::IpAddr>() {
+        Ok(address) => address.is_loopback(),
+        Err(_) => host.eq_ignore_ascii_case("localhost") || host.to_ascii_lowercase().ends_with(".localhost"),
+    }
+}
