@@ -8,6 +8,8 @@
 //! IO, clocks, locks or async inside `oci` and `policy`.
 //!
 //! ```text
+//! cli
+//! app
 //! config
 //! server
 //! cache
@@ -29,7 +31,9 @@
 //! - **The server only needs to know where the bytes are.** All zero-copy work hides behind one enum,
 //!   [`cache::Body`].
 
+pub mod app;
 pub mod cache;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod net;

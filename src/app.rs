@@ -1,0 +1,169 @@
+//! Wiring: the only place that sees every part.
+//!
+//! Start: disk, upstreams, cache, listeners, in this order, so that what fails says so before the first
+//! client is met. Stop: listeners first, then connections and fills until the drain deadline, then records.
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::cache::Cache;
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::net::dial::Dialer;
+use crate::policy::naming::Names;
+use crate::server::{AccessLog, Server};
+use crate::store::{Disk, blocking};
+use crate::telemetry::log;
+use crate::telemetry::metrics::Metrics;
+use crate::upstream::Upstreams;
+
+/// Unfinished downloads that nobody has resumed for this long are removed at the start.
+const UNFINISHED_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Why Seawall could not start, in a sentence for the operator.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StartError(String);
+
+/// Serves until SIGTERM or SIGINT, then drains. A second signal ends at once.
+///
+/// # Errors
+/// [`StartError`] if a listener, the cache directory or an upstream cannot be prepared.
+pub fn serve(settings: Settings) -> Result<(), StartError> {
+    let log = log::start(settings.log.json, &settings.log.level);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| StartError(format!("the runtime cannot start: {error}")))?;
+    let json = settings.log.json;
+    let requests = settings.log.requests.then(|| AccessLog {
+        lines: log.requests(),
+        json,
+    });
+    let outcome = runtime.block_on(Box::pin(run(settings, requests)));
+    // Blocking file work that is stuck on a dead disk does not keep the process alive.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    outcome
+}
+
+async fn run(settings: Settings, requests: Option<AccessLog>) -> Result<(), StartError> {
+    let clock = Clock::start();
+    let tasks = TaskTracker::new();
+    let metrics = Arc::new(Metrics::new());
+    let disk = Disk::open(&settings.cache.directory).map_err(|error| StartError(error.to_string()))?;
+    let greeting = greeting(&settings);
+    let Settings {
+        server,
+        cache,
+        upstreams,
+        names,
+        ..
+    } = settings;
+    let listener = bind("listen", server.listen).await?;
+    let admin = bind("admin", server.admin).await?;
+    let upstreams = Arc::new(Upstreams::new(upstreams, &Dialer::system(), clock));
+    let cache = Cache::new(cache, disk, upstreams, metrics.clone(), tasks.clone(), clock);
+    let cache = Arc::new(cache);
+    let drain = server.drain;
+    let shutdown = CancellationToken::new();
+    watch_signals(&tasks, &shutdown)?;
+    let sweeping = cache.clone();
+    tasks.spawn(async move {
+        let deadline = clock.now().to_system() - UNFINISHED_KEPT;
+        if let Err(error) = blocking(move || sweeping.sweep_unfinished(deadline)).await {
+            tracing::warn!(%error, "unfinished downloads could not be swept");
+        }
+    });
+    say(&greeting);
+    let server = Server::new(
+        server,
+        cache.clone(),
+        Arc::new(Names::new(names)),
+        metrics,
+        requests,
+        clock,
+    );
+    server.run(listener, admin, shutdown, tasks.clone()).await;
+    tasks.close();
+    if tokio::time::timeout(drain, tasks.wait()).await.is_err() {
+        tracing::warn!("downloads were still running at the drain deadline; the next start resumes them");
+    }
+    drop(cache);
+    Ok(())
+}
+
+async fn bind(key: &str, address: std::net::SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|error| {
+        StartError(format!(
+            "[server] {key} = \"{address}\": {error}; choose a free address of this machine, or stop what \
+             listens there"
+        ))
+    })
+}
+
+/// Cancels `shutdown` at the first SIGTERM or SIGINT; exits at the second.
+fn watch_signals(tasks: &TaskTracker, shutdown: &CancellationToken) -> Result<(), StartError> {
+    let failed = |error| StartError(format!("signals cannot be received: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let shutdown = shutdown.clone();
+    let drained = tasks.clone();
+    tasks.spawn(async move {
+        let mut signals = 0;
+        while signals < 2 {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+                () = closed(&drained), if signals > 0 => return,
+            }
+            signals += 1;
+            shutdown.cancel();
+        }
+        tracing::warn!("second signal: ending at once");
+        std::process::exit(130);
+    });
+    Ok(())
+}
+
+/// Comes back once the tracker was closed and this is its last task.
+async fn closed(tasks: &TaskTracker) {
+    loop {
+        if tasks.is_closed() && tasks.len() <= 1 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The one line a start prints.
+fn greeting(settings: &Settings) -> String {
+    use crate::policy::naming::Pattern;
+    let names = settings.names.iter().map(|entry| match &entry.pattern {
+        Pattern::Exact(registry) => registry.to_string(),
+        Pattern::Suffix(suffix) => format!("*{suffix}"),
+        Pattern::Any => "any".to_owned(),
+    });
+    let known = names.collect::<Vec<_>>().join(" ");
+    let listen = settings.server.listen;
+    format!(
+        "seawall {} serves http://{listen} (admin http://{}), caches in {}, knows {known}; try: \
+         skopeo inspect --tls-verify=false docker://{listen}/docker.io/library/alpine",
+        env!("CARGO_PKG_VERSION"),
+        settings.server.admin,
+        settings.cache.directory.display(),
+    )
+}
+
+/// Prints a line for the operator. A closed stderr is no reason to stop.
+fn say(line: &str) {
+    let mut stderr = std::io::stderr().lock();
+    if stderr.write_all(format!("{line}\n").as_bytes()).is_err() {
+        tracing::debug!("stderr is closed");
+    }
+}
