@@ -3,5 +3,12 @@
 #![allow(clippy::disallowed_methods, reason = "the tests' own tasks end with the test")]
 
 mod architecture;
+mod disk;
+mod facts;
+mod fill;
 mod house;
 mod licences;
+mod range;
+mod support;
+mod tags;
+mod upstream;

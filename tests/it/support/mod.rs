@@ -1,0 +1,6 @@
+//! What the tests stand on: a scripted registry behind, a whole Seawall in the middle, a client in front;
+//! all on in-memory pipes.
+
+pub(crate) mod registry;
+pub(crate) mod seawall;
+pub(crate) mod world;

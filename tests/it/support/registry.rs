@@ -1,0 +1,326 @@
+//! A scripted upstream registry, reached through the dialer instead of the network.
+//!
+//! Faithful by default; a [`Script`] per path makes it slow, short, wrong or refusing. It keeps a journal of
+//! every request, which is what most tests assert on.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http_body_util::combinators::BoxBody;
+use hyper::body::{Frame, Incoming};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use seawall::net::dial::{Dialer, Io, Proxies};
+use seawall::oci::{ByteRange, Digest, RangeSet, Selected};
+
+/// The address every name resolves to: a public one, which the dial filter lets pass; it is never dialled.
+pub(crate) const ADDRESS: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::new(1, 2, 3, 4));
+
+/// How the answers to one path differ from faithful ones.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Script {
+    /// Answer with this status and nothing else.
+    pub(crate) status: Option<StatusCode>,
+    /// More headers.
+    pub(crate) headers: Vec<(&'static str, String)>,
+    /// Wait before answering.
+    pub(crate) delay: Duration,
+    /// Bytes sent at a time; 64 KiB if zero.
+    pub(crate) chunk: usize,
+    /// Wait before each piece of the body.
+    pub(crate) pace: Duration,
+    /// Break the connection after this many bytes of the body.
+    pub(crate) cut_after: Option<usize>,
+    /// Flip one bit of the byte at this offset.
+    pub(crate) flip: Option<usize>,
+    /// Answer a Range request with 200 and everything.
+    pub(crate) ignore_range: bool,
+    /// Leave these headers out.
+    pub(crate) without: Vec<&'static str>,
+    /// Serve this body instead of the real one.
+    pub(crate) body: Option<Bytes>,
+    /// How many requests this holds for; `None` means all.
+    pub(crate) times: Option<usize>,
+}
+
+/// One request as the registry saw it.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) headers: HeaderMap,
+}
+
+#[derive(Default)]
+struct State {
+    content: HashMap<String, (String, Bytes)>,
+    scripts: HashMap<String, Script>,
+    journal: Vec<Seen>,
+    sent: u64,
+    down: bool,
+}
+
+/// The registry. Clones share everything.
+#[derive(Clone, Default)]
+pub(crate) struct Registry(Arc<Mutex<State>>);
+
+impl Registry {
+    /// Puts a blob into a repository; returns its digest.
+    pub(crate) fn blob(&self, repository: &str, bytes: impl Into<Bytes>) -> Digest {
+        let bytes = bytes.into();
+        let digest = Digest::sha256(&bytes);
+        self.put(
+            format!("/v2/{repository}/blobs/{digest}"),
+            "application/octet-stream",
+            bytes,
+        );
+        digest
+    }
+
+    /// Puts a manifest into a repository, under its digest and perhaps a tag; returns the digest.
+    pub(crate) fn manifest(
+        &self,
+        repository: &str,
+        tag: Option<&str>,
+        media_type: &str,
+        body: &str,
+    ) -> Digest {
+        let bytes = Bytes::copy_from_slice(body.as_bytes());
+        let digest = Digest::sha256(&bytes);
+        self.put(
+            format!("/v2/{repository}/manifests/{digest}"),
+            media_type,
+            bytes.clone(),
+        );
+        if let Some(tag) = tag {
+            self.put(format!("/v2/{repository}/manifests/{tag}"), media_type, bytes);
+        }
+        digest
+    }
+
+    /// Serves anything at a path.
+    pub(crate) fn put(&self, path: String, media_type: &str, bytes: Bytes) {
+        self.0
+            .lock()
+            .unwrap()
+            .content
+            .insert(path, (media_type.to_owned(), bytes));
+    }
+
+    /// Takes a path away.
+    pub(crate) fn remove(&self, path: &str) {
+        self.0.lock().unwrap().content.remove(path);
+    }
+
+    /// Changes how a path is answered.
+    pub(crate) fn script(&self, path: impl Into<String>, script: Script) {
+        self.0.lock().unwrap().scripts.insert(path.into(), script);
+    }
+
+    /// Answers faithfully again.
+    pub(crate) fn heal(&self) {
+        let mut state = self.0.lock().unwrap();
+        state.scripts.clear();
+        state.down = false;
+    }
+
+    /// Refuses every connection from now on, until healed.
+    pub(crate) fn go_down(&self) {
+        self.0.lock().unwrap().down = true;
+    }
+
+    /// The requests seen so far, of one method, whose path ends with `suffix`.
+    pub(crate) fn seen(&self, method: &Method, suffix: &str) -> Vec<Seen> {
+        let state = self.0.lock().unwrap();
+        let wanted = |seen: &&Seen| seen.method == *method && seen.path.ends_with(suffix);
+        state.journal.iter().filter(wanted).cloned().collect()
+    }
+
+    /// Every request seen so far.
+    pub(crate) fn journal(&self) -> Vec<Seen> {
+        self.0.lock().unwrap().journal.clone()
+    }
+
+    /// Body bytes handed to connections so far.
+    pub(crate) fn sent(&self) -> u64 {
+        self.0.lock().unwrap().sent
+    }
+
+    /// A dialer that reaches this registry under every name.
+    pub(crate) fn dialer(&self) -> Dialer {
+        let registry = self.clone();
+        Dialer {
+            proxies: Proxies::Never,
+            resolve: Arc::new(|_| Box::pin(async { Ok(vec![ADDRESS]) })),
+            connect: Arc::new(move |_| {
+                let registry = registry.clone();
+                Box::pin(async move {
+                    if registry.0.lock().unwrap().down {
+                        return Err(std::io::ErrorKind::ConnectionRefused.into());
+                    }
+                    let (near, far) = tokio::io::duplex(256 * 1024);
+                    tokio::spawn(registry.serve(far));
+                    Ok(Box::new(near) as Box<dyn Io>)
+                })
+            }),
+        }
+    }
+}
+
+impl Registry {
+    async fn serve(self, io: tokio::io::DuplexStream) {
+        let service = hyper::service::service_fn(move |request| {
+            let registry = self.clone();
+            async move {
+                // An upstream that is down also breaks the connections it had.
+                if registry.0.lock().unwrap().down {
+                    return Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset));
+                }
+                Ok(registry.answer(request).await)
+            }
+        });
+        let mut server = hyper::server::conn::http1::Builder::new();
+        server.timer(TokioTimer::new());
+        // A connection the test breaks on purpose ends with an error; nothing follows from it.
+        let _ = server.serve_connection(TokioIo::new(io), service).await;
+    }
+
+    /// The script for a path, counted down.
+    fn script_of(&self, path: &str) -> Script {
+        let mut state = self.0.lock().unwrap();
+        let Some(script) = state.scripts.get_mut(path) else {
+            return Script::default();
+        };
+        let now = script.clone();
+        if let Some(times) = &mut script.times {
+            *times -= 1;
+            if *times == 0 {
+                state.scripts.remove(path);
+            }
+        }
+        now
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let path = request.uri().path().to_owned();
+        self.0.lock().unwrap().journal.push(Seen {
+            method: request.method().clone(),
+            path: path.clone(),
+            headers: request.headers().clone(),
+        });
+        let script = self.script_of(&path);
+        tokio::time::sleep(script.delay).await;
+        let mut response = Response::builder();
+        for (name, value) in &script.headers {
+            response = response.header(*name, value);
+        }
+        if let Some(status) = script.status {
+            return response
+                .status(status)
+                .body(body(Bytes::new(), &script, self.clone()))
+                .unwrap();
+        }
+        if path == "/v2/" {
+            return response
+                .body(body(Bytes::from_static(b"{}"), &script, self.clone()))
+                .unwrap();
+        }
+        let Some((media_type, mut bytes)) = self.0.lock().unwrap().content.get(&path).cloned() else {
+            let status = response.status(StatusCode::NOT_FOUND);
+            return status.body(body(Bytes::new(), &script, self.clone())).unwrap();
+        };
+        if let Some(other) = &script.body {
+            bytes = other.clone();
+        }
+        let digest = path
+            .rsplit('/')
+            .next()
+            .filter(|last| last.starts_with("sha"))
+            .map(str::to_owned);
+        let digest = digest.unwrap_or_else(|| Digest::sha256(&bytes).to_string());
+        if let Some(at) = script.flip {
+            let mut wrong = bytes.to_vec();
+            wrong[at] ^= 1;
+            bytes = wrong.into();
+        }
+        response = response
+            .header(header::CONTENT_TYPE, media_type)
+            .header("docker-content-digest", digest);
+        let total = bytes.len() as u64;
+        let range = request
+            .headers()
+            .get(header::RANGE)
+            .filter(|_| !script.ignore_range);
+        if let Some(range) = range.and_then(|range| RangeSet::parse(range.to_str().ok()?)) {
+            match range.select(total) {
+                Selected::One(ByteRange { start, end }) => {
+                    bytes = bytes.slice(start as usize..=end as usize);
+                    let content_range = format!("bytes {start}-{end}/{total}");
+                    response = response.status(206).header(header::CONTENT_RANGE, content_range);
+                }
+                _ => response = response.status(416),
+            }
+        }
+        response = response.header(header::CONTENT_LENGTH, bytes.len());
+        if let Some(headers) = response.headers_mut() {
+            for name in &script.without {
+                headers.remove(*name);
+            }
+        }
+        let bytes = if request.method() == Method::HEAD {
+            Bytes::new()
+        } else {
+            bytes
+        };
+        response.body(body(bytes, &script, self.clone())).unwrap()
+    }
+}
+
+type Body = BoxBody<Bytes, std::io::Error>;
+
+/// A body sent as the script says.
+fn body(bytes: Bytes, script: &Script, registry: Registry) -> Body {
+    let chunk = if script.chunk == 0 {
+        64 * 1024
+    } else {
+        script.chunk
+    };
+    let (pace, cut_after) = (script.pace, script.cut_after);
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    tokio::spawn(async move {
+        let mut sent = 0;
+        for piece in bytes.chunks(chunk) {
+            tokio::time::sleep(pace).await;
+            let room = cut_after.map_or(piece.len(), |cut| cut.saturating_sub(sent).min(piece.len()));
+            sent += room;
+            registry.0.lock().unwrap().sent += room as u64;
+            let frame = Frame::data(Bytes::copy_from_slice(&piece[..room]));
+            if sender.send(Ok(frame)).await.is_err() {
+                return;
+            }
+            if room < piece.len() {
+                // The pause lets what was sent arrive before the connection breaks.
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                let _ = sender.send(Err(std::io::ErrorKind::ConnectionReset.into())).await;
+                return;
+            }
+        }
+    });
+    BoxBody::new(Pieces(receiver))
+}
+
+struct Pieces(tokio::sync::mpsc::Receiver<Result<Frame<Bytes>, std::io::Error>>);
+
+impl hyper::body::Body for Pieces {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        self.0.poll_recv(context)
+    }
+}

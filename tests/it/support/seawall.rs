@@ -1,0 +1,197 @@
+//! A whole Seawall on in-memory pipes, and a client in front of it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use seawall::cache::{self, Cache};
+use seawall::clock::Clock;
+use seawall::policy::naming::{Entry, Names, Pattern};
+use seawall::policy::{flight, freshness};
+use seawall::server::{Bounds, Server};
+use seawall::store::Disk;
+use seawall::telemetry::metrics::Metrics;
+use seawall::upstream::{self, Timeouts, Upstreams};
+use tokio_util::task::TaskTracker;
+
+use super::registry::Registry;
+
+/// What a test may choose.
+#[derive(Clone, Copy)]
+pub(crate) struct Choices {
+    pub(crate) freshness: freshness::Rules,
+    pub(crate) flights: flight::Rules,
+    pub(crate) memory: u64,
+    pub(crate) verify_first_serve: bool,
+}
+
+impl Default for Choices {
+    fn default() -> Self {
+        Self {
+            freshness: freshness::Rules {
+                ttl: Duration::from_secs(300),
+                stale_if_error: Duration::from_secs(7 * 24 * 3600),
+            },
+            flights: flight::Rules {
+                cooling: Duration::from_millis(500),
+                finish_below: 1 << 30,
+            },
+            memory: 64 << 20,
+            verify_first_serve: true,
+        }
+    }
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    /// What arrived; and whether the body ended as it should.
+    pub(crate) body: Bytes,
+    pub(crate) complete: bool,
+}
+
+impl Answer {
+    /// A header's text; empty if it is missing.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+/// Seawall.
+pub(crate) struct Seawall {
+    server: Arc<Server>,
+    pub(crate) tasks: TaskTracker,
+}
+
+impl Seawall {
+    /// Starts over a directory, in front of a registry that is `docker.io` and the default.
+    pub(crate) fn start(directory: &Path, registry: &Registry, choices: Choices) -> Self {
+        let clock = Clock::start();
+        let tasks = TaskTracker::new();
+        let metrics = Arc::new(Metrics::new());
+        let pattern = Pattern::Exact("docker.io".parse().unwrap());
+        let upstreams = upstream::Options {
+            registry: pattern.clone(),
+            url: Some("http://hub.test".parse().unwrap()),
+            credentials: Vec::new(),
+            token_hosts: Vec::new(),
+            allow_addresses: Vec::new(),
+            ca: Vec::new(),
+            manifest_limit: 4 << 20,
+            timeouts: Timeouts {
+                connect: Duration::from_secs(5),
+                headers: Duration::from_secs(20),
+                idle: Duration::from_secs(30),
+            },
+        };
+        let upstreams = Arc::new(Upstreams::new(vec![upstreams], &registry.dialer(), clock));
+        let options = cache::Options {
+            directory: directory.to_owned(),
+            memory: choices.memory,
+            freshness: vec![choices.freshness],
+            flights: choices.flights,
+            verify_first_serve: choices.verify_first_serve,
+        };
+        let disk = Disk::open(directory).unwrap();
+        let cache = Cache::new(options, disk, upstreams, metrics.clone(), tasks.clone(), clock);
+        let names = Names::new(vec![Entry {
+            pattern,
+            hosts: Vec::new(),
+            default: true,
+        }]);
+        let options = seawall::server::Options {
+            listen: ([127, 0, 0, 1], 0).into(),
+            admin: ([127, 0, 0, 1], 0).into(),
+            drain: Duration::from_secs(30),
+            bounds: Bounds {
+                connections: 1024,
+                header_timeout: Duration::from_secs(10),
+                idle_timeout: Duration::from_secs(75),
+                stall_timeout: Duration::from_secs(60),
+                header_bytes: 32 * 1024,
+                header_count: 100,
+            },
+        };
+        let server = Server::new(options, Arc::new(cache), Arc::new(names), metrics, None, clock);
+        Self {
+            server: Arc::new(server),
+            tasks,
+        }
+    }
+
+    /// Stops as a clean stop does: everything under way is finished and written down.
+    pub(crate) async fn stop(self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+        drop(self.server);
+    }
+
+    /// Sends a request and returns as soon as the head of the answer is there.
+    pub(crate) async fn open(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Response<Incoming> {
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let server = self.server.clone();
+        tokio::spawn(async move { server.serve_connection(far, ([127, 0, 0, 1], 9).into()).await });
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(near))
+            .await
+            .unwrap();
+        tokio::spawn(async move {
+            // A broken body shows in the body; the connection's own error adds nothing.
+            let _ = connection.await;
+        });
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "cache.test");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        sender
+            .send_request(request.body(Empty::<Bytes>::new()).unwrap())
+            .await
+            .unwrap()
+    }
+
+    /// Sends a request and reads the answer to its end.
+    pub(crate) async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> Answer {
+        read(self.open(method, path, headers).await).await
+    }
+
+    /// A plain GET.
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.ask(Method::GET, path, &[]).await
+    }
+}
+
+/// Reads an answer to its end.
+pub(crate) async fn read(response: Response<Incoming>) -> Answer {
+    let (head, mut body) = response.into_parts();
+    let mut bytes = Vec::new();
+    let mut complete = true;
+    while let Some(frame) = body.frame().await {
+        match frame {
+            Ok(frame) => bytes.extend_from_slice(frame.data_ref().map_or(&[], |data| data)),
+            Err(_) => {
+                complete = false;
+                break;
+            }
+        }
+    }
+    Answer {
+        status: head.status,
+        headers: head.headers,
+        body: bytes.into(),
+        complete,
+    }
+}

@@ -1,0 +1,82 @@
+//! A registry behind a Seawall, and the content the tests put into it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use seawall::oci::Digest;
+use tempfile::TempDir;
+
+use super::registry::Registry;
+use super::seawall::{Choices, Seawall};
+
+/// Bytes in a mebibyte.
+pub(crate) const MIB: usize = 1 << 20;
+
+/// Bytes that differ everywhere, from a seed.
+pub(crate) fn content(len: usize, seed: u64) -> Bytes {
+    let mut state = seed | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    (0..len.div_ceil(8)).flat_map(|_| next()).take(len).collect()
+}
+
+/// A registry, a Seawall in front of it, and its directory.
+pub(crate) struct World {
+    pub(crate) registry: Registry,
+    pub(crate) seawall: Arc<Seawall>,
+    pub(crate) directory: TempDir,
+}
+
+/// Starts everything.
+pub(crate) fn world(choices: Choices) -> World {
+    let registry = Registry::default();
+    let directory = tempfile::tempdir().unwrap();
+    let seawall = Arc::new(Seawall::start(directory.path(), &registry, choices));
+    World {
+        registry,
+        seawall,
+        directory,
+    }
+}
+
+/// Where the tests' repository keeps a blob.
+pub(crate) fn blob_path(digest: &Digest) -> String {
+    format!("/v2/library/app/blobs/{digest}")
+}
+
+/// An image of one layer: its manifest's digest and those of its blobs.
+pub(crate) struct Image {
+    pub(crate) manifest: Digest,
+    pub(crate) config: Digest,
+    pub(crate) layer: Digest,
+}
+
+/// Puts an image into `library/app`, under a tag if one is given.
+pub(crate) fn image(registry: &Registry, tag: Option<&str>, seed: u64) -> Image {
+    let config = registry.blob("library/app", format!("{{\"seed\":{seed}}}"));
+    let layer = registry.blob("library/app", content(MIB / 4, seed));
+    let body = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{OCI_MANIFEST}","config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{config}","size":10}},"layers":[{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{layer}","size":{}}}]}}"#,
+        MIB / 4
+    );
+    let manifest = registry.manifest("library/app", tag, OCI_MANIFEST, &body);
+    Image {
+        manifest,
+        config,
+        layer,
+    }
+}
+
+/// The media type of an OCI image manifest.
+pub(crate) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// The media type of an OCI image index.
+pub(crate) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+/// Where the tests' repository keeps a manifest.
+pub(crate) fn manifest_path(reference: impl std::fmt::Display) -> String {
+    format!("/v2/library/app/manifests/{reference}")
+}
