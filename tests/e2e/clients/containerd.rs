@@ -1,0 +1,88 @@
+//! containerd with `ctr`, told about the mirror by a `hosts.toml`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{Place, overlay_works};
+use crate::support::content::same_bytes;
+use crate::support::process::{Process, command, run};
+use crate::support::{Image, Result, Verdict};
+
+/// A private containerd; it ends with this.
+pub(super) struct Containerd {
+    process: Process,
+    /// Its socket.
+    pub(super) socket: PathBuf,
+    /// Its content store.
+    content: PathBuf,
+}
+
+impl Containerd {
+    /// Starts one with everything it writes below `directory`.
+    pub(super) fn start(directory: &Path) -> Result<Self> {
+        let base = directory.join("containerd");
+        fs::create_dir_all(&base)?;
+        let (socket, config) = (base.join("s"), base.join("config.toml"));
+        let root = base.join("root");
+        fs::write(&config, settings(&base, &root, &socket))?;
+        let mut serve = command("containerd");
+        serve.arg("--config").arg(&config);
+        let mut process = Process::start("containerd", serve, &base)?;
+        process.wait_ready(Duration::from_secs(20), || {
+            run(command("ctr").arg("--address").arg(&socket).arg("version")).is_ok()
+        })?;
+        Ok(Self {
+            process,
+            socket,
+            content: root.join("io.containerd.content.v1.content/blobs"),
+        })
+    }
+}
+
+/// Pulls with `ctr` and compares everything in the content store.
+pub(super) fn pull(place: &Place<'_>, image: &Image) -> Result<Verdict> {
+    let mut containerd = Containerd::start(&place.directory)?;
+    let hosts = place.directory.join("hosts");
+    write_hosts(&hosts, &place.seawall.address)?;
+    let snapshotter = if overlay_works(&place.directory)? {
+        "overlayfs"
+    } else {
+        "native"
+    };
+    let mut ctr = command("ctr");
+    ctr.arg("--address")
+        .arg(&containerd.socket)
+        .args(["images", "pull", "--hosts-dir"])
+        .arg(&hosts);
+    run(ctr.args(["--snapshotter", snapshotter, &image.name()]))?;
+    for digest in image.blobs().chain([&image.manifest]) {
+        let kept = containerd.content.join(digest.replace(':', "/"));
+        same_bytes(&place.images.bytes(digest), &kept)?;
+    }
+    containerd.process.stop()?;
+    Ok(Verdict::Passed)
+}
+
+/// The three lines of the README. The server is the mirror too, so that no pull goes past it.
+fn write_hosts(hosts: &Path, address: &str) -> Result {
+    let directory = hosts.join("docker.io");
+    fs::create_dir_all(&directory)?;
+    let text = format!(
+        "server = \"http://{address}\"\n[host.\"http://{address}\"]\n  capabilities = [\"pull\", \"resolve\"]\n"
+    );
+    Ok(fs::write(directory.join("hosts.toml"), text)?)
+}
+
+fn settings(base: &Path, root: &Path, socket: &Path) -> String {
+    format!(
+        "version = 2\nroot = \"{}\"\nstate = \"{}\"\n\
+         disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n\
+         [grpc]\n  address = \"{}\"\n\
+         [plugins.\"io.containerd.internal.v1.opt\"]\n  path = \"{}\"\n",
+        root.display(),
+        base.join("state").display(),
+        socket.display(),
+        base.join("opt").display()
+    )
+}

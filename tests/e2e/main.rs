@@ -1,0 +1,104 @@
+//! Real clients pull real images from a real registry through the real binary.
+//!
+//! Needs root and the clients; `tests/e2e/run` starts it, `tests/run` installs what it needs. Arguments that
+//! are not options choose the tests whose names contain one of them. With `SEAWALL_E2E_DIRECT` set, clients
+//! pull from the upstream itself: that shows whether a failure is Seawall's or the harness's.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "this drives processes in real time and reports to a terminal; there is no reactor to block"
+)]
+
+mod api;
+mod clients;
+mod crash;
+mod pulls;
+mod support;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use support::{Result, Verdict, World};
+
+/// A test: its name is the sentence it proves.
+type Test = (&'static str, fn(&World) -> Result<Verdict>);
+
+const TESTS: [Test; 9] = [
+    (
+        "all clients together cost one upstream GET per digest when cold",
+        pulls::cold_together,
+    ),
+    ("a warm pull costs no upstream GET", pulls::warm),
+    ("a pull by path prefix names the registry", pulls::by_prefix),
+    (
+        "an index and its platforms arrive byte for byte",
+        pulls::platforms,
+    ),
+    (
+        "a range of a cold blob is the range asked for",
+        api::range_of_a_cold_blob,
+    ),
+    ("an artifact is found from what it refers to", api::referrers),
+    ("writes are answered 405", api::writes_are_refused),
+    (
+        "a SIGKILL in the middle of a pull leaves nothing wrong behind",
+        crash::kill_in_the_middle,
+    ),
+    (
+        "a SIGTERM ends it well, and what was cached is there after a restart",
+        crash::restart,
+    ),
+];
+
+fn main() -> ExitCode {
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with('-'))
+        .collect();
+    let start = Instant::now();
+    let world = match World::build() {
+        Ok(world) => world,
+        Err(error) => {
+            println!("the upstream and its images could not be made: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    println!(
+        "upstream and images made in {:.1} s\n",
+        start.elapsed().as_secs_f64()
+    );
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    for (name, test) in TESTS {
+        if !wanted.is_empty() && !wanted.iter().any(|word| name.contains(word.as_str())) {
+            continue;
+        }
+        world.forget_logs();
+        let start = Instant::now();
+        let result = test(&world);
+        let seconds = start.elapsed().as_secs_f64();
+        match result {
+            Ok(Verdict::Passed) => {
+                passed += 1;
+                println!("ok      {name} ({seconds:.1} s)");
+            }
+            Ok(Verdict::Skipped(reason)) => {
+                skipped += 1;
+                println!("skipped {name}: {reason}");
+            }
+            Err(error) => {
+                failed += 1;
+                println!("FAILED  {name} ({seconds:.1} s)\n{error}\n{}", world.log_tails());
+            }
+        }
+    }
+    if skipped > 0 {
+        println!("\n{skipped} skipped");
+    }
+    println!("\n{passed} passed, {failed} failed");
+    if failed > 0 || passed == 0 {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
+}
