@@ -11,4 +11,5 @@ mod licences;
 mod range;
 mod support;
 mod tags;
+mod tls;
 mod upstream;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::combinators::BoxBody;
 use hyper::body::{Frame, Incoming};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use seawall::net::dial::{Dialer, Io, Proxies};
 use seawall::oci::{ByteRange, Digest, RangeSet, Selected};
 
@@ -51,6 +51,7 @@ pub(crate) struct Seen {
     pub(crate) method: Method,
     pub(crate) path: String,
     pub(crate) headers: HeaderMap,
+    pub(crate) version: http::Version,
 }
 
 #[derive(Default)]
@@ -170,7 +171,8 @@ impl Registry {
 }
 
 impl Registry {
-    async fn serve(self, io: tokio::io::DuplexStream) {
+    /// Serves one connection, HTTP/1.1 or HTTP/2, until it ends.
+    pub(crate) async fn serve<I: Io>(self, io: I) {
         let service = hyper::service::service_fn(move |request| {
             let registry = self.clone();
             async move {
@@ -181,8 +183,8 @@ impl Registry {
                 Ok(registry.answer(request).await)
             }
         });
-        let mut server = hyper::server::conn::http1::Builder::new();
-        server.timer(TokioTimer::new());
+        let mut server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+        server.http1().timer(TokioTimer::new());
         // A connection the test breaks on purpose ends with an error; nothing follows from it.
         let _ = server.serve_connection(TokioIo::new(io), service).await;
     }
@@ -209,6 +211,7 @@ impl Registry {
             method: request.method().clone(),
             path: path.clone(),
             headers: request.headers().clone(),
+            version: request.version(),
         });
         let script = self.script_of(&path);
         tokio::time::sleep(script.delay).await;

@@ -1,0 +1,138 @@
+//! TLS towards upstreams, with real handshakes: whom we believe, and what we speak.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Version;
+use seawall::clock::Clock;
+use seawall::net::dial::{Dialer, Io, Proxies};
+use seawall::oci::{Digest, Repository};
+use seawall::policy::naming::{Chosen, Pattern};
+use seawall::upstream::{Options, Refusal, Timeouts, Upstreams, Want};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+
+use crate::support::registry::{ADDRESS, Registry};
+use crate::support::world::{MIB, content};
+
+/// A certificate authority of the test's own.
+struct Authority {
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+    der: Vec<u8>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let der = params.self_signed(&key).unwrap().der().to_vec();
+        Self {
+            issuer: rcgen::Issuer::new(params, key),
+            der,
+        }
+    }
+
+    /// A server that shows a certificate for `name` and speaks these protocols.
+    fn server(&self, name: &str, protocols: &[&str]) -> TlsAcceptor {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
+        let versions = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+        let config = versions.unwrap().with_no_client_auth();
+        let mut config = config
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .unwrap();
+        config.alpn_protocols = protocols
+            .iter()
+            .map(|protocol| protocol.as_bytes().to_vec())
+            .collect();
+        Arc::new(config).into()
+    }
+}
+
+/// Reaches `registry` through TLS, whatever the name.
+fn dialer(registry: &Registry, acceptor: &TlsAcceptor) -> Dialer {
+    let (registry, acceptor) = (registry.clone(), acceptor.clone());
+    Dialer {
+        proxies: Proxies::Never,
+        resolve: Arc::new(|_| Box::pin(async { Ok(vec![ADDRESS]) })),
+        connect: Arc::new(move |_| {
+            let (registry, acceptor) = (registry.clone(), acceptor.clone());
+            Box::pin(async move {
+                let (near, far) = tokio::io::duplex(256 * 1024);
+                tokio::spawn(async move {
+                    // A client that refuses our certificate ends the handshake with an error.
+                    if let Ok(stream) = acceptor.accept(far).await {
+                        registry.serve(stream).await;
+                    }
+                });
+                Ok(Box::new(near) as Box<dyn Io>)
+            })
+        }),
+    }
+}
+
+/// Asks `https://hub.test` for a blob, trusting `ca`; returns how much of it came.
+async fn fetch(dialer: &Dialer, ca: &[u8], digest: &Digest) -> Result<usize, Refusal> {
+    let pattern = Pattern::Exact("hub.test".parse().unwrap());
+    let options = Options {
+        registry: pattern,
+        url: Some("https://hub.test".parse().unwrap()),
+        credentials: Vec::new(),
+        token_hosts: Vec::new(),
+        allow_addresses: Vec::new(),
+        ca: vec![ca.to_vec()],
+        manifest_limit: 4 << 20,
+        timeouts: Timeouts {
+            connect: Duration::from_secs(5),
+            headers: Duration::from_secs(20),
+            idle: Duration::from_secs(30),
+        },
+    };
+    let repository = Repository {
+        registry: "hub.test".parse().unwrap(),
+        path: "app".parse().unwrap(),
+    };
+    let chosen = Chosen { entry: 0, repository };
+    let upstream = Upstreams::new(vec![options], dialer, Clock::start()).get(&chosen);
+    let mut incoming = upstream
+        .blob(&chosen.repository.path, digest, Want::From(0))
+        .await?;
+    let mut len = 0;
+    while let Some(bytes) = incoming.chunk().await? {
+        len += bytes.len();
+    }
+    Ok(len)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_is_believed_by_the_operators_own_authority() {
+    for (protocols, version) in [
+        (&["h2", "http/1.1"][..], Version::HTTP_2),
+        (&["http/1.1"][..], Version::HTTP_11),
+        (&[][..], Version::HTTP_11),
+    ] {
+        let (registry, authority) = (Registry::default(), Authority::new());
+        let digest = registry.blob("app", content(3 * MIB, 1));
+        let dialer = dialer(&registry, &authority.server("hub.test", protocols));
+        assert_eq!(fetch(&dialer, &authority.der, &digest).await, Ok(3 * MIB));
+        assert_eq!(registry.journal()[0].version, version);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_shows_another_certificate_is_not_asked() {
+    // F027, S150, S151: an authority we do not know, and a name that is not the upstream's.
+    let (ours, other) = (Authority::new(), Authority::new());
+    for acceptor in [other.server("hub.test", &[]), ours.server("evil.test", &[])] {
+        let registry = Registry::default();
+        let digest = registry.blob("app", content(1000, 2));
+        let outcome = fetch(&dialer(&registry, &acceptor), &ours.der, &digest).await;
+        assert!(matches!(outcome, Err(Refusal::Unreachable(_))), "{outcome:?}");
+        assert!(registry.journal().is_empty());
+    }
+}
