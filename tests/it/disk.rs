@@ -35,11 +35,7 @@ async fn two_readers_of_a_relay_cost_one_transfer() {
     let bytes = content(12 * MIB, 2);
     let digest = world.registry.blob("library/app", bytes.clone());
     let path = blob_path(&digest);
-    let slow = Script {
-        chunk: MIB,
-        pace: Duration::from_millis(10),
-        ..Script::default()
-    };
+    let slow = Script::paced(Duration::from_millis(10));
     world.registry.script(&path, slow);
     let first = world.seawall.open(Method::GET, &path, &[]).await;
     let second = world.seawall.open(Method::GET, &path, &[]).await;
@@ -67,11 +63,7 @@ async fn a_client_that_comes_after_the_beginning_has_gone_by_is_served_as_well()
     let bytes = content(40 * MIB, 4);
     let digest = world.registry.blob("library/app", bytes.clone());
     let path = blob_path(&digest);
-    let slow = Script {
-        chunk: MIB,
-        pace: Duration::from_millis(100),
-        ..Script::default()
-    };
+    let slow = Script::paced(Duration::from_millis(100));
     world.registry.script(&path, slow);
     let first = tokio::spawn({
         let (seawall, path) = (world.seawall.clone(), path.clone());

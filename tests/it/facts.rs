@@ -193,14 +193,9 @@ async fn fact_07_parallel_ranges_that_hang_up_early_cost_one_transfer() {
     let bytes = content(48 * MIB, 7);
     let digest = world.registry.blob("library/app", bytes.clone());
     let path = blob_path(&digest);
-    world.registry.script(
-        &path,
-        Script {
-            chunk: MIB,
-            pace: Duration::from_millis(5),
-            ..Script::default()
-        },
-    );
+    world
+        .registry
+        .script(&path, Script::paced(Duration::from_millis(5)));
     let chunk = 8 * MIB;
     for group in [0..4, 4..6] {
         let readers = group.map(|index: usize| {

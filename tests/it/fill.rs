@@ -37,11 +37,7 @@ async fn twenty_staggered_clients_cost_one_upstream_get() {
     let bytes = content(32 * MIB, 1);
     let digest = world.registry.blob("library/app", bytes.clone());
     let path = path_of(&digest);
-    let slow = Script {
-        chunk: MIB,
-        pace: Duration::from_millis(10),
-        ..Script::default()
-    };
+    let slow = Script::paced(Duration::from_millis(10));
     world.registry.script(&path, slow);
     let clients = (0..20).map(|index| {
         let (seawall, path) = (world.seawall.clone(), path.clone());
@@ -66,11 +62,7 @@ async fn a_joiner_gets_its_first_byte_at_once() {
     let world = world(Choices::default());
     let digest = world.registry.blob("library/app", content(10 * MIB, 2));
     let path = path_of(&digest);
-    let slow = Script {
-        chunk: MIB,
-        pace: Duration::from_secs(1),
-        ..Script::default()
-    };
+    let slow = Script::paced(Duration::from_secs(1));
     world.registry.script(&path, slow);
     let first = tokio::spawn({
         let (seawall, path) = (world.seawall.clone(), path.clone());
@@ -188,14 +180,9 @@ async fn a_leader_that_leaves_takes_nothing_away() {
     let bytes = content(8 * MIB, 7);
     let digest = world.registry.blob("library/app", bytes.clone());
     let path = path_of(&digest);
-    world.registry.script(
-        &path,
-        Script {
-            chunk: MIB,
-            pace: Duration::from_secs(1),
-            ..Script::default()
-        },
-    );
+    world
+        .registry
+        .script(&path, Script::paced(Duration::from_secs(1)));
     let leader = world.seawall.open(Method::GET, &path, &[]).await;
     let follower = world.seawall.open(Method::GET, &path, &[]).await;
     drop(leader);
@@ -214,14 +201,9 @@ async fn an_abandoned_fill_is_resumed_by_the_next_client() {
     let bytes = content(8 * MIB, 8);
     let digest = world.registry.blob("library/app", bytes.clone());
     let path = path_of(&digest);
-    world.registry.script(
-        &path,
-        Script {
-            chunk: MIB,
-            pace: Duration::from_secs(1),
-            ..Script::default()
-        },
-    );
+    world
+        .registry
+        .script(&path, Script::paced(Duration::from_secs(1)));
     let only = world.seawall.open(Method::GET, &path, &[]).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     drop(only);
@@ -241,14 +223,9 @@ async fn a_slow_reader_delays_no_other() {
     let bytes = content(16 * MIB, 9);
     let digest = world.registry.blob("library/app", bytes.clone());
     let path = path_of(&digest);
-    world.registry.script(
-        &path,
-        Script {
-            chunk: MIB,
-            pace: Duration::from_millis(10),
-            ..Script::default()
-        },
-    );
+    world
+        .registry
+        .script(&path, Script::paced(Duration::from_millis(10)));
     let stuck = world.seawall.open(Method::GET, &path, &[]).await;
     let asked = tokio::time::Instant::now();
     let answer = world.seawall.get(&path).await;

@@ -15,14 +15,9 @@ async fn a_range_far_ahead_of_a_fill_is_served_at_once() {
     let bytes = content(64 * MIB, 1);
     let digest = world.registry.blob("library/app", bytes.clone());
     let path = blob_path(&digest);
-    world.registry.script(
-        &path,
-        Script {
-            chunk: MIB,
-            pace: Duration::from_secs(1),
-            ..Script::default()
-        },
-    );
+    world
+        .registry
+        .script(&path, Script::paced(Duration::from_secs(1)));
     let filling = tokio::spawn({
         let (seawall, path) = (world.seawall.clone(), path.clone());
         async move { seawall.get(&path).await }
@@ -86,14 +81,9 @@ async fn the_head_of_a_blob_that_is_being_filled_comes_from_the_fill() {
     let world = world(Choices::default());
     let digest = world.registry.blob("library/app", content(4 * MIB, 4));
     let path = blob_path(&digest);
-    world.registry.script(
-        &path,
-        Script {
-            chunk: MIB,
-            pace: Duration::from_secs(1),
-            ..Script::default()
-        },
-    );
+    world
+        .registry
+        .script(&path, Script::paced(Duration::from_secs(1)));
     let filling = world.seawall.open(Method::GET, &path, &[]).await;
     let answer = world.seawall.ask(Method::HEAD, &path, &[]).await;
     assert_eq!(answer.header("content-length"), (4 * MIB).to_string());

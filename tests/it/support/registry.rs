@@ -45,6 +45,17 @@ pub(crate) struct Script {
     pub(crate) times: Option<usize>,
 }
 
+impl Script {
+    /// A mebibyte at a time, each after a pause.
+    pub(crate) fn paced(pace: Duration) -> Self {
+        Self {
+            chunk: 1 << 20,
+            pace,
+            ..Self::default()
+        }
+    }
+}
+
 /// One request as the registry saw it.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
