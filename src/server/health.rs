@@ -1,16 +1,22 @@
 //! The admin listener: is it alive, is it ready, what does it count.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use http::header::HeaderValue;
 use http::{Method, Request, Response, StatusCode, header};
 
 use super::Inner;
 use super::body::PullBody;
-use super::http::Tracked;
+use super::http::{Tracked, headers_only};
+use super::watch::Signs;
 
-/// Answers a request of the operator.
-pub(super) fn answer<B>(inner: &Inner, request: &Request<B>) -> Result<Response<Tracked>, Infallible> {
+/// Answers a request of the operator. Nothing of `/v2/` is served here.
+pub(super) fn answer<B>(
+    inner: &Inner,
+    request: &Request<B>,
+    signs: Arc<Signs>,
+) -> Result<Response<Tracked>, Infallible> {
     let draining = inner.draining.is_cancelled();
     let read = request.method() == Method::GET || request.method() == Method::HEAD;
     let (status, text) = match request.uri().path() {
@@ -24,9 +30,16 @@ pub(super) fn answer<B>(inner: &Inner, request: &Request<B>) -> Result<Response<
             "here are /livez, /readyz and /metrics\n".to_owned(),
         ),
     };
-    let mut response = Response::new(Tracked::untracked(PullBody::bytes(text.into())));
+    let length = HeaderValue::from(text.len());
+    let mut response = Response::new(PullBody::bytes(text.into()));
     *response.status_mut() = status;
+    let headers = response.headers_mut();
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    Ok(response)
+    headers.insert(header::CONTENT_TYPE, kind);
+    headers.insert(header::CONTENT_LENGTH, length);
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+    }
+    let (parts, body) = headers_only(request.method(), response).into_parts();
+    Ok(Response::from_parts(parts, Tracked::unlogged(body, signs)))
 }

@@ -1,12 +1,10 @@
-//! One request: gate, route, name, cache, answer; and the one line of the log it leaves.
+//! One request: gate, route, name, cache, answer.
 
 use std::convert::Infallible;
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -15,17 +13,14 @@ use http::{Method, Request, Response, StatusCode, Version, header};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::access::Record;
 use super::body::PullBody;
-use super::connection::Signs;
 use super::gate::{self, Refused};
 use super::respond::{self, Answer, Wishes};
 use super::sendfile::Runs;
+use super::watch::{Active, Signs, Turn};
 use super::{Inner, pull};
-use crate::clock::Time;
 use crate::oci::{Code, Route};
-
-/// Longest part of a User-Agent that is logged, in bytes.
-const MAX_AGENT: usize = 128;
 
 /// Answers a request of a client.
 pub(super) async fn answer(
@@ -35,107 +30,81 @@ pub(super) async fn answer(
     signs: Arc<Signs>,
     runs: Option<Runs>,
 ) -> Result<Response<Tracked>, Infallible> {
-    let began = inner.clock.now();
-    let active = Active::new(signs);
+    let mut active = Active::new(signs);
+    // The body, if a forbidden one was announced, is never read; the connection closes instead.
     let (head, _body) = request.into_parts();
+    let mut record = Record::new(inner.clone(), &head, peer);
     let runs = runs.filter(|_| head.version != Version::HTTP_2);
-    let handling = Guarded(Box::pin(handle(&inner, &head, &active, runs)));
-    let outcome = handling.await.unwrap_or_else(|| {
+    let tainted = active.signs().is_tainted();
+    let handled = {
+        let handling = pin!(handle(&inner, &head, tainted, runs, &mut record));
+        Guarded(handling).await
+    };
+    let answer = handled.unwrap_or_else(|| {
         inner.metrics.panicked();
-        let answer = respond::error(
+        respond::error(
             StatusCode::INTERNAL_SERVER_ERROR,
             Code::Unknown,
             "an internal error; the log of the cache tells more",
-        );
-        Outcome {
-            answer,
-            route: "none",
-            from: "none",
-        }
+        )
     });
-    let status = outcome.answer.status();
-    inner
-        .metrics
-        .request(outcome.route, status.as_u16(), outcome.from);
-    if let Some(log) = &inner.requests {
-        let line = Line {
-            head: &head,
-            outcome: &outcome,
-            peer,
-            began,
-            now: inner.clock.now(),
-        };
-        log.lines.line(if log.json { line.json() } else { line.text() });
-    }
-    let (parts, body) = outcome.answer.into_parts();
-    Ok(Response::from_parts(parts, Tracked { body, active }))
-}
-
-struct Outcome {
-    answer: Answer,
-    route: &'static str,
-    from: &'static str,
-}
-
-async fn handle(inner: &Inner, head: &Parts, active: &Active, runs: Option<Runs>) -> Outcome {
-    let none = |answer| Outcome {
-        answer,
-        route: "none",
-        from: "none",
+    record.answered(answer.status().as_u16());
+    active.pass(Turn::Reader);
+    let (parts, body) = headers_only(&head.method, answer).into_parts();
+    let body = Tracked {
+        body,
+        active,
+        record: Some(record),
     };
-    let host = match gate::check(head, active.0.tainted.load(Ordering::Relaxed)) {
+    Ok(Response::from_parts(parts, body))
+}
+
+async fn handle(
+    inner: &Inner,
+    head: &Parts,
+    tainted: bool,
+    runs: Option<Runs>,
+    record: &mut Record,
+) -> Answer {
+    let host = match gate::check(head, tainted) {
         Ok(host) => host,
-        Err(refused) => return none(turn_away(refused)),
+        Err(refused) => return turn_away(refused, head.version),
     };
     let route = match Route::parse(head.uri.path(), head.uri.query()) {
-        Ok(route) => route,
-        Err(error) => return none(pull::no_route(&error)),
+        Ok(route) => &*record.route.insert(route),
+        Err(error) => return pull::no_route(&error),
     };
-    let name = route.name();
     let Some(target) = route.target() else {
-        let answer = match &route {
+        return match route {
             Route::Catalog(registry, page) => pull::catalog(&inner.cache, registry.as_ref(), page).await,
             _ => pull::base(),
-        };
-        return Outcome {
-            answer: headers_only(head, answer),
-            route: name,
-            from: "none",
         };
     };
     let chosen = match inner.names.choose(target, host.as_ref()) {
         Ok(chosen) => chosen,
-        Err(unknown) => {
-            return Outcome {
-                answer: pull::no_registry(&unknown),
-                route: name,
-                from: "none",
-            };
-        }
+        Err(unknown) => return pull::no_registry(&unknown),
     };
+    record.repository = Some(chosen.repository.clone());
     let wishes = Wishes {
         headers: &head.headers,
         head: head.method == Method::HEAD,
         namespace: target.namespace.as_ref(),
         runs,
     };
-    let told = pull::answer(&inner.cache, &route, &chosen, wishes).await;
-    Outcome {
-        answer: headers_only(head, told.answer),
-        route: name,
-        from: told.from,
-    }
+    let told = pull::answer(&inner.cache, route, &chosen, wishes).await;
+    (record.from, record.outcome) = (told.from, told.outcome);
+    told.answer
 }
 
-/// The answer to a HEAD has the headers of a GET and no body.
-fn headers_only(head: &Parts, mut answer: Answer) -> Answer {
-    if head.method == Method::HEAD {
+/// The answer to a HEAD has the headers of a GET and no body. hyper sees to that in HTTP/1 only.
+pub(super) fn headers_only(method: &Method, mut answer: Answer) -> Answer {
+    if method == Method::HEAD {
         *answer.body_mut() = PullBody::empty();
     }
     answer
 }
 
-fn turn_away(refused: Refused) -> Answer {
+fn turn_away(refused: Refused, version: Version) -> Answer {
     let mut answer = match refused {
         Refused::Ambiguous(why) => respond::error(StatusCode::BAD_REQUEST, Code::Unsupported, why),
         Refused::Method => {
@@ -145,41 +114,29 @@ fn turn_away(refused: Refused) -> Answer {
             answer
         }
     };
-    respond::put(answer.headers_mut(), header::CONNECTION, "close");
+    // HTTP/2 has no such header, and no ambiguity about where a request ends.
+    if version != Version::HTTP_2 {
+        respond::put(answer.headers_mut(), header::CONNECTION, "close");
+    }
     answer
 }
 
-/// Counts a request as being answered while it lives.
-struct Active(Arc<Signs>);
-
-impl Active {
-    fn new(signs: Arc<Signs>) -> Self {
-        signs.active.fetch_add(1, Ordering::Relaxed);
-        signs.partial.store(false, Ordering::Relaxed);
-        signs.note();
-        Self(signs)
-    }
-}
-
-impl Drop for Active {
-    fn drop(&mut self) {
-        self.0.active.fetch_sub(1, Ordering::Relaxed);
-        self.0.note();
-    }
-}
-
-/// A body that shows the watchdog that it moves.
+/// A body that shows the watchdog whose turn it is, and the log how far it got.
 pub(super) struct Tracked {
     body: PullBody,
     active: Active,
+    record: Option<Record>,
 }
 
 impl Tracked {
-    /// A body of the admin listener, which has no watchdog of its own.
-    pub(super) fn untracked(body: PullBody) -> Self {
+    /// A body of the admin listener, whose requests are not logged.
+    pub(super) fn unlogged(body: PullBody, signs: Arc<Signs>) -> Self {
+        let mut active = Active::new(signs);
+        active.pass(Turn::Reader);
         Self {
             body,
-            active: Active::new(Arc::default()),
+            active,
+            record: None,
         }
     }
 }
@@ -193,8 +150,15 @@ impl http_body::Body for Tracked {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
-        // Waiting for the upstream is no fault of the reader's.
-        self.active.0.note();
+        self.active.pass(match &polled {
+            Poll::Pending => Turn::Cache,
+            Poll::Ready(_) => Turn::Reader,
+        });
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(record) = &mut self.record
+        {
+            record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
         polled
     }
 
@@ -208,12 +172,13 @@ impl http_body::Body for Tracked {
 }
 
 /// Turns a panic into `None`.
-struct Guarded<F>(Pin<Box<F>>);
+struct Guarded<'a, F>(Pin<&'a mut F>);
 
-impl<F: Future> Future for Guarded<F> {
+impl<F: Future> Future for Guarded<'_, F> {
     type Output = Option<F::Output>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<F::Output>> {
+        // After a panic the future is dropped unpolled, so nobody sees what it left half done.
         let polling = AssertUnwindSafe(|| self.0.as_mut().poll(context));
         match std::panic::catch_unwind(polling) {
             Ok(polled) => polled.map(Some),
@@ -222,74 +187,21 @@ impl<F: Future> Future for Guarded<F> {
     }
 }
 
-/// What the log says about a request: flat, escaped, one line.
-struct Line<'a> {
-    head: &'a Parts,
-    outcome: &'a Outcome,
-    peer: SocketAddr,
-    began: Time,
-    now: Time,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Line<'_> {
-    fn fields(&self) -> [(&'static str, String); 9] {
-        let headers = self.outcome.answer.headers();
-        let text = |name: &str| {
-            headers
-                .get(name)
-                .and_then(|value| value.to_str().ok())
-                .unwrap_or("")
-                .to_owned()
-        };
-        let agent = self.head.headers.get(header::USER_AGENT);
-        let agent = agent
-            .map(|agent| String::from_utf8_lossy(agent.as_bytes()).into_owned())
-            .unwrap_or_default();
-        [
-            ("method", self.head.method.to_string()),
-            ("route", self.outcome.route.to_owned()),
-            ("path", self.head.uri.path().to_owned()),
-            ("from", self.outcome.from.to_owned()),
-            ("cache", text("cache-status")),
-            ("digest", text("docker-content-digest")),
-            ("length", text("content-length")),
-            ("peer", self.peer.to_string()),
-            ("agent", agent.chars().take(MAX_AGENT).collect()),
-        ]
-    }
-
-    fn millis(&self) -> u128 {
-        self.now.since(self.began).as_millis()
-    }
-
-    fn json(&self) -> String {
-        let status = self.outcome.answer.status().as_u16();
-        let mut line = format!(
-            r#"{{"timestamp":"{}","message":"request","status":{status},"ttfb_ms":{}"#,
-            self.now,
-            self.millis()
-        );
-        for (name, value) in self.fields() {
-            let value = serde_json::Value::from(value);
-            write!(line, r#","{name}":{value}"#).expect("a String takes every write");
-        }
-        line.push('}');
-        line
-    }
-
-    fn text(&self) -> String {
-        let status = self.outcome.answer.status().as_u16();
-        let mut line = format!("{} request status={status} ttfb_ms={}", self.now, self.millis());
-        for (name, value) in self.fields() {
-            if value
-                .bytes()
-                .all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\')
-            {
-                write!(line, " {name}={value}").expect("a String takes every write");
-            } else {
-                write!(line, " {name}={value:?}").expect("a String takes every write");
+    #[tokio::test]
+    async fn a_panic_becomes_an_answer_and_not_a_broken_connection() {
+        let sound = pin!(async { 7 });
+        assert_eq!(Guarded(sound).await, Some(7));
+        let broken = pin!(async {
+            tokio::task::yield_now().await;
+            if std::hint::black_box(true) {
+                panic!("on purpose");
             }
-        }
-        line
+            7
+        });
+        assert_eq!(Guarded(broken).await, None);
     }
 }

@@ -4,6 +4,7 @@
 //! accept ── connection ── gate ── route ── name ── cache ── respond ── body ── sendfile
 //! ```
 
+mod access;
 mod body;
 mod connection;
 mod gate;
@@ -14,6 +15,8 @@ mod respond;
 mod sendfile;
 #[cfg(test)]
 mod tests;
+mod watch;
+mod wire;
 
 use std::io;
 use std::net::SocketAddr;
@@ -34,8 +37,10 @@ use crate::telemetry::metrics::Metrics;
 use connection::Kind;
 use sendfile::Socket;
 
-/// The first wait after an accept that failed (out of descriptors); doubled up to a second.
+/// The first wait after an accept that failed (out of descriptors); doubled from then on.
 const ACCEPT_WAIT: Duration = Duration::from_millis(50);
+/// The longest wait after an accept that failed.
+const ACCEPT_WAIT_MOST: Duration = Duration::from_secs(1);
 /// Connections to the admin listener at once.
 const ADMIN_CONNECTIONS: usize = 64;
 
@@ -93,6 +98,10 @@ struct Inner {
     clock: Clock,
     /// Cancelled when a drain begins: connections finish their request and close.
     draining: CancellationToken,
+    /// Cancelled when a drain is over: connections are dropped.
+    cut: CancellationToken,
+    /// The requests of HTTP/2 connections.
+    streams: TaskTracker,
 }
 
 impl Server {
@@ -105,7 +114,6 @@ impl Server {
         requests: Option<AccessLog>,
         clock: Clock,
     ) -> Self {
-        let draining = CancellationToken::new();
         Self {
             inner: Arc::new(Inner {
                 options,
@@ -114,12 +122,15 @@ impl Server {
                 metrics,
                 requests,
                 clock,
-                draining,
+                draining: CancellationToken::new(),
+                cut: CancellationToken::new(),
+                streams: TaskTracker::new(),
             }),
         }
     }
 
-    /// Serves until `shutdown`, then lets connections finish until the drain deadline.
+    /// Serves until `shutdown`, then lets connections finish until the drain deadline and cuts what is left.
+    /// The operator is served to the end. Not cancel-safe: a drain needs it to be polled.
     pub async fn run(
         &self,
         listener: TcpListener,
@@ -127,37 +138,34 @@ impl Server {
         shutdown: CancellationToken,
         tasks: TaskTracker,
     ) {
-        let connections = TaskTracker::new();
-        let admins = self.clone();
-        let stop = CancellationToken::new();
-        let stopped = stop.clone();
+        let (clients, operators) = (TaskTracker::new(), TaskTracker::new());
+        let (server, connections) = (self.clone(), operators.clone());
+        let cut = self.inner.cut.clone();
         tasks.spawn(async move {
-            admins
-                .accept(
-                    admin,
-                    Kind::Admin,
-                    ADMIN_CONNECTIONS,
-                    stopped,
-                    &TaskTracker::new(),
-                )
-                .await
+            server
+                .accept(admin, Kind::Admin, ADMIN_CONNECTIONS, cut, &connections)
+                .await;
         });
         let most = self.inner.options.bounds.connections;
-        self.accept(listener, Kind::Pull, most, shutdown, &connections)
-            .await;
-        tracing::info!(connections = connections.len(), "draining");
-        self.inner.draining.cancel();
-        connections.close();
-        if tokio::time::timeout(self.inner.options.drain, connections.wait())
-            .await
-            .is_err()
-        {
-            tracing::warn!(
-                cut = connections.len(),
-                "connections were cut at the drain deadline"
-            );
+        self.accept(listener, Kind::Pull, most, shutdown, &clients).await;
+        self.drain(&clients).await;
+        for ending in [clients, operators, self.inner.streams.clone()] {
+            ending.close();
+            ending.wait().await;
         }
-        stop.cancel();
+    }
+
+    /// Lets clients finish what they asked for, but not for ever.
+    async fn drain(&self, clients: &TaskTracker) {
+        tracing::info!(connections = clients.len(), "draining");
+        self.inner.draining.cancel();
+        clients.close();
+        let finished = tokio::time::timeout(self.inner.options.drain, clients.wait()).await;
+        if finished.is_err() {
+            let cut = clients.len();
+            tracing::warn!(connections = cut, "connections were cut at the drain deadline");
+        }
+        self.inner.cut.cancel();
     }
 
     /// Serves one connection to its end: the seam at which tests stand in for the network.
@@ -185,10 +193,15 @@ impl Server {
             };
             let (socket, peer, place) = match accepted {
                 Ok(accepted) => accepted,
+                // The client went away between the handshake and now; the next one is no worse for it.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(Duration::from_secs(1));
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = tokio::time::sleep(wait) => {}
+                    }
+                    wait = (wait * 2).min(ACCEPT_WAIT_MOST);
                     continue;
                 }
             };
@@ -215,6 +228,7 @@ async fn next(
 )> {
     let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
     let (socket, peer) = listener.accept().await?;
-    socket.set_nodelay(true)?;
+    // It fails only if the client is gone already, which reading from it will tell.
+    let _ = socket.set_nodelay(true);
     Ok((socket, peer, place))
 }

@@ -16,6 +16,7 @@ const FILTERS: HeaderName = HeaderName::from_static("oci-filters-applied");
 pub(super) struct Told {
     pub(super) answer: Answer,
     pub(super) from: &'static str,
+    pub(super) outcome: &'static str,
 }
 
 /// Answers a route whose repository has been chosen.
@@ -28,14 +29,11 @@ pub(super) async fn answer(cache: &Cache, route: &Route, chosen: &Chosen, wishes
             return referrers(cache, chosen, digest, kind.as_deref(), wishes).await;
         }
         Route::Tags(target, page) => return tags(cache, chosen, target, page).await,
-        Route::Base | Route::Catalog(..) => return told(base(), "none"),
+        Route::Base | Route::Catalog(..) => return of_our_own(base()),
     };
     match served {
-        Ok(served) => {
-            let from = from_word(&served);
-            told(respond::serve(served, wishes), from)
-        }
-        Err(failure) => told(respond::fail(&failure), "none"),
+        Ok(served) => told(respond::serve(&served, wishes), &served),
+        Err(failure) => failed(&failure),
     }
 }
 
@@ -78,7 +76,7 @@ pub(super) fn no_registry(unknown: &Unknown) -> Answer {
 async fn tags(cache: &Cache, chosen: &Chosen, target: &Target, page: &Page) -> Told {
     let listing = match cache.tags(chosen).await {
         Ok(listing) => listing,
-        Err(failure) => return told(respond::fail(&failure), "none"),
+        Err(failure) => return failed(&failure),
     };
     let names: Vec<&str> = listing.names.iter().map(String::as_str).collect();
     let (shown, cut) = cut(&names, page);
@@ -97,7 +95,11 @@ async fn tags(cache: &Cache, chosen: &Chosen, target: &Target, page: &Page) -> T
             shown.last(),
         );
     }
-    told(answer, "upstream")
+    Told {
+        answer,
+        from: "none",
+        outcome: respond::outcome_word(listing.outcome),
+    }
 }
 
 /// One page of sorted names; and whether there are more.
@@ -131,24 +133,29 @@ async fn referrers(
 ) -> Told {
     let served = match cache.referrers(chosen, digest).await {
         Ok(served) => served,
-        Err(failure) => return told(respond::fail(&failure), "none"),
+        Err(failure) => return failed(&failure),
     };
-    let from = from_word(&served);
-    let Some(kind) = kind else {
-        return told(respond::serve(served, wishes), from);
+    let (Some(kind), Body::Memory(index)) = (kind, &served.body) else {
+        return told(respond::serve(&served, wishes), &served);
     };
-    match filtered(served, kind) {
-        Ok(served) => {
-            let mut answer = respond::serve(served, wishes);
+    match filtered(index, kind) {
+        Ok(index) => {
+            let served = Served {
+                digest: Digest::sha256(&index),
+                length: Some(index.len() as u64),
+                body: Body::Memory(index),
+                ..served
+            };
+            let mut answer = respond::serve(&served, wishes);
             respond::put(answer.headers_mut(), FILTERS, "artifactType");
-            told(answer, from)
+            told(answer, &served)
         }
-        Err(failure) => told(respond::fail(&failure), "none"),
+        Err(failure) => failed(&failure),
     }
 }
 
 /// The index with the referrers of one artifact type only.
-fn filtered(served: Served, kind: &str) -> Result<Served, Failure> {
+fn filtered(index: &Bytes, kind: &str) -> Result<Bytes, Failure> {
     #[derive(serde::Deserialize)]
     struct Typed {
         #[serde(rename = "artifactType")]
@@ -158,10 +165,7 @@ fn filtered(served: Served, kind: &str) -> Result<Served, Failure> {
     struct Index {
         manifests: Vec<Box<RawValue>>,
     }
-    let Body::Memory(bytes) = &served.body else {
-        return Ok(served);
-    };
-    let index: Index = serde_json::from_slice(bytes).map_err(|_| Failure::not_an_index())?;
+    let index: Index = serde_json::from_slice(index).map_err(|_| Failure::not_an_index())?;
     let wanted = |item: &RawValue| {
         serde_json::from_str(item.get())
             .is_ok_and(|typed: Typed| typed.artifact_type.as_deref() == Some(kind))
@@ -176,14 +180,7 @@ fn filtered(served: Served, kind: &str) -> Result<Served, Failure> {
         r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{}]}}"#,
         items.join(",")
     );
-    let bytes = Bytes::from(body);
-    let (digest, length) = (Digest::sha256(&bytes), Some(bytes.len() as u64));
-    Ok(Served {
-        digest,
-        length,
-        body: Body::Memory(bytes),
-        ..served
-    })
+    Ok(Bytes::from(body))
 }
 
 fn from_word(served: &Served) -> &'static str {
@@ -196,6 +193,25 @@ fn from_word(served: &Served) -> &'static str {
     }
 }
 
-fn told(answer: Answer, from: &'static str) -> Told {
-    Told { answer, from }
+fn told(answer: Answer, served: &Served) -> Told {
+    Told {
+        answer,
+        from: from_word(served),
+        outcome: respond::outcome_word(served.outcome),
+    }
+}
+
+fn failed(failure: &Failure) -> Told {
+    Told {
+        outcome: "failed",
+        ..of_our_own(respond::fail(failure))
+    }
+}
+
+fn of_our_own(answer: Answer) -> Told {
+    Told {
+        answer,
+        from: "none",
+        outcome: "none",
+    }
 }

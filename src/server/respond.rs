@@ -1,6 +1,6 @@
 //! From what the cache answers to what HTTP says.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
@@ -18,8 +18,13 @@ const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
+/// Headers of an answer, at most: room for them is made at once.
+const MOST_HEADERS: usize = 16;
 /// Longest If-None-Match read, in bytes; a longer one is ignored.
 const MAX_CONDITION: usize = 8 * 1024;
+
+/// When to ask again where nobody knows: 429 and 503 always say.
+const RETRY_SOON: Duration = Duration::from_secs(5);
 
 /// How a request wants its answer.
 pub(super) struct Wishes<'a> {
@@ -33,95 +38,101 @@ pub(super) struct Wishes<'a> {
     pub(super) runs: Option<Runs>,
 }
 
-/// Answers with content.
-pub(super) fn serve(served: Served, wishes: Wishes<'_>) -> Answer {
-    let Served {
-        media_type,
-        digest,
-        length,
-        body,
-        outcome,
-        age,
-        ..
-    } = served;
-    let etag = format!("\"{digest}\"");
-    let mut response = with_common(Response::new(PullBody::empty()), cache_status(outcome));
-    let headers = response.headers_mut();
-    put(headers, header::CONTENT_TYPE, media_type.as_str());
-    put(headers, DIGEST, &etag[1..etag.len() - 1]);
-    put(headers, header::ETAG, &etag);
-    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    headers.insert(header::AGE, HeaderValue::from(age.as_secs()));
-    if let Outcome::Stale(why) = outcome {
-        put(
-            headers,
-            header::WARNING,
-            &format!("299 - \"served stale: {}\"", why_words(why)),
-        );
-    }
-    if let Some(namespace) = wishes.namespace {
-        put(headers, NAMESPACE, namespace.as_str());
-    }
+/// Answers with content, or with the part of it that was asked for.
+pub(super) fn serve(served: &Served, wishes: Wishes<'_>) -> Answer {
+    let etag = Bytes::from(format!("\"{}\"", served.digest));
+    let mut response = with_common(Response::new(PullBody::empty()), cache_status(served.outcome));
+    describe(response.headers_mut(), served, &etag, wishes.namespace);
     if not_modified(wishes.headers, &etag) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return response;
     }
-    let selected = match length {
-        Some(length) => (select(wishes.headers, &etag, length), length),
-        None => (Selected::Whole, 0),
+    let Some(length) = served.length else {
+        // Nothing can be said about a part of what has no known end.
+        if !wishes.head {
+            *response.body_mut() = PullBody::whole(&served.body, None).with_runs(wishes.runs);
+        }
+        return response;
+    };
+    // A range means something to GET only (RFC 9110, section 14.2).
+    let selected = if wishes.head {
+        Selected::Whole
+    } else {
+        select(wishes.headers, &etag, length)
     };
     match selected {
-        (Selected::Whole, _) => {
-            if let Some(length) = length {
-                response
-                    .headers_mut()
-                    .insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-            }
-            if !wishes.head {
-                *response.body_mut() = PullBody::whole(&body, length).with_runs(wishes.runs);
-            }
-        }
-        (Selected::One(range), total) => {
-            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-            let headers = response.headers_mut();
-            put(
-                headers,
-                header::CONTENT_RANGE,
-                &format!("bytes {}-{}/{total}", range.start, range.end),
-            );
-            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(range.len()));
-            if !wishes.head {
-                *response.body_mut() = PullBody::run(&body, range).with_runs(wishes.runs);
-            }
-        }
-        (Selected::Many(ranges), total) => {
-            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-            let boundary = boundary();
-            let (parts, closing) = parts(&boundary, media_type.as_str(), &ranges, total);
-            let sizes = parts.iter().map(|(head, range)| head.len() as u64 + range.len());
-            let length = sizes.sum::<u64>() + closing.len() as u64;
-            let headers = response.headers_mut();
-            put(
-                headers,
-                header::CONTENT_TYPE,
-                &format!("multipart/byteranges; boundary={boundary}"),
-            );
-            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-            if !wishes.head {
-                *response.body_mut() = PullBody::parts(&body, parts, closing).with_runs(wishes.runs);
-            }
-        }
-        (Selected::Unsatisfiable, total) => {
-            let message = format!("the content is {total} bytes long; the range asks for none of them");
-            let mut refused = error(StatusCode::RANGE_NOT_SATISFIABLE, Code::RangeInvalid, &message);
-            put(
-                refused.headers_mut(),
-                header::CONTENT_RANGE,
-                &format!("bytes */{total}"),
-            );
-            return refused;
-        }
+        Selected::Whole => whole(response, served, length, wishes),
+        Selected::One(range) => one(response, served, range, length, wishes.runs),
+        Selected::Many(ranges) => many(response, served, &ranges, length, wishes.runs),
+        Selected::Unsatisfiable => unsatisfiable(length),
     }
+}
+
+/// The headers that describe the content, whatever part of it follows.
+fn describe(headers: &mut HeaderMap, served: &Served, etag: &Bytes, namespace: Option<&Registry>) {
+    put(headers, header::CONTENT_TYPE, served.media_type.as_str());
+    put_shared(headers, DIGEST, etag.slice(1..etag.len() - 1));
+    put_shared(headers, header::ETAG, etag.clone());
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(header::AGE, HeaderValue::from(served.age.as_secs()));
+    if let Outcome::Stale(why) = served.outcome {
+        let warning = format!("299 - \"served stale: {}\"", why_words(why));
+        put(headers, header::WARNING, &warning);
+    }
+    if let Some(namespace) = namespace {
+        put(headers, NAMESPACE, namespace.as_str());
+    }
+}
+
+fn whole(mut response: Answer, served: &Served, length: u64, wishes: Wishes<'_>) -> Answer {
+    response
+        .headers_mut()
+        .insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    if !wishes.head {
+        *response.body_mut() = PullBody::whole(&served.body, Some(length)).with_runs(wishes.runs);
+    }
+    response
+}
+
+fn one(mut response: Answer, served: &Served, range: ByteRange, total: u64, runs: Option<Runs>) -> Answer {
+    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    let headers = response.headers_mut();
+    let (start, end) = (range.start, range.end);
+    put(
+        headers,
+        header::CONTENT_RANGE,
+        &format!("bytes {start}-{end}/{total}"),
+    );
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(range.len()));
+    *response.body_mut() = PullBody::run(&served.body, range).with_runs(runs);
+    response
+}
+
+fn many(
+    mut response: Answer,
+    served: &Served,
+    ranges: &[ByteRange],
+    total: u64,
+    runs: Option<Runs>,
+) -> Answer {
+    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    let boundary = boundary();
+    let (parts, closing) = parts(&boundary, served.media_type.as_str(), ranges, total);
+    let sizes = parts.iter().map(|(head, range)| head.len() as u64 + range.len());
+    let length = sizes.sum::<u64>() + closing.len() as u64;
+    let headers = response.headers_mut();
+    let kind = format!("multipart/byteranges; boundary={boundary}");
+    put(headers, header::CONTENT_TYPE, &kind);
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    *response.body_mut() = PullBody::parts(&served.body, parts, closing).with_runs(runs);
+    response
+}
+
+fn unsatisfiable(total: u64) -> Answer {
+    let message = format!("the content is {total} bytes long; the range asks for none of them");
+    let mut response = error(StatusCode::RANGE_NOT_SATISFIABLE, Code::RangeInvalid, &message);
+    let range = format!("bytes */{total}");
+    put(response.headers_mut(), header::CONTENT_RANGE, &range);
     response
 }
 
@@ -137,7 +148,9 @@ pub(super) fn fail(failure: &Failure) -> Answer {
     };
     let mut response = error(status, failure.code, &failure.public);
     let headers = response.headers_mut();
-    if let Some(wait) = failure.retry_after.filter(|_| status != StatusCode::NOT_FOUND) {
+    let promised = matches!(failure.kind, Kind::Limited | Kind::Unavailable).then_some(RETRY_SOON);
+    let wait = failure.retry_after.or(promised);
+    if let Some(wait) = wait.filter(|_| status != StatusCode::NOT_FOUND) {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
     }
     let status = match failure.why {
@@ -156,7 +169,7 @@ pub(super) fn error(status: StatusCode, code: Code, message: &str) -> Answer {
 }
 
 /// Answers with JSON of our own.
-pub(super) fn json(body: Bytes, cache_status: &str) -> Answer {
+pub(super) fn json(body: Bytes, cache_status: &'static str) -> Answer {
     let length = body.len();
     let mut response = with_common(Response::new(PullBody::bytes(body)), cache_status);
     let headers = response.headers_mut();
@@ -165,15 +178,23 @@ pub(super) fn json(body: Bytes, cache_status: &str) -> Answer {
     response
 }
 
-fn with_common(mut response: Answer, cache_status: &str) -> Answer {
+fn with_common(mut response: Answer, cache_status: &'static str) -> Answer {
     let headers = response.headers_mut();
+    headers.reserve(MOST_HEADERS);
     headers.insert(VERSION, HeaderValue::from_static("registry/2.0"));
     headers.insert(
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
     );
-    put(headers, CACHE_STATUS, cache_status);
+    headers.insert(CACHE_STATUS, HeaderValue::from_static(cache_status));
     response
+}
+
+/// Sets a header without copying its value.
+fn put_shared(headers: &mut HeaderMap, name: HeaderName, value: Bytes) {
+    if let Ok(value) = HeaderValue::from_maybe_shared(value) {
+        headers.insert(name, value);
+    }
 }
 
 /// Sets a header. All our values are visible ASCII; one that is not would be left out.
@@ -199,6 +220,18 @@ pub(super) const fn cache_status(outcome: Outcome) -> &'static str {
     }
 }
 
+/// The word for an outcome in metrics and logs.
+pub(super) const fn outcome_word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Hit => "hit",
+        Outcome::Miss => "miss",
+        Outcome::Collapsed => "collapsed",
+        Outcome::Revalidated => "revalidated",
+        Outcome::Stale(_) => "stale",
+        Outcome::Bypass => "bypass",
+    }
+}
+
 const fn why_word(why: Why) -> &'static str {
     match why {
         Why::Limited => "upstream-limited",
@@ -219,24 +252,25 @@ const fn why_words(why: Why) -> &'static str {
     }
 }
 
-fn not_modified(headers: &HeaderMap, etag: &str) -> bool {
+fn not_modified(headers: &HeaderMap, etag: &[u8]) -> bool {
     headers.get_all(header::IF_NONE_MATCH).iter().any(|condition| {
         let Some(text) = condition.to_str().ok().filter(|text| text.len() <= MAX_CONDITION) else {
             return false;
         };
         text.split(',')
             .map(str::trim)
-            .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+            .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).as_bytes() == etag)
     })
 }
 
-fn select(headers: &HeaderMap, etag: &str, length: u64) -> Selected {
+fn select(headers: &HeaderMap, etag: &[u8], length: u64) -> Selected {
     let range = headers
         .get(header::RANGE)
         .and_then(|range| RangeSet::parse(range.to_str().ok()?));
+    // Only our own strong tag is the same content; a date or a weak tag never is.
     let same = headers
         .get(header::IF_RANGE)
-        .is_none_or(|condition| condition == etag);
+        .is_none_or(|condition| condition.as_bytes() == etag);
     match range.filter(|_| same) {
         Some(range) => range.select(length),
         None => Selected::Whole,
@@ -260,10 +294,8 @@ fn parts(boundary: &str, kind: &str, ranges: &[ByteRange], total: u64) -> (Vec<(
 /// A line that does not occur in the content, as far as chance goes: it is new for each answer and cannot
 /// be foreseen by who made the content.
 fn boundary() -> String {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    format!(
-        "seawall-{:016x}{:08x}",
-        rand::random::<u64>(),
-        COUNT.fetch_add(1, Ordering::Relaxed)
-    )
+    format!("seawall-{:032x}", rand::random::<u128>())
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,11 +26,23 @@ impl Place {
     }
 }
 
+/// One open connection.
+#[derive(Debug)]
+#[must_use = "the connection counts as long as this lives"]
+pub struct Connected(IntGauge);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// All metrics of one process.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
+    sent: IntCounter,
     received: IntCounter,
     integrity: IntCounterVec,
     disk_errors: IntCounterVec,
@@ -76,8 +88,9 @@ impl Metrics {
             requests: vec(
                 "seawall_requests_total",
                 "Requests answered.",
-                &["route", "class", "from"],
+                &["route", "class", "from", "outcome"],
             ),
+            sent: counter("seawall_sent_bytes_total", "Body bytes sent to clients."),
             received: counter(
                 "seawall_received_bytes_total",
                 "Body bytes received from upstreams.",
@@ -99,15 +112,23 @@ impl Metrics {
         }
     }
 
-    /// One request was answered: its route, its status and where the bytes came from.
-    pub fn request(&self, route: &'static str, status: u16, from: &'static str) {
+    /// One request was answered: its route, its status, where the bytes come from and how the cache came to
+    /// its answer.
+    pub fn request(&self, route: &'static str, status: u16, from: &'static str, outcome: &'static str) {
         let class = match status {
             200..=299 => "2xx",
             300..=399 => "3xx",
             400..=499 => "4xx",
             _ => "5xx",
         };
-        self.requests.with_label_values(&[route, class, from]).inc();
+        self.requests
+            .with_label_values(&[route, class, from, outcome])
+            .inc();
+    }
+
+    /// Body bytes went to a client.
+    pub fn sent(&self, bytes: u64) {
+        self.sent.inc_by(bytes);
     }
 
     /// Body bytes came from an upstream.
@@ -135,14 +156,10 @@ impl Metrics {
         self.fills.dec();
     }
 
-    /// A client connected.
-    pub fn connected(&self) {
+    /// A client connected. The connection counts until the answer is dropped.
+    pub fn connected(&self) -> Connected {
         self.connections.inc();
-    }
-
-    /// A client's connection ended.
-    pub fn disconnected(&self) {
-        self.connections.dec();
+        Connected(self.connections.clone())
     }
 
     /// A request ended in a panic.
@@ -155,5 +172,40 @@ impl Metrics {
         TextEncoder::new()
             .encode_to_string(&self.registry.gather())
             .unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_counted_is_told_in_the_text_format() {
+        let metrics = Metrics::new();
+        metrics.request("blob", 206, "disk", "hit");
+        metrics.sent(7);
+        metrics.received(11);
+        metrics.integrity_failure(Place::Disk);
+        let text = metrics.exposition();
+        for line in [
+            r#"seawall_requests_total{class="2xx",from="disk",outcome="hit",route="blob"} 1"#,
+            "seawall_sent_bytes_total 7",
+            "seawall_received_bytes_total 11",
+            r#"seawall_integrity_failures_total{where="disk"} 1"#,
+        ] {
+            assert!(
+                text.lines().any(|found| found == line),
+                "{line} is not in\n{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_connection_counts_while_it_is_open() {
+        let metrics = Metrics::new();
+        let open = metrics.connected();
+        assert!(metrics.exposition().contains("seawall_connections 1"));
+        drop(open);
+        assert!(metrics.exposition().contains("seawall_connections 0"));
     }
 }
