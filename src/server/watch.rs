@@ -48,6 +48,12 @@ impl Signs {
         self.heads.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// True while part of a head is here, or none has come yet.
+    #[cfg(test)]
+    pub(super) fn is_head_under_way(&self) -> bool {
+        self.heads.load(Ordering::Relaxed).is_multiple_of(2)
+    }
+
     /// The peer sent a line that ends with a bare line feed.
     pub(super) fn taint(&self) {
         self.tainted.store(true, Ordering::Relaxed);
@@ -191,5 +197,92 @@ fn elapsed(so_far: Duration, goes_on: bool) -> Duration {
         so_far + LOOK_EVERY
     } else {
         Duration::ZERO
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds {
+        connections: 1,
+        header_timeout: Duration::from_secs(10),
+        idle_timeout: Duration::from_secs(75),
+        stall_timeout: Duration::from_secs(20),
+        header_bytes: 8192,
+        header_count: 100,
+    };
+
+    /// The first verdict but [`Verdict::Well`], and the second it came at; within ten minutes.
+    async fn verdict(signs: &Arc<Signs>) -> Option<(Verdict, u64)> {
+        let mut watchdog = Watchdog::new(signs.clone(), BOUNDS);
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(600) {
+            let verdict = watchdog.look().await;
+            if verdict != Verdict::Well {
+                return Some((verdict, began.elapsed().as_secs()));
+            }
+        }
+        None
+    }
+
+    fn after_one_head() -> Arc<Signs> {
+        let signs = Arc::new(Signs::default());
+        signs.head_turned();
+        signs
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_sends_nothing_has_the_time_of_a_head() {
+        // S104
+        assert_eq!(verdict(&Arc::default()).await, Some((Verdict::Stalled, 10)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_asks_nothing_more_is_idle() {
+        assert_eq!(verdict(&after_one_head()).await, Some((Verdict::Idle, 75)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_stays_after_it_was_asked_to_leave_is_dropped() {
+        let mut watchdog = Watchdog::new(after_one_head(), BOUNDS);
+        let began = Instant::now();
+        while watchdog.look().await != Verdict::Stalled {}
+        assert_eq!(began.elapsed().as_secs(), 95);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_waits_for_the_cache_as_long_as_it_takes_and_for_its_reader_no_longer_than_that() {
+        // S113
+        let signs = after_one_head();
+        let mut active = Active::new(signs.clone());
+        assert_eq!(verdict(&signs).await, None);
+        active.pass(Turn::Reader);
+        assert_eq!(verdict(&signs).await, Some((Verdict::Stalled, 21)));
+        active.pass(Turn::Cache);
+        assert_eq!(verdict(&signs).await, None);
+        drop(active);
+        assert_eq!(verdict(&signs).await, Some((Verdict::Idle, 76)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_head_is_not_timed_while_the_first_request_is_answered() {
+        let signs = after_one_head();
+        let active = Active::new(signs.clone());
+        signs.head_turned();
+        assert_eq!(verdict(&signs).await, None);
+        drop(active);
+        assert_eq!(verdict(&signs).await, Some((Verdict::Stalled, 11)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_reader_that_stands_still_is_not_hidden_by_an_answer_that_waits() {
+        let signs = after_one_head();
+        let _waits = Active::new(signs.clone());
+        let mut reader = Active::new(signs.clone());
+        reader.pass(Turn::Reader);
+        assert_eq!(verdict(&signs).await, Some((Verdict::Stalled, 21)));
     }
 }

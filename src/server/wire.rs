@@ -190,3 +190,55 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Watched<I> {
         Pin::new(&mut self.io).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the signs say after these reads: a bare line feed was seen, a head is under way.
+    fn scan(reads: &[&[u8]]) -> (bool, bool) {
+        let (signs, mut scan) = (Signs::default(), Scan::Preface(0));
+        for read in reads {
+            scan.read(read, &signs);
+        }
+        (signs.is_tainted(), signs.is_head_under_way())
+    }
+
+    #[test]
+    fn a_head_is_under_way_until_its_empty_line() {
+        assert_eq!(scan(&[]), (false, true));
+        assert_eq!(scan(&[b"G"]), (false, true));
+        assert_eq!(scan(&[b"GET / HTTP/1.1\r\nHost: a\r\n"]), (false, true));
+        assert_eq!(scan(&[b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"]), (false, false));
+        assert_eq!(scan(&[b"GET / HTTP/1.1\r\n\r\nGET"]), (false, true));
+        assert_eq!(scan(&[b"GET / HTTP/1.1\r\n\r\n\r\n"]), (false, false));
+        assert_eq!(scan(&[b"\r\n\r\n"]), (false, true));
+    }
+
+    #[test]
+    fn a_bare_line_feed_is_seen_wherever_the_reads_end() {
+        // S101
+        let head: &[u8] = b"PRI / HTTP/1.1\r\nHost: a\nX: y\r\n\r\n";
+        for split in 0..head.len() {
+            let (first, second) = head.split_at(split);
+            assert_eq!(scan(&[first, second]), (true, false), "split at {split}");
+        }
+        let sound: &[u8] = b"PRI / HTTP/1.1\r\nHost: a\r\n\r\n";
+        for split in 0..sound.len() {
+            let (first, second) = sound.split_at(split);
+            assert_eq!(scan(&[first, second]), (false, false), "split at {split}");
+        }
+    }
+
+    #[test]
+    fn what_follows_the_beginning_of_http_2_is_not_read_as_lines() {
+        for split in 0..H2_PREFACE.len() {
+            let (first, second) = H2_PREFACE.split_at(split);
+            assert_eq!(
+                scan(&[first, second, b"\0\0\n\n"]),
+                (false, false),
+                "split at {split}"
+            );
+        }
+    }
+}
