@@ -212,11 +212,11 @@ pub(super) const fn cache_status(outcome: Outcome) -> &'static str {
         Outcome::Collapsed => "seawall; fwd=miss; collapsed",
         Outcome::Revalidated => "seawall; fwd=stale",
         Outcome::Bypass => "seawall; fwd=bypass",
-        Outcome::Stale(Why::Limited) => "seawall; hit; fwd=stale; detail=upstream-limited",
-        Outcome::Stale(Why::Unreachable) => "seawall; hit; fwd=stale; detail=upstream-unreachable",
-        Outcome::Stale(Why::Failing) => "seawall; hit; fwd=stale; detail=upstream-failing",
-        Outcome::Stale(Why::Denied) => "seawall; hit; fwd=stale; detail=upstream-denied",
-        Outcome::Stale(Why::Unusable) => "seawall; hit; fwd=stale; detail=upstream-unusable",
+        Outcome::Stale(Why::Limited) => "seawall; fwd=stale; detail=upstream-limited",
+        Outcome::Stale(Why::Unreachable) => "seawall; fwd=stale; detail=upstream-unreachable",
+        Outcome::Stale(Why::Failing) => "seawall; fwd=stale; detail=upstream-failing",
+        Outcome::Stale(Why::Denied) => "seawall; fwd=stale; detail=upstream-denied",
+        Outcome::Stale(Why::Unusable) => "seawall; fwd=stale; detail=upstream-unusable",
     }
 }
 
