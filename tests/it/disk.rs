@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 
 use crate::support::registry::Script;
 use crate::support::seawall::{Choices, Seawall, read};
-use crate::support::world::{MIB, World, blob_path, content, image, manifest_path, world};
+use crate::support::world::{MIB, World, blob_path, content, image, is_quarantined, manifest_path, world};
 
 /// A world whose disk refuses every new file: a plain file stands where unfinished ones should go.
 fn refusing() -> World {
@@ -137,11 +137,16 @@ async fn without_hashing_at_the_first_serve_the_length_is_still_checked() {
                 .unwrap();
         }
         let seawall = Seawall::start(directory.path(), &registry, choices);
-        // A truncated file breaks the first answer at the latest; no answer is complete and wrong.
+        // The first answer is broken off, or comes after the damage was found: never complete and wrong.
         let first = seawall.get(&blob_path(&digest)).await;
-        assert_eq!(first.complete, !truncated);
+        assert!(!first.is_good() || first.body == bytes);
         let again = seawall.get(&blob_path(&digest)).await;
         assert!(again.complete && again.body == bytes);
+        assert_eq!(is_quarantined(directory.path(), &digest), truncated);
+        assert_eq!(
+            registry.seen(&Method::GET, &blob_path(&digest)).len(),
+            1 + usize::from(truncated)
+        );
     }
 }
 

@@ -110,7 +110,7 @@ async fn content_under_a_sha512_digest_is_verified_by_sha512() {
             },
         );
         let answer = world.seawall.get(&path).await;
-        assert_eq!(answer.complete, flip.is_none());
+        assert_eq!(answer.is_good(), flip.is_none());
         assert_eq!(answer.body == bytes, flip.is_none());
     }
 }

@@ -58,6 +58,12 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// True for a complete answer that is no error. A fault that is found before the first byte left is told
+    /// by the status, one found later by a broken body: which of the two is a matter of scheduling.
+    pub(crate) fn is_good(&self) -> bool {
+        self.status.is_success() && self.complete
+    }
+
     /// A header's text; empty if it is missing.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())

@@ -80,3 +80,11 @@ pub(crate) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub(crate) fn manifest_path(reference: impl std::fmt::Display) -> String {
     format!("/v2/library/app/manifests/{reference}")
 }
+
+/// True if a damaged file of this digest was put aside.
+pub(crate) fn is_quarantined(directory: &std::path::Path, digest: &Digest) -> bool {
+    directory
+        .join("v1/quarantine")
+        .join(digest.to_string().replace(':', "-"))
+        .exists()
+}
