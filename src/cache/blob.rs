@@ -12,7 +12,7 @@ use crate::policy::flight::{FlightId, Join, Landing, Leave};
 use crate::policy::naming::Chosen;
 use crate::store::{Shelf, Stored, blocking};
 
-/// Times a client joins anew because the fill it joined was being abandoned.
+/// Times a client joins anew because the fill it joined ended without a verdict.
 const MAX_JOINS: usize = 3;
 
 impl Cache {
@@ -64,9 +64,8 @@ impl Cache {
             return Ok(served(*digest, Some(stored.size), body, From::Disk, Outcome::Hit));
         }
         for _ in 0..MAX_JOINS {
-            match self.follow(chosen, digest).await {
-                Err(failure) if failure.retry_after == Some(Duration::ZERO) => {}
-                outcome => return outcome,
+            if let Some(served) = self.follow(chosen, digest).await? {
+                return Ok(served);
             }
         }
         Err(Failure::internal())
@@ -115,8 +114,9 @@ impl Cache {
         }
     }
 
-    /// Joins the fill of a digest, starting it if there is none, and waits for its first bytes.
-    async fn follow(&self, chosen: &Chosen, digest: &Digest) -> Result<Served, Failure> {
+    /// Joins the fill of a digest, starting it if there is none, and waits for its first bytes. `None` if
+    /// it ended without a verdict: another attempt may succeed at once.
+    async fn follow(&self, chosen: &Chosen, digest: &Digest) -> Result<Option<Served>, Failure> {
         let now = self.clock.now();
         let upstream = self.upstreams.get(chosen);
         let path = chosen.repository.path.clone();
@@ -136,7 +136,7 @@ impl Cache {
             Join::Cooling(_, fill) => {
                 return Err(match fill.snapshot().phase {
                     Phase::Failed(failure) => (*failure).clone(),
-                    Phase::Running | Phase::Verified => Failure::internal(),
+                    Phase::Running | Phase::Verified | Phase::Over(_) => Failure::internal(),
                 });
             }
         };
@@ -185,7 +185,7 @@ impl Cache {
 }
 
 /// Waits until the status can be decided: there are bytes to send, or there will be none.
-async fn await_bytes(following: Following, outcome: Outcome) -> Result<Served, Failure> {
+async fn await_bytes(following: Following, outcome: Outcome) -> Result<Option<Served>, Failure> {
     let mut watch = following.fill.watch();
     let decided = |progress: &Progress| progress.visible > 0 || !matches!(progress.phase, Phase::Running);
     let progress = watch
@@ -196,6 +196,7 @@ async fn await_bytes(following: Following, outcome: Outcome) -> Result<Served, F
     let digest = following.fill.digest;
     match &progress.phase {
         Phase::Failed(failure) => Err((**failure).clone()),
+        Phase::Over(_) => Ok(None),
         Phase::Running | Phase::Verified => {
             let outcome = if progress.from == From::Disk {
                 Outcome::Hit
@@ -206,13 +207,8 @@ async fn await_bytes(following: Following, outcome: Outcome) -> Result<Served, F
                 (From::Upstream, Outcome::Collapsed) => From::Filling,
                 (from, _) => from,
             };
-            Ok(served(
-                digest,
-                progress.total,
-                Body::Filling(following),
-                from,
-                outcome,
-            ))
+            let body = Body::Filling(following);
+            Ok(Some(served(digest, progress.total, body, from, outcome)))
         }
     }
 }

@@ -67,7 +67,7 @@ impl Download {
         let landing = tokio::select! {
             landing = self.fill_up() => landing,
             () = cancel.cancelled() => {
-                self.fail(Failure::abandoned());
+                self.end("the download was stopped because nobody read it");
                 Landing::Cancelled
             }
         };
@@ -105,6 +105,10 @@ impl Download {
             .publish(|progress| progress.phase = Phase::Failed(failure));
     }
 
+    fn end(&self, why: &'static str) {
+        self.fill.publish(|progress| progress.phase = Phase::Over(why));
+    }
+
     async fn look_on_disk(&self) -> Option<Stored> {
         let (shelves, digest) = (self.shelves.clone(), self.fill.digest);
         blocking(move || Ok(shelves.disk.get(Shelf::Blobs, &digest)))
@@ -137,7 +141,7 @@ impl Download {
                 tracing::warn!(%digest, %error, "the damaged blob could not be put aside");
             }
             if fill.snapshot().visible > 0 {
-                self.fail(Failure::damaged());
+                self.end("the stored copy was damaged and has been put aside");
                 return true;
             }
             fill.publish(|progress| {

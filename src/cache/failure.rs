@@ -101,29 +101,6 @@ impl Failure {
         }
     }
 
-    /// A stored file turned out damaged while it was served.
-    pub(super) fn damaged() -> Self {
-        Self {
-            kind: Kind::BadUpstream,
-            code: Code::Unavailable,
-            public: "the stored copy was damaged and has been put aside; asking again fetches a new one"
-                .into(),
-            retry_after: Some(Duration::ZERO),
-            why: None,
-        }
-    }
-
-    /// A fill was stopped because nobody read it any more.
-    pub(super) fn abandoned() -> Self {
-        Self {
-            kind: Kind::Unavailable,
-            code: Code::Unavailable,
-            public: "the download was stopped because nobody read it; ask again".into(),
-            retry_after: Some(Duration::ZERO),
-            why: None,
-        }
-    }
-
     /// No answer in the time that clients wait.
     pub(super) fn timeout(registry: &str) -> Self {
         Self {

@@ -59,6 +59,8 @@ pub(super) enum Phase {
     Verified,
     /// There will be no more, for this reason.
     Failed(Arc<Failure>),
+    /// This attempt is over, and another may succeed at once. The reason is for readers under way.
+    Over(&'static str),
 }
 
 #[derive(Default)]

@@ -95,6 +95,7 @@ impl Reader {
             match &progress.phase {
                 Phase::Verified => return Ok(None),
                 Phase::Failed(failure) => return Err(Broken(failure.public.to_string())),
+                Phase::Over(why) => return Err(Broken((*why).to_owned())),
                 Phase::Running => {}
             }
             if let Some(bytes) = self.fetch_ahead(&progress).await {

@@ -321,6 +321,26 @@ async fn fact_12_a_limited_upstream_is_told_as_429_with_a_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn fact_12_a_blob_of_a_limited_upstream_is_429_whatever_time_it_names() {
+    for seconds in ["0", "7"] {
+        let world = world(Choices::default());
+        let digest = world.registry.blob("library/app", content(MIB, 12));
+        let limited = Script {
+            status: Some(StatusCode::TOO_MANY_REQUESTS),
+            headers: vec![("retry-after", seconds.to_owned())],
+            ..Script::default()
+        };
+        world.registry.script(blob_path(&digest), limited);
+        let answer = world.seawall.get(&blob_path(&digest)).await;
+        assert_eq!(
+            answer.status,
+            StatusCode::TOO_MANY_REQUESTS,
+            "Retry-After: {seconds}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn fact_13_ns_prefix_and_default_name_the_same_repository() {
     let world = world(Choices::default());
     let image = image(&world.registry, Some("1"), 13);
