@@ -71,8 +71,9 @@ async fn run(settings: Settings, requests: Option<AccessLog>) -> Result<(), Star
     let cache = Cache::new(cache, disk, upstreams, metrics.clone(), tasks.clone(), clock);
     let cache = Arc::new(cache);
     let drain = server.drain;
-    let shutdown = CancellationToken::new();
-    watch_signals(&tasks, &shutdown)?;
+    let (shutdown, done) = (CancellationToken::new(), CancellationToken::new());
+    let watchers = TaskTracker::new();
+    watch_signals(&watchers, &shutdown, &done)?;
     let sweeping = cache.clone();
     tasks.spawn(async move {
         let deadline = clock.now().to_system() - UNFINISHED_KEPT;
@@ -94,7 +95,12 @@ async fn run(settings: Settings, requests: Option<AccessLog>) -> Result<(), Star
     if tokio::time::timeout(drain, tasks.wait()).await.is_err() {
         tracing::warn!("downloads were still running at the drain deadline; the next start resumes them");
     }
+    // What is remembered is written down when the last owner of the cache goes.
+    drop(server);
     drop(cache);
+    done.cancel();
+    watchers.close();
+    watchers.wait().await;
     Ok(())
 }
 
@@ -107,48 +113,36 @@ async fn bind(key: &str, address: std::net::SocketAddr) -> Result<TcpListener, S
     })
 }
 
-/// Cancels `shutdown` at the first SIGTERM or SIGINT; exits at the second.
-fn watch_signals(tasks: &TaskTracker, shutdown: &CancellationToken) -> Result<(), StartError> {
+/// Cancels `shutdown` at the first SIGTERM or SIGINT, exits at the second; until `done`.
+fn watch_signals(
+    watchers: &TaskTracker,
+    shutdown: &CancellationToken,
+    done: &CancellationToken,
+) -> Result<(), StartError> {
     let failed = |error| StartError(format!("signals cannot be received: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let shutdown = shutdown.clone();
-    let drained = tasks.clone();
-    tasks.spawn(async move {
-        let mut signals = 0;
-        while signals < 2 {
+    let (shutdown, done) = (shutdown.clone(), done.clone());
+    watchers.spawn(async move {
+        loop {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
-                () = closed(&drained), if signals > 0 => return,
+                () = done.cancelled() => return,
             }
-            signals += 1;
+            if shutdown.is_cancelled() {
+                tracing::warn!("second signal: ending at once");
+                std::process::exit(130);
+            }
             shutdown.cancel();
         }
-        tracing::warn!("second signal: ending at once");
-        std::process::exit(130);
     });
     Ok(())
 }
 
-/// Comes back once the tracker was closed and this is its last task.
-async fn closed(tasks: &TaskTracker) {
-    loop {
-        if tasks.is_closed() && tasks.len() <= 1 {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 /// The one line a start prints.
 fn greeting(settings: &Settings) -> String {
-    use crate::policy::naming::Pattern;
-    let names = settings.names.iter().map(|entry| match &entry.pattern {
-        Pattern::Exact(registry) => registry.to_string(),
-        Pattern::Suffix(suffix) => format!("*{suffix}"),
-        Pattern::Any => "any".to_owned(),
-    });
+    let names = settings.names.iter().map(|entry| entry.pattern.to_string());
     let known = names.collect::<Vec<_>>().join(" ");
     let listen = settings.server.listen;
     format!(

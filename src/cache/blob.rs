@@ -1,16 +1,19 @@
 //! The walk of a blob: memory, disk, flight, fill.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use bytes::Bytes;
 
 use super::download::Download;
 use super::fill::{Fill, Phase, Progress};
 use super::{Body, Cache, Failure, Following, From, Kind, Outcome, Served, SharedFlights, in_time};
 use crate::clock::Clock;
 use crate::oci::{Digest, MediaType};
-use crate::policy::flight::{FlightId, Join, Landing, Leave};
+use crate::policy::flight::{FlightId, Flights, Join, Landing, Leave};
 use crate::policy::naming::Chosen;
 use crate::store::{Shelf, Stored, blocking};
+use crate::telemetry::metrics::Metrics;
 
 /// Times a client joins anew because the fill it joined ended without a verdict.
 const MAX_JOINS: usize = 3;
@@ -44,18 +47,9 @@ impl Cache {
     }
 
     async fn find_blob(&self, chosen: &Chosen, digest: &Digest) -> Result<Served, Failure> {
-        if let Some(held) = self.shelves.memory.get(digest) {
-            if held.manifest.is_some() {
-                return Err(Failure::no_such_blob());
-            }
-            let length = held.bytes.len() as u64;
-            return Ok(served(
-                *digest,
-                Some(length),
-                Body::Memory(held.bytes),
-                From::Memory,
-                Outcome::Hit,
-            ));
+        if let Some(bytes) = self.in_memory(digest)? {
+            let (length, body) = (bytes.len() as u64, Body::Memory(bytes));
+            return Ok(served(*digest, Some(length), body, From::Memory, Outcome::Hit));
         }
         if let Some(stored) = self.on_disk(digest).await?
             && self.shelves.disk.is_verified(digest, stored.size)
@@ -73,21 +67,13 @@ impl Cache {
 
     async fn find_length(&self, chosen: &Chosen, digest: &Digest) -> Result<Served, Failure> {
         let head = |length, from, outcome| served(*digest, Some(length), Body::Empty, from, outcome);
-        if let Some(held) = self.shelves.memory.get(digest) {
-            return match held.manifest {
-                Some(_) => Err(Failure::no_such_blob()),
-                None => Ok(head(held.bytes.len() as u64, From::Memory, Outcome::Hit)),
-            };
+        if let Some(bytes) = self.in_memory(digest)? {
+            return Ok(head(bytes.len() as u64, From::Memory, Outcome::Hit));
         }
         if let Some(stored) = self.on_disk(digest).await? {
             return Ok(head(stored.size, From::Disk, Outcome::Hit));
         }
-        let filling = self
-            .flights
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .peek(digest)
-            .cloned();
+        let filling = lock(&self.flights).peek(digest).cloned();
         if let Some(total) = filling.and_then(|fill| fill.snapshot().total) {
             return Ok(head(total, From::Filling, Outcome::Collapsed));
         }
@@ -96,6 +82,14 @@ impl Cache {
         match length {
             Ok(length) => Ok(head(length, From::Upstream, Outcome::Bypass)),
             Err(refusal) => Err(Failure::of_blob(chosen.repository.registry.as_str(), &refusal)),
+        }
+    }
+
+    /// The bytes of a small blob. A manifest's digest is not one.
+    fn in_memory(&self, digest: &Digest) -> Result<Option<Bytes>, Failure> {
+        match self.shelves.memory.get(digest) {
+            Some(held) if held.manifest.is_some() => Err(Failure::no_such_blob()),
+            held => Ok(held.map(|held| held.bytes)),
         }
     }
 
@@ -121,11 +115,7 @@ impl Cache {
         let upstream = self.upstreams.get(chosen);
         let path = chosen.repository.path.clone();
         let launch = || Arc::new(Fill::new(*digest, upstream.clone(), path.clone()));
-        let joined =
-            self.flights
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .join(digest, |_| launch(), now);
+        let joined = lock(&self.flights).join(digest, |_| launch(), now);
         let (following, outcome) = match joined {
             Join::Lead(id, fill) => {
                 let following = self.seat(fill.clone(), Some(id));
@@ -170,7 +160,9 @@ impl Cache {
             registry: chosen.repository.registry.to_string(),
             disk: id.is_some(),
         };
+        self.shelves.metrics.fill_started();
         let ending = Ending {
+            metrics: self.shelves.metrics.clone(),
             fill,
             id,
             flights: self.flights.clone(),
@@ -182,6 +174,11 @@ impl Cache {
             ending.land(landing);
         });
     }
+}
+
+/// Held for nanoseconds, never across an await.
+fn lock(flights: &SharedFlights) -> MutexGuard<'_, Flights<Digest, Arc<Fill>>> {
+    flights.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Waits until the status can be decided: there are bytes to send, or there will be none.
@@ -248,7 +245,7 @@ impl Drop for Seat {
             return;
         };
         let (digest, progress) = (self.fill.digest, self.fill.snapshot());
-        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut flights = lock(&self.flights);
         if flights.leave(&digest, id, progress.visible, progress.total) == Leave::Cancel {
             self.fill.cancel.cancel();
             flights.land(&digest, id, Landing::Cancelled, self.clock.now());
@@ -258,6 +255,7 @@ impl Drop for Seat {
 
 /// Lands the flight however the download's task ends: a task that panics, or is dropped, has failed.
 struct Ending {
+    metrics: Arc<Metrics>,
     fill: Arc<Fill>,
     id: Option<FlightId>,
     flights: SharedFlights,
@@ -273,6 +271,7 @@ impl Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
+        self.metrics.fill_ended();
         self.fill.publish(|progress| {
             if matches!(progress.phase, Phase::Running) {
                 progress.phase = Phase::Failed(Arc::new(Failure::internal()));
@@ -280,7 +279,7 @@ impl Drop for Ending {
         });
         let Some(id) = self.id else { return };
         let now = self.clock.now();
-        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut flights = lock(&self.flights);
         flights.land(&self.fill.digest, id, self.landing, now);
         flights.sweep(now);
     }

@@ -63,16 +63,13 @@ impl Download {
     /// Runs to the end, whatever it is; the readers learn of it through the fill.
     pub(super) async fn run(self) -> Landing {
         let cancel = self.fill.cancel.clone();
-        self.shelves.metrics.fill_started();
-        let landing = tokio::select! {
+        tokio::select! {
             landing = self.fill_up() => landing,
             () = cancel.cancelled() => {
                 self.end("the download was stopped because nobody read it");
                 Landing::Cancelled
             }
-        };
-        self.shelves.metrics.fill_ended();
-        landing
+        }
     }
 
     async fn fill_up(&self) -> Landing {
@@ -132,13 +129,9 @@ impl Download {
             });
         }
         if !trusted && !self.hash_file(&stored).await {
-            let digest = fill.digest;
-            tracing::warn!(%digest, "a stored blob does not hash to its name: put aside");
-            self.shelves.metrics.integrity_failure(Place::Disk);
-            let shelves = self.shelves.clone();
-            let moved = blocking(move || shelves.disk.quarantine(Shelf::Blobs, &digest)).await;
-            if let Err(error) = moved {
-                tracing::warn!(%digest, %error, "the damaged blob could not be put aside");
+            let (shelves, digest) = (self.shelves.clone(), fill.digest);
+            if let Err(error) = blocking(move || shelves.put_aside(Shelf::Blobs, &digest)).await {
+                tracing::warn!(%digest, %error, "the damaged file could not be put aside");
             }
             if fill.snapshot().visible > 0 {
                 self.end("the stored copy was damaged and has been put aside");
@@ -200,13 +193,7 @@ impl Download {
             Ok(Bytes::from(bytes))
         });
         if let Ok(bytes) = read.await {
-            self.shelves.memory.put(
-                self.fill.digest,
-                Held {
-                    bytes,
-                    manifest: None,
-                },
-            );
+            self.shelves.memory.put(self.fill.digest, Held::blob(bytes));
         }
     }
 

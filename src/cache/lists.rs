@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::failure::why;
 use super::{Body, Cache, Failure, From, Listing, Outcome, Served, Why, in_time};
 use crate::oci::{Digest, MediaType, Reference, Registry, Tag};
 use crate::policy::freshness::Rules;
@@ -108,31 +107,19 @@ impl Cache {
                         body,
                     };
                     shelves.records.put_list(&stored, &list);
-                    Ok(listed(&list, Outcome::Miss, Duration::ZERO))
+                    Ok(Some(listed(&list, Outcome::Miss, Duration::ZERO)))
                 }
-                Ok(None) => Err(no_list()),
+                Ok(None) => Ok(None),
                 Err(refusal) => Err(Failure::of_manifest(&registry, &refusal)),
             }
         };
         let (answer, _) = self.listings.ask(&key, question).await;
-        match answer.unwrap_or_else(|| Err(Failure::internal())) {
-            Ok(listed) => Ok(Some(listed)),
-            Err(failure) if failure.why.is_none() && failure.code == NO_LIST => Ok(None),
-            Err(failure) => stale(record.as_ref(), &failure, &rules, age)
-                .map(Some)
-                .ok_or(failure),
-        }
-    }
-}
-
-/// Marks "there is no such API", which is no failure.
-const NO_LIST: crate::oci::Code = crate::oci::Code::Unsupported;
-
-fn no_list() -> Failure {
-    Failure {
-        code: NO_LIST,
-        why: why(&Refusal::NotFound),
-        ..Failure::internal()
+        answer
+            .unwrap_or_else(|| Err(Failure::internal()))
+            .or_else(|failure| {
+                let stale = stale(record.as_ref(), &failure, &rules, age);
+                stale.map(Some).ok_or(failure)
+            })
     }
 }
 

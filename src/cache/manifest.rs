@@ -215,19 +215,13 @@ impl Shelves {
         let limit = 64 << 20;
         (&*stored.file).take(limit).read_to_end(&mut bytes).ok()?;
         if Digest::of(digest.algorithm(), &bytes) != *digest {
-            tracing::warn!(%digest, "a stored manifest does not hash to its name: put aside");
-            self.metrics.integrity_failure(Place::Disk);
-            if let Err(error) = self.disk.quarantine(Shelf::Manifests, digest) {
-                tracing::warn!(%digest, %error, "the damaged manifest could not be put aside");
+            if let Err(error) = self.put_aside(Shelf::Manifests, digest) {
+                tracing::warn!(%digest, %error, "the damaged file could not be put aside");
             }
             return None;
         }
         let label = self.records.media_type(digest);
-        let manifest = Manifest::parse(bytes.into(), label.as_ref()).ok()?;
-        let held = Held {
-            bytes: manifest.bytes,
-            manifest: Some(manifest.media_type),
-        };
+        let held = Held::manifest(Manifest::parse(bytes.into(), label.as_ref()).ok()?);
         self.memory.put(*digest, held.clone());
         Some(held)
     }
@@ -293,10 +287,7 @@ async fn get(
     };
     let manifest = Manifest::parse(fetched.bytes, fetched.label.as_ref())
         .map_err(|error| Refusal::Unusable(error.to_string()))?;
-    let held = Held {
-        bytes: manifest.bytes,
-        manifest: Some(manifest.media_type),
-    };
+    let held = Held::manifest(manifest);
     shelves.keep(repository, digest, &held, clock.now()).await;
     Ok((digest, held))
 }

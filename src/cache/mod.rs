@@ -28,8 +28,8 @@ use crate::clock::Clock;
 use crate::oci::{Digest, MediaType, Reference, Repository, Tag};
 use crate::policy::flight::Flights;
 use crate::policy::{flight, freshness};
-use crate::store::{Disk, Memory, Records};
-use crate::telemetry::metrics::Metrics;
+use crate::store::{Disk, Memory, Records, Shelf};
+use crate::telemetry::metrics::{Metrics, Place};
 use crate::upstream::Upstreams;
 
 pub use failure::{Failure, Kind};
@@ -146,6 +146,15 @@ struct Shelves {
     metrics: Arc<Metrics>,
 }
 
+impl Shelves {
+    /// Puts a file that does not hash to its name out of the way, for all to see. Blocks.
+    fn put_aside(&self, shelf: Shelf, digest: &Digest) -> std::io::Result<()> {
+        tracing::warn!(%digest, ?shelf, "a stored file does not hash to its name: put aside");
+        self.metrics.integrity_failure(Place::Disk);
+        self.disk.quarantine(shelf, digest)
+    }
+}
+
 type SharedFlights = Arc<Mutex<Flights<Digest, Arc<fill::Fill>>>>;
 
 /// The cache.
@@ -155,7 +164,7 @@ pub struct Cache {
     flights: SharedFlights,
     questions: coalesce::Coalesce<(Repository, Tag), Result<manifest::Resolved, crate::upstream::Refusal>>,
     fetches: coalesce::Coalesce<(Repository, Reference), Result<crate::store::Held, Failure>>,
-    listings: coalesce::Coalesce<String, Result<lists::Listed, Failure>>,
+    listings: coalesce::Coalesce<String, Result<Option<lists::Listed>, Failure>>,
     tasks: TaskTracker,
     clock: Clock,
 }

@@ -63,7 +63,7 @@ fn cache_and_log(out: &mut String, settings: &Settings) -> std::fmt::Result {
 
 fn upstream(out: &mut String, options: &Options, name: &Entry, rules: &freshness::Rules) -> std::fmt::Result {
     writeln!(out, "\n[[upstream]]")?;
-    writeln!(out, "registry = \"{}\"", values::show_pattern(&options.registry))?;
+    writeln!(out, "registry = \"{}\"", options.registry)?;
     if let Some(url) = &options.url {
         writeln!(out, "url = {}", quoted(&url.to_string()))?;
         if url.scheme_str() == Some("http") && !values::is_loopback(url) {

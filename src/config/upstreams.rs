@@ -80,7 +80,7 @@ fn entry(node: &Node, environment: &Environment, problems: &mut Problems) -> Opt
         None => None,
     };
     if let Some(pattern) = &pattern {
-        entry.name = format!("upstream \"{}\": ", values::show_pattern(pattern));
+        entry.name = format!("upstream \"{}\": ", pattern);
     }
     let entry = Section::open(entry.name, Some(node), &KEYS, problems);
     if matches!(pattern, Some(Pattern::Suffix(_) | Pattern::Any)) {
@@ -173,13 +173,13 @@ fn refuse_twice(written: &[Written], problems: &mut Problems) {
     let mut patterns: HashMap<String, usize> = HashMap::new();
     for each in written {
         *patterns
-            .entry(values::show_pattern(&each.configured.name.pattern))
+            .entry(each.configured.name.pattern.to_string())
             .or_default() += 1;
     }
     let mut hosts: HashMap<&Registry, &Pattern> = HashMap::new();
     for each in written {
         let own = &each.configured.name.pattern;
-        let shown = values::show_pattern(own);
+        let shown = own.to_string();
         if let Some(count) = patterns.remove(&shown).filter(|count| *count > 1) {
             let what = format!("upstream \"{shown}\" is configured {count} times");
             problems.add(&each.place, what, Some("join the entries".into()));
@@ -191,7 +191,7 @@ fn refuse_twice(written: &[Written], problems: &mut Problems) {
                 .find(|pattern| **pattern == Pattern::Exact(host.clone()) && *pattern != own);
             let other = hosts.insert(host, own).filter(|other| *other != own);
             if let Some(other) = named.or(other) {
-                let other = values::show_pattern(other);
+                let other = other.to_string();
                 let what =
                     format!("upstream \"{shown}\": hosts has \"{host}\", which means \"{other}\" already");
                 problems.add(&each.place, what, None);

@@ -8,16 +8,6 @@ use rustls::pki_types::pem::PemObject;
 use super::file::Node;
 use super::section::{Wrong, text};
 use crate::oci::Registry;
-use crate::policy::naming::Pattern;
-
-/// A pattern as it is written in the file.
-pub(super) fn show_pattern(pattern: &Pattern) -> String {
-    match pattern {
-        Pattern::Exact(registry) => registry.to_string(),
-        Pattern::Suffix(suffix) => format!("*{suffix}"),
-        Pattern::Any => "*".to_owned(),
-    }
-}
 
 /// A name that a Host header may carry.
 pub(super) fn registry(node: &Node) -> Result<Registry, Wrong> {

@@ -5,6 +5,7 @@
 //! never an open relay, unless the operator allows a pattern (`*.azurecr.io`) or any (`*`).
 
 use std::collections::HashMap;
+use std::fmt;
 
 use crate::oci::{Registry, Repository, RepositoryPath, Target};
 
@@ -41,6 +42,16 @@ impl Pattern {
                 registry.as_str() == registry.host() && registry.host().ends_with(suffix.as_str())
             }
             Self::Any => true,
+        }
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(registry) => fmt::Display::fmt(registry, f),
+            Self::Suffix(suffix) => write!(f, "*{suffix}"),
+            Self::Any => f.write_str("*"),
         }
     }
 }

@@ -19,6 +19,7 @@ use rustix::io::ReadWriteFlags;
 use super::sendfile::{LONGEST_RUN, Runs};
 use crate::cache::{Body, Broken, Piece, Reader};
 use crate::oci::ByteRange;
+use crate::store::blocking;
 
 /// Bytes read and handed to hyper at a time (performance.md: 64 KiB halves the throughput).
 const CHUNK: u64 = 256 * 1024;
@@ -296,10 +297,10 @@ fn read_resident(file: &File, offset: u64, len: usize) -> Option<Bytes> {
 }
 
 async fn read_blocking(file: Arc<File>, offset: u64, len: usize) -> io::Result<Bytes> {
-    let read = tokio::task::spawn_blocking(move || {
+    blocking(move || {
         let mut buffer = vec![0; len];
         file.read_exact_at(&mut buffer, offset)?;
         Ok(Bytes::from(buffer))
-    });
-    read.await.unwrap_or_else(|panic| Err(io::Error::other(panic)))
+    })
+    .await
 }

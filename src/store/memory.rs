@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use moka::sync::Cache;
 
-use crate::oci::{Digest, MediaType};
+use crate::oci::{Digest, Manifest, MediaType};
 
 /// What an entry costs besides its bytes: key, type, and moka's own bookkeeping (338 bytes an entry,
 /// measured with one million).
@@ -18,6 +18,24 @@ pub struct Held {
     pub bytes: Bytes,
     /// The type a manifest is served as; `None` for a blob.
     pub manifest: Option<MediaType>,
+}
+
+impl Held {
+    /// A verified manifest.
+    pub fn manifest(manifest: Manifest) -> Self {
+        Self {
+            bytes: manifest.bytes,
+            manifest: Some(manifest.media_type),
+        }
+    }
+
+    /// A verified blob.
+    pub fn blob(bytes: Bytes) -> Self {
+        Self {
+            bytes,
+            manifest: None,
+        }
+    }
 }
 
 /// The memory shelf.

@@ -6,7 +6,9 @@ use http::{Method, StatusCode};
 
 use crate::support::registry::Script;
 use crate::support::seawall::{Choices, Seawall, read};
-use crate::support::world::{MIB, World, blob_path, content, image, is_quarantined, manifest_path, world};
+use crate::support::world::{
+    MIB, World, blob_file, blob_path, content, image, is_quarantined, manifest_path, world,
+};
 
 /// A world whose disk refuses every new file: a plain file stands where unfinished ones should go.
 fn refusing() -> World {
@@ -115,19 +117,8 @@ async fn without_hashing_at_the_first_serve_the_length_is_still_checked() {
         let bytes = content(2 * MIB, 8);
         let digest = world.registry.blob("library/app", bytes.clone());
         assert!(world.seawall.get(&blob_path(&digest)).await.complete);
-        let World {
-            registry,
-            seawall,
-            directory,
-        } = world;
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        std::sync::Arc::into_inner(seawall).unwrap().stop().await;
-        let hex = digest.hex();
-        let file = directory
-            .path()
-            .join("v1/blobs/sha256")
-            .join(&hex[..2])
-            .join(&hex);
+        let (registry, directory) = world.stop().await;
+        let file = blob_file(directory.path(), &digest);
         if truncated {
             std::fs::OpenOptions::new()
                 .write(true)
@@ -168,10 +159,9 @@ async fn foreign_things_under_a_digests_name_are_not_served() {
     let world = world(Choices::default());
     let bytes = content(MIB, 7);
     let digest = world.registry.blob("library/app", bytes.clone());
-    let hex = digest.hex();
-    let folder = world.directory.path().join("v1/blobs/sha256").join(&hex[..2]);
-    std::fs::create_dir_all(&folder).unwrap();
-    std::os::unix::fs::symlink("/etc/passwd", folder.join(&hex)).unwrap();
+    let file = blob_file(world.directory.path(), &digest);
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", file).unwrap();
     let answer = world.seawall.get(&blob_path(&digest)).await;
     assert!(answer.complete && answer.body == bytes);
 }

@@ -1,6 +1,5 @@
 //! One upstream transfer per digest, verified, streamed to everyone.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -9,7 +8,7 @@ use seawall::oci::Digest;
 
 use crate::support::registry::Script;
 use crate::support::seawall::{Choices, Seawall, read};
-use crate::support::world::{MIB, World, blob_path as path_of, content, is_quarantined, world};
+use crate::support::world::{MIB, blob_file, blob_path as path_of, content, is_quarantined, world};
 
 /// Every file of the cache that has a final name hashes to it.
 fn assert_names_are_true(directory: &std::path::Path) -> usize {
@@ -245,13 +244,7 @@ async fn a_restart_finds_what_was_verified() {
     let bytes = content(2 * MIB, 10);
     let digest = world.registry.blob("library/app", bytes.clone());
     assert!(world.seawall.get(&path_of(&digest)).await.body == bytes);
-    let World {
-        registry,
-        seawall,
-        directory,
-    } = world;
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    Arc::into_inner(seawall).unwrap().stop().await;
+    let (registry, directory) = world.stop().await;
     registry.go_down();
     let seawall = Seawall::start(directory.path(), &registry, Choices::default());
     let answer = seawall.get(&path_of(&digest)).await;
@@ -268,19 +261,8 @@ async fn bit_rot_is_found_at_the_first_serve_after_a_start() {
     let bytes = content(2 * MIB, 11);
     let digest = world.registry.blob("library/app", bytes.clone());
     assert!(world.seawall.get(&path_of(&digest)).await.complete);
-    let World {
-        registry,
-        seawall,
-        directory,
-    } = world;
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    Arc::into_inner(seawall).unwrap().stop().await;
-    let hex = digest.hex();
-    let file = directory
-        .path()
-        .join("v1/blobs/sha256")
-        .join(&hex[..2])
-        .join(&hex);
+    let (registry, directory) = world.stop().await;
+    let file = blob_file(directory.path(), &digest);
     let mut rotten = bytes.to_vec();
     rotten[MIB] ^= 4;
     std::fs::write(&file, rotten).unwrap();
@@ -308,13 +290,7 @@ async fn a_truncated_file_is_never_served_whole() {
         let digest = world.registry.blob("library/app", bytes.clone());
         assert!(world.seawall.get(&path_of(&digest)).await.complete);
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let hex = digest.hex();
-        let file = world
-            .directory
-            .path()
-            .join("v1/blobs/sha256")
-            .join(&hex[..2])
-            .join(&hex);
+        let file = blob_file(world.directory.path(), &digest);
         std::fs::OpenOptions::new()
             .write(true)
             .open(file)

@@ -1,7 +1,7 @@
 //! What `[[upstream]]` entries promise: which are accepted, and that their secrets are never seen.
 
+use super::super::effective;
 use super::super::tests::{HOME, load_text, refused, settings};
-use super::super::{effective, values};
 
 /// Stands for a secret; must never be seen (S033).
 const CANARY: &str = "canary-S033";
@@ -149,7 +149,7 @@ fn own_upstreams_come_first_and_replace_the_built_in_of_the_same_name() {
     let names: Vec<String> = settings
         .names
         .iter()
-        .map(|name| values::show_pattern(&name.pattern))
+        .map(|name| name.pattern.to_string())
         .collect();
     assert_eq!(names[..3], ["r.example.com", "quay.io", "docker.io"]);
     assert_eq!(names.len(), built_in.names.len() + 1);
@@ -162,7 +162,7 @@ fn docker_hub_is_the_default_until_another_entry_or_itself_says_otherwise() {
     let default = |text: &str| {
         let names = settings(text).names;
         let default = names.iter().find(|name| name.default);
-        default.map(|name| values::show_pattern(&name.pattern))
+        default.map(|name| name.pattern.to_string())
     };
     let other = "[[upstream]]\nregistry = \"ghcr.io\"\n";
     assert_eq!(default(""), Some("docker.io".into()));

@@ -1,6 +1,8 @@
 //! A registry behind a Seawall, and the content the tests put into it.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use seawall::oci::Digest;
@@ -29,6 +31,22 @@ pub(crate) struct World {
     pub(crate) registry: Registry,
     pub(crate) seawall: Arc<Seawall>,
     pub(crate) directory: TempDir,
+}
+
+impl World {
+    /// Stops Seawall as a clean stop does, once what was fetched is committed.
+    pub(crate) async fn stop(self) -> (Registry, TempDir) {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Arc::into_inner(self.seawall).unwrap().stop().await;
+        (self.registry, self.directory)
+    }
+}
+
+/// Where a blob's file is.
+pub(crate) fn blob_file(directory: &Path, digest: &Digest) -> PathBuf {
+    let hex = digest.hex();
+    let folder = directory.join("v1/blobs").join(digest.algorithm().name());
+    folder.join(&hex[..2]).join(hex)
 }
 
 /// Starts everything.
@@ -82,7 +100,7 @@ pub(crate) fn manifest_path(reference: impl std::fmt::Display) -> String {
 }
 
 /// True if a damaged file of this digest was put aside.
-pub(crate) fn is_quarantined(directory: &std::path::Path, digest: &Digest) -> bool {
+pub(crate) fn is_quarantined(directory: &Path, digest: &Digest) -> bool {
     directory
         .join("v1/quarantine")
         .join(digest.to_string().replace(':', "-"))
