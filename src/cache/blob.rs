@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::download::Download;
 use super::fill::{Fill, Phase, Progress};
-use super::{Body, Cache, Failure, Following, From, Kind, Outcome, Served, SharedFlights, in_time};
+use super::{Asker, Body, Cache, Failure, Following, From, Kind, Outcome, Served, SharedFlights, in_time};
 use crate::clock::Clock;
 use crate::oci::{Digest, MediaType};
 use crate::policy::flight::{FlightId, Flights, Join, Landing, Leave};
@@ -26,10 +26,10 @@ impl Cache {
     ///
     /// # Errors
     /// [`Failure`], after 25 s at most.
-    pub async fn blob(&self, chosen: &Chosen, digest: &Digest) -> Result<Served, Failure> {
+    pub async fn blob(&self, chosen: &Chosen, digest: &Digest, asker: &Asker) -> Result<Served, Failure> {
         in_time(
             &chosen.repository.registry,
-            Box::pin(self.find_blob(chosen, digest)),
+            Box::pin(self.find_blob(chosen, digest, asker)),
         )
         .await
     }
@@ -46,7 +46,7 @@ impl Cache {
         .await
     }
 
-    async fn find_blob(&self, chosen: &Chosen, digest: &Digest) -> Result<Served, Failure> {
+    async fn find_blob(&self, chosen: &Chosen, digest: &Digest, asker: &Asker) -> Result<Served, Failure> {
         if let Some(bytes) = self.in_memory(digest)? {
             let (length, body) = (bytes.len() as u64, Body::Memory(bytes));
             return Ok(served(*digest, Some(length), body, From::Memory, Outcome::Hit));
@@ -58,7 +58,7 @@ impl Cache {
             return Ok(served(*digest, Some(stored.size), body, From::Disk, Outcome::Hit));
         }
         for _ in 0..MAX_JOINS {
-            if let Some(served) = self.follow(chosen, digest).await? {
+            if let Some(served) = self.follow(chosen, digest, asker).await? {
                 return Ok(served);
             }
         }
@@ -110,7 +110,12 @@ impl Cache {
 
     /// Joins the fill of a digest, starting it if there is none, and waits for its first bytes. `None` if
     /// it ended without a verdict: another attempt may succeed at once.
-    async fn follow(&self, chosen: &Chosen, digest: &Digest) -> Result<Option<Served>, Failure> {
+    async fn follow(
+        &self,
+        chosen: &Chosen,
+        digest: &Digest,
+        _asker: &Asker,
+    ) -> Result<Option<Served>, Failure> {
         let now = self.clock.now();
         let upstream = self.upstreams.get(chosen);
         let path = chosen.repository.path.clone();

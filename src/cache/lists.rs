@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Body, Cache, Failure, From, Listing, Outcome, Served, Why, in_time};
+use super::{Asker, Body, Cache, Failure, From, Listing, Outcome, Served, Why, in_time};
 use crate::oci::{Digest, MediaType, Reference, Registry, Tag};
 use crate::policy::freshness::Rules;
 use crate::policy::naming::Chosen;
@@ -54,7 +54,12 @@ impl Cache {
     ///
     /// # Errors
     /// [`Failure`], after 25 s at most; a 404 lets clients look for that tag themselves.
-    pub async fn referrers(&self, chosen: &Chosen, digest: &Digest) -> Result<Served, Failure> {
+    pub async fn referrers(
+        &self,
+        chosen: &Chosen,
+        digest: &Digest,
+        asker: &Asker,
+    ) -> Result<Served, Failure> {
         let upstream = self.upstreams.get(chosen);
         let (path, subject) = (chosen.repository.path.clone(), *digest);
         let ask = async move {
@@ -67,7 +72,7 @@ impl Cache {
             Some(listed) => Ok(index_served(&listed)),
             None => {
                 let tag = Reference::Tag(Tag::of_referrers(digest));
-                self.manifest(chosen, &tag, false).await
+                self.manifest(chosen, &tag, false, asker).await
             }
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::failure::why;
-use super::{Body, Cache, Failure, From, Outcome, Served, Shelves, Why, in_time};
+use super::{Asker, Body, Cache, Failure, From, Outcome, Served, Shelves, Why, in_time};
 use crate::clock::{Clock, Time};
 use crate::oci::{Descriptor, Digest, Manifest, MediaType, Reference, Repository, Tag};
 use crate::policy::freshness::{self, After, Answer, Before, TagRecord};
@@ -34,17 +34,24 @@ impl Cache {
         chosen: &Chosen,
         reference: &Reference,
         head: bool,
+        asker: &Asker,
     ) -> Result<Served, Failure> {
         let walk = async {
             match reference {
-                Reference::Digest(digest) => self.by_digest(chosen, digest, head).await,
-                Reference::Tag(tag) => self.by_tag(chosen, tag, head).await,
+                Reference::Digest(digest) => self.by_digest(chosen, digest, head, asker).await,
+                Reference::Tag(tag) => self.by_tag(chosen, tag, head, asker).await,
             }
         };
         in_time(&chosen.repository.registry, Box::pin(walk)).await
     }
 
-    async fn by_digest(&self, chosen: &Chosen, digest: &Digest, head: bool) -> Result<Served, Failure> {
+    async fn by_digest(
+        &self,
+        chosen: &Chosen,
+        digest: &Digest,
+        head: bool,
+        asker: &Asker,
+    ) -> Result<Served, Failure> {
         if let Some((held, from)) = self.held(digest).await {
             return Ok(served(*digest, held, from, Outcome::Hit));
         }
@@ -57,12 +64,12 @@ impl Cache {
                 Err(refusal) => return Err(self.refused(chosen, &refusal)),
             }
         }
-        let (held, joined) = self.fetch(chosen, reference).await?;
+        let (held, joined) = self.fetch(chosen, reference, asker).await?;
         let outcome = if joined { Outcome::Collapsed } else { Outcome::Miss };
         Ok(served(*digest, held, From::Upstream, outcome))
     }
 
-    async fn by_tag(&self, chosen: &Chosen, tag: &Tag, head: bool) -> Result<Served, Failure> {
+    async fn by_tag(&self, chosen: &Chosen, tag: &Tag, head: bool, asker: &Asker) -> Result<Served, Failure> {
         let repository = &chosen.repository;
         let rules = self.shelves.options.freshness[chosen.entry];
         let now = self.clock.now();
@@ -70,7 +77,7 @@ impl Cache {
         if let Some(record) = &record
             && freshness::before(Some(record), &rules, now) == Before::Serve
         {
-            let served = self.by_record(chosen, record, head).await;
+            let served = self.by_record(chosen, record, head, asker).await;
             if !served.as_ref().is_err_and(Failure::is_definite) {
                 return served.map(|served| aged(served, record.validated, now));
             }
@@ -87,7 +94,7 @@ impl Cache {
         };
         match freshness::after(record, answer, &rules, now) {
             After::Remember(record) => {
-                let served = self.by_record(chosen, &record, head).await?;
+                let served = self.by_record(chosen, &record, head, asker).await?;
                 self.shelves.records.put_tag(repository, tag, record);
                 Ok(Served {
                     outcome: if held {
@@ -113,12 +120,18 @@ impl Cache {
     }
 
     /// The content a tag record points at; for a HEAD the record is enough.
-    async fn by_record(&self, chosen: &Chosen, record: &TagRecord, head: bool) -> Result<Served, Failure> {
+    async fn by_record(
+        &self,
+        chosen: &Chosen,
+        record: &TagRecord,
+        head: bool,
+        asker: &Asker,
+    ) -> Result<Served, Failure> {
         let digest = &record.descriptor.digest;
         if head && self.held(digest).await.is_none() {
             return Ok(headers_only(record.descriptor.clone()));
         }
-        Box::pin(self.by_digest(chosen, digest, false)).await
+        Box::pin(self.by_digest(chosen, digest, false, asker)).await
     }
 
     /// A stale tag, if everything that must follow its manifest is held: a client that gets a manifest
@@ -184,7 +197,12 @@ impl Cache {
 
     /// Fetches a manifest that is not held, together with everybody who asks now; and whether it was
     /// another's fetch.
-    async fn fetch(&self, chosen: &Chosen, reference: Reference) -> Result<(Held, bool), Failure> {
+    async fn fetch(
+        &self,
+        chosen: &Chosen,
+        reference: Reference,
+        _asker: &Asker,
+    ) -> Result<(Held, bool), Failure> {
         let key = (chosen.repository.clone(), reference);
         let question = || {
             let upstream = self.upstreams.get(chosen);

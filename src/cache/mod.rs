@@ -53,6 +53,15 @@ pub struct Options {
     pub verify_first_serve: bool,
 }
 
+/// Who asks the cache for something, and until when the answer is of use.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    /// As far as upstreams' budgets go.
+    pub budget: crate::policy::budget::Asker,
+    /// What the client may still ask for; `None`: it is not limited.
+    pub quota: Option<Arc<crate::policy::quota::Quota>>,
+}
+
 /// Where a body came from: header, metric label and log field in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum From {

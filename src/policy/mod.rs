@@ -3,6 +3,8 @@
 //! A decision is a synchronous function or a small state machine that takes the time as an argument and
 //! answers with an enum; whoever drives it acts on the answer and logs it.
 
+pub mod budget;
 pub mod flight;
 pub mod freshness;
 pub mod naming;
+pub mod quota;

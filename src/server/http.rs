@@ -14,6 +14,7 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::access::Record;
+use super::admit;
 use super::body::PullBody;
 use super::gate::{self, Refused};
 use super::respond::{self, Answer, Wishes};
@@ -85,13 +86,14 @@ async fn handle(
         Err(unknown) => return pull::no_registry(&unknown),
     };
     record.repository = Some(chosen.repository.clone());
+    let asker = admit::anybody(inner.clock.now());
     let wishes = Wishes {
         headers: &head.headers,
         head: head.method == Method::HEAD,
         namespace: target.namespace.as_ref(),
         runs,
     };
-    let told = pull::answer(&inner.cache, route, &chosen, wishes).await;
+    let told = pull::answer(&inner.cache, route, &chosen, &asker, wishes).await;
     (record.from, record.outcome) = (told.from, told.outcome);
     told.answer
 }

@@ -5,6 +5,7 @@
 //! ```
 
 mod access;
+mod admit;
 mod body;
 mod connection;
 mod gate;

@@ -6,7 +6,7 @@ use http::{StatusCode, header};
 use serde_json::value::RawValue;
 
 use super::respond::{self, Answer, Wishes};
-use crate::cache::{Body, Cache, Failure, Served};
+use crate::cache::{Asker, Body, Cache, Failure, Served};
 use crate::oci::{Code, Digest, Page, Registry, Route, RouteError, Target};
 use crate::policy::naming::{Chosen, Unknown};
 
@@ -20,13 +20,19 @@ pub(super) struct Told {
 }
 
 /// Answers a route whose repository has been chosen.
-pub(super) async fn answer(cache: &Cache, route: &Route, chosen: &Chosen, wishes: Wishes<'_>) -> Told {
+pub(super) async fn answer(
+    cache: &Cache,
+    route: &Route,
+    chosen: &Chosen,
+    asker: &Asker,
+    wishes: Wishes<'_>,
+) -> Told {
     let served = match route {
-        Route::Manifest(_, reference) => cache.manifest(chosen, reference, wishes.head).await,
+        Route::Manifest(_, reference) => cache.manifest(chosen, reference, wishes.head, asker).await,
         Route::Blob(_, digest) if wishes.head => cache.blob_head(chosen, digest).await,
-        Route::Blob(_, digest) => cache.blob(chosen, digest).await,
+        Route::Blob(_, digest) => cache.blob(chosen, digest, asker).await,
         Route::Referrers(_, digest, kind) => {
-            return referrers(cache, chosen, digest, kind.as_deref(), wishes).await;
+            return referrers(cache, chosen, digest, kind.as_deref(), asker, wishes).await;
         }
         Route::Tags(target, page) => return tags(cache, chosen, target, page).await,
         Route::Base | Route::Catalog(..) => return of_our_own(base()),
@@ -129,9 +135,10 @@ async fn referrers(
     chosen: &Chosen,
     digest: &Digest,
     kind: Option<&str>,
+    asker: &Asker,
     wishes: Wishes<'_>,
 ) -> Told {
-    let served = match cache.referrers(chosen, digest).await {
+    let served = match cache.referrers(chosen, digest, asker).await {
         Ok(served) => served,
         Err(failure) => return failed(&failure),
     };
