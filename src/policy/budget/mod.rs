@@ -11,8 +11,22 @@
 //!        paced? in flight? ───┴── Go · Read · Wait (queue: by rank, round robin, deadlines) · Refuse
 //! ```
 
+mod accounts;
+mod bucket;
+mod machine;
+mod queue;
+mod ranks;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
+mod usage;
+
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+pub use self::machine::{Budget, Ledger};
 use crate::clock::Time;
 
 /// Who wants something that may cost budget.
@@ -27,7 +41,7 @@ pub struct Asker {
 }
 
 /// What one response said of the allowance it was counted against.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reading {
     /// Requests that the window allows.
     pub limit: u64,
@@ -49,7 +63,7 @@ pub struct Observed {
 }
 
 /// What may be chosen about spending.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rules {
     /// By tier: the part of every allowance (0 to 1) that the tier may not touch. A tier with a reserve is
     /// also paced, and those with less of one go first.
@@ -80,4 +94,81 @@ pub struct Withheld {
     pub until: Time,
     /// The figures of the allowance that was nearest, if any is known.
     pub reading: Option<Reading>,
+}
+
+/// What follows from asking to spend.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Send it, and settle the charge when it is over.
+    Go(Charge),
+    /// Read the budget first, by a free HEAD with this account; learn what it tells, and ask again.
+    Read(usize),
+    /// Wait: [`Budget::turn`] will tell.
+    Wait,
+    /// Do not send it.
+    Refuse(Withheld),
+}
+
+/// One counted request that may be sent.
+#[must_use = "a charge that is not settled is counted for ever"]
+#[derive(Debug)]
+pub struct Charge {
+    /// The account to send it with.
+    pub account: usize,
+    /// The allowance it is taken from, by its id.
+    bucket: u64,
+    /// When it was charged.
+    at: Time,
+}
+
+/// How an upstream refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// The allowance is used up.
+    Pull,
+    /// It wants to be left alone, by every account.
+    Abuse {
+        /// For how long, if it said.
+        retry_after: Option<Duration>,
+    },
+    /// It does not take this account's credential, or has locked it.
+    Login,
+}
+
+/// How an allowance stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// No response has told yet.
+    Unknown,
+    /// The upstream does not limit.
+    Unlimited,
+    /// The figures are known.
+    Known,
+    /// Nothing is left until then, as far as is known.
+    Exhausted(Time),
+    /// The upstream is left alone, or the account not used, until then.
+    Parked(Time),
+}
+
+/// One allowance, for people and metrics.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BucketStatus {
+    /// Whom the upstream counts against, if it said.
+    pub source: Option<String>,
+    /// The accounts that spend from it.
+    pub accounts: Vec<usize>,
+    /// How it stands.
+    pub standing: Standing,
+    /// Requests that the window allows.
+    pub limit: u64,
+    /// How many of them are left, as far as can be told.
+    pub remaining: u64,
+    /// How many of those spent were ours.
+    pub own: u64,
+    /// How many were our neighbours'.
+    pub foreign: u64,
+    /// The window, if the upstream named it.
+    pub window: Option<Duration>,
+    /// When the oldest of our spends leaves the window.
+    pub next_slot: Option<Time>,
 }

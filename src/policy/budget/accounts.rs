@@ -1,0 +1,228 @@
+//! The accounts of one upstream, the allowances they spend from, and what is known of repositories.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::time::Duration;
+
+use super::bucket::Bucket;
+use super::{Ledger, Observed};
+use crate::clock::Time;
+
+/// Most allowances of one upstream; of more, the one that nobody spends from goes.
+const MAX_BUCKETS: usize = 16;
+/// Most repositories remembered as not limited, or as bound to an account.
+const MAX_REPOSITORIES: usize = 4096;
+/// How long a repository whose answers name no figures, beside others that do, counts as not limited.
+const UNLIMITED: Duration = Duration::from_secs(600);
+/// How long a repository stays with an account: the life of most tokens.
+const STICKY: Duration = Duration::from_secs(300);
+/// The accounts.
+#[derive(Debug)]
+pub(super) struct Accounts {
+    accounts: Vec<Account>,
+    buckets: Vec<Bucket>,
+    next_id: u64,
+    /// Repositories that cost nothing with an account, until then.
+    unlimited: HashMap<(usize, String), Time>,
+    /// Repositories that stay with an account, until then.
+    sticky: HashMap<String, (usize, Time)>,
+}
+
+/// One credential, or nobody's.
+#[derive(Clone, Copy, Debug)]
+struct Account {
+    bucket: u64,
+    parked: Option<Time>,
+}
+
+impl Accounts {
+    /// This many accounts, at least one (nobody's), as they stood when `ledger` was written.
+    pub(super) fn new(count: usize, ledger: Ledger, now: Time) -> Self {
+        let mut buckets = ledger.buckets;
+        buckets.truncate(MAX_BUCKETS);
+        for bucket in &mut buckets {
+            bucket.restore(now);
+        }
+        let last = buckets.iter().map(|bucket| bucket.id).max().unwrap_or(0);
+        let mut accounts = Self {
+            accounts: Vec::new(),
+            buckets,
+            next_id: last.saturating_add(1),
+            unlimited: HashMap::new(),
+            sticky: HashMap::new(),
+        };
+        for index in 0..count.max(1) {
+            let known = ledger.accounts.get(index).copied();
+            let known = known.filter(|id| accounts.buckets.iter().any(|bucket| bucket.id == *id));
+            let bucket = known.unwrap_or_else(|| accounts.add_bucket(None));
+            accounts.accounts.push(Account { bucket, parked: None });
+        }
+        accounts
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.accounts.len()
+    }
+
+    /// The allowances that accounts spend from, each with its accounts.
+    pub(super) fn buckets(&self) -> impl Iterator<Item = (&Bucket, Vec<usize>)> {
+        let accounts = |bucket: &Bucket| {
+            let accounts = self.accounts.iter().enumerate();
+            accounts
+                .filter(|(_, account)| account.bucket == bucket.id)
+                .map(|(index, _)| index)
+                .collect()
+        };
+        let each = self.buckets.iter().map(move |bucket| (bucket, accounts(bucket)));
+        each.filter(|(_, accounts): &(&Bucket, Vec<usize>)| !accounts.is_empty())
+    }
+
+    /// The allowance with that id.
+    pub(super) fn with_id(&mut self, id: u64) -> Option<&mut Bucket> {
+        self.buckets.iter_mut().find(|bucket| bucket.id == id)
+    }
+
+    /// An account is not to be used until then.
+    pub(super) fn park(&mut self, account: usize, until: Time) {
+        if let Some(account) = self.accounts.get_mut(account) {
+            account.parked = Some(until);
+        }
+    }
+
+    /// The account a repository stays with.
+    pub(super) fn sticky(&self, repository: &str, now: Time) -> Option<usize> {
+        let sticky = self.sticky.get(repository).filter(|(_, until)| *until > now);
+        sticky.map(|(account, _)| *account)
+    }
+
+    /// What must survive a restart: the allowances, and which account spends from which.
+    pub(super) fn written(&self) -> (Vec<Bucket>, Vec<u64>) {
+        let accounts = self.accounts.iter().map(|account| account.bucket);
+        (self.buckets.clone(), accounts.collect())
+    }
+
+    /// A response to a request for a manifest of `repository` told this.
+    pub(super) fn learn(&mut self, repository: &str, observed: &Observed, now: Time) {
+        let Some(account) = self.accounts.get_mut(observed.account) else {
+            return;
+        };
+        account.parked = None;
+        let key = (observed.account, repository.to_owned());
+        let Some(reading) = observed.reading else {
+            self.bucket_of(observed.account).say_nothing();
+            if self.bucket_of(observed.account).is_known() {
+                make_room(&mut self.unlimited, |until| *until <= now);
+                self.unlimited.insert(key, now + UNLIMITED);
+            }
+            return;
+        };
+        self.unlimited.remove(&key);
+        if let Some(source) = &observed.source {
+            self.rebind(observed.account, source);
+        }
+        self.bucket_of(observed.account).read(reading, now);
+    }
+
+    /// An account that this repository does not cost anything with.
+    pub(super) fn not_limited(&self, repository: &str, now: Time) -> Option<usize> {
+        let free = |index: &usize| {
+            let until = self.unlimited.get(&(*index, repository.to_owned()));
+            until.is_some_and(|until| *until > now)
+                && self.accounts[*index].parked.is_none_or(|until| until <= now)
+        };
+        (0..self.accounts.len()).find(free)
+    }
+
+    pub(super) fn bucket(&self, account: usize) -> &Bucket {
+        let id = self.accounts[account].bucket;
+        self.buckets
+            .iter()
+            .find(|bucket| bucket.id == id)
+            .expect("every account has a bucket")
+    }
+
+    pub(super) fn bucket_of(&mut self, account: usize) -> &mut Bucket {
+        let id = self.accounts[account].bucket;
+        self.buckets
+            .iter_mut()
+            .find(|bucket| bucket.id == id)
+            .expect("every account has a bucket")
+    }
+
+    /// The account spends from the allowance of this source.
+    fn rebind(&mut self, account: usize, source: &str) {
+        if self.bucket(account).source.as_deref() == Some(source) {
+            return;
+        }
+        let known = self
+            .buckets
+            .iter()
+            .find(|bucket| bucket.source.as_deref() == Some(source));
+        let known = known.map(|bucket| bucket.id);
+        let own = self.accounts[account].bucket;
+        let shared = self.accounts.iter().filter(|other| other.bucket == own).count() > 1;
+        let bucket = match known {
+            Some(id) => id,
+            // What was spent before the source had a name was spent from it.
+            None if self.bucket(account).source.is_none() && !shared => {
+                self.bucket_of(account).source = Some(source.to_owned());
+                return;
+            }
+            None => self.add_bucket(Some(source.to_owned())),
+        };
+        self.accounts[account].bucket = bucket;
+    }
+
+    fn add_bucket(&mut self, source: Option<String>) -> u64 {
+        if self.buckets.len() >= MAX_BUCKETS {
+            let used = |bucket: &Bucket| self.accounts.iter().any(|account| account.bucket == bucket.id);
+            if let Some(idle) = self.buckets.iter().position(|bucket| !used(bucket)) {
+                self.buckets.remove(idle);
+            }
+        }
+        let id = self.next_id;
+        self.next_id = self.next_id.wrapping_add(1);
+        self.buckets.push(Bucket::new(id, source));
+        id
+    }
+
+    /// Keeps a repository with the account it was pulled with.
+    pub(super) fn stick(&mut self, repository: &str, account: usize, now: Time) {
+        make_room(&mut self.sticky, |(_, until)| *until <= now);
+        self.sticky.insert(repository.to_owned(), (account, now + STICKY));
+    }
+
+    /// The account to send a free request with: the one its repository stays with, else one that is not
+    /// parked, the one with most left first.
+    pub(super) fn account(&self, repository: &str, now: Time) -> usize {
+        let free = |index: &usize| self.parked_account(*index, now).is_none();
+        let sticky = self.sticky.get(repository).filter(|(_, until)| *until > now);
+        let sticky = sticky.map(|(account, _)| *account).filter(free);
+        let most = (0..self.accounts.len()).filter(free).max_by_key(|index| {
+            let bucket = self.bucket(*index);
+            (
+                !bucket.is_known(),
+                bucket.estimate(now),
+                std::cmp::Reverse(*index),
+            )
+        });
+        sticky.or(most).unwrap_or(0)
+    }
+
+    /// Until when an account is not used.
+    pub(super) fn parked_account(&self, account: usize, now: Time) -> Option<Time> {
+        self.accounts.get(account)?.parked.filter(|until| *until > now)
+    }
+}
+
+/// Makes room in a bounded map: first what is over, then anything.
+fn make_room<Q: Clone + Eq + Hash, V>(map: &mut HashMap<Q, V>, over: impl Fn(&V) -> bool) {
+    if map.len() < MAX_REPOSITORIES {
+        return;
+    }
+    map.retain(|_, value| !over(value));
+    if map.len() >= MAX_REPOSITORIES {
+        map.clear();
+    }
+}
