@@ -16,12 +16,13 @@ use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::net::dial::Dialer;
+use crate::policy::budget::Rules;
 use crate::policy::naming::Names;
 use crate::server::{AccessLog, Server};
-use crate::store::{Disk, blocking};
+use crate::store::{Disk, Records, blocking};
 use crate::telemetry::log;
 use crate::telemetry::metrics::Metrics;
-use crate::upstream::Upstreams;
+use crate::upstream::{Budgets, Upstreams};
 
 /// Unfinished downloads that nobody has resumed for this long are removed at the start.
 const UNFINISHED_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -67,8 +68,23 @@ async fn run(settings: Settings, requests: Option<AccessLog>) -> Result<(), Star
     } = settings;
     let listener = bind("listen", server.listen).await?;
     let admin = bind("admin", server.admin).await?;
-    let upstreams = Arc::new(Upstreams::new(upstreams, &Dialer::system(), clock));
-    let cache = Cache::new(cache, disk, upstreams, metrics.clone(), tasks.clone(), clock);
+    let records = Records::open(&disk.records_path());
+    let budgets = Budgets {
+        rules: Rules {
+            reserves: server.clients.reserves(),
+        },
+        ledgers: records.ledgers(),
+    };
+    let upstreams = Arc::new(Upstreams::new(upstreams, budgets, &Dialer::system(), clock));
+    let cache = Cache::new(
+        cache,
+        disk,
+        records,
+        upstreams,
+        metrics.clone(),
+        tasks.clone(),
+        clock,
+    );
     let cache = Arc::new(cache);
     let drain = server.drain;
     let (shutdown, done) = (CancellationToken::new(), CancellationToken::new());

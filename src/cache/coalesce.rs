@@ -31,26 +31,26 @@ where
         }
     }
 
-    /// The answer to `question`, or to the one that is already in the air for `key`; and whether it was
-    /// another's. `None` if the task that asked panicked.
+    /// As [`Self::join`], with the answer.
     ///
     /// Cancel-safe: the question goes on when the caller goes away.
     pub(super) async fn ask<F>(&self, key: &K, question: impl FnOnce() -> F) -> (Option<V>, bool)
     where
         F: Future<Output = V> + Send + 'static,
     {
-        let (mut answer, joined) = self.join(key, question);
-        let arrived = answer.wait_for(Option::is_some).await;
-        (arrived.ok().and_then(|value| value.clone()), joined)
+        let (answer, joined) = self.join(key, question);
+        (answer.arrived().await, joined)
     }
 
-    fn join<F>(&self, key: &K, question: impl FnOnce() -> F) -> (watch::Receiver<Option<V>>, bool)
+    /// What will be the answer to `question`, or to the one that is already in the air for `key`; and
+    /// whether it is another's.
+    pub(super) fn join<F>(&self, key: &K, question: impl FnOnce() -> F) -> (Answer<V>, bool)
     where
         F: Future<Output = V> + Send + 'static,
     {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(answer) = open.get(key) {
-            return (answer.clone(), true);
+            return (Answer(answer.clone()), true);
         }
         let (sender, answer) = watch::channel(None);
         open.insert(key.clone(), answer.clone());
@@ -64,7 +64,18 @@ where
             drop(closing);
             sender.send_replace(Some(value));
         });
-        (answer, false)
+        (Answer(answer), false)
+    }
+}
+
+/// An answer that is on its way.
+pub(super) struct Answer<V>(watch::Receiver<Option<V>>);
+
+impl<V: Clone> Answer<V> {
+    /// The answer; `None` if the task that asked panicked.
+    pub(super) async fn arrived(mut self) -> Option<V> {
+        let arrived = self.0.wait_for(Option::is_some).await;
+        arrived.ok().and_then(|value| value.clone())
     }
 }
 

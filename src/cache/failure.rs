@@ -50,7 +50,8 @@ impl Failure {
         let (kind, code, retry_after) = match refusal {
             Refusal::NotFound => (Kind::NotFound, Code::ManifestUnknown, None),
             Refusal::Denied(_) => (Kind::Denied, Code::Denied, None),
-            Refusal::Limited { retry_after } => (
+            Refusal::Withheld(_) => (Kind::Limited, Code::TooManyRequests, Some(RETRY_SOON)),
+            Refusal::Limited { retry_after, .. } => (
                 Kind::Limited,
                 Code::TooManyRequests,
                 Some(retry_after.unwrap_or(RETRY_SOON)),
@@ -145,6 +146,15 @@ impl Failure {
         }
     }
 
+    /// Turns a refusal for now into one that sends clients to the registry itself.
+    pub(super) fn unavailable(self) -> Self {
+        Self {
+            kind: Kind::Unavailable,
+            code: Code::Unavailable,
+            ..self
+        }
+    }
+
     /// Turns the failure of a manifest whose blobs are not held into one that lets clients go elsewhere.
     pub(super) fn blobs_missing(self) -> Self {
         let public = format!(
@@ -163,7 +173,7 @@ pub(super) fn why(refusal: &Refusal) -> Option<Why> {
     match refusal {
         Refusal::NotFound => None,
         Refusal::Denied(_) => Some(Why::Denied),
-        Refusal::Limited { .. } => Some(Why::Limited),
+        Refusal::Limited { .. } | Refusal::Withheld(_) => Some(Why::Limited),
         Refusal::Unreachable(_) => Some(Why::Unreachable),
         Refusal::Failing(_) => Some(Why::Failing),
         Refusal::Unusable(_) => Some(Why::Unusable),

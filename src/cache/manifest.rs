@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::failure::why;
+use super::spend::Order;
 use super::{Asker, Body, Cache, Failure, From, Outcome, Served, Shelves, Why, in_time};
-use crate::clock::{Clock, Time};
+use crate::clock::Time;
 use crate::oci::{Descriptor, Digest, Manifest, MediaType, Reference, Repository, Tag};
 use crate::policy::freshness::{self, After, Answer, Before, TagRecord};
 use crate::policy::naming::Chosen;
 use crate::store::{Held, Shelf, blocking};
-use crate::telemetry::metrics::Place;
 use crate::upstream::{Refusal, Upstream};
 
 /// Most child manifests looked at to see whether a stale index can be served whole.
@@ -42,7 +42,11 @@ impl Cache {
                 Reference::Tag(tag) => self.by_tag(chosen, tag, head, asker).await,
             }
         };
-        in_time(&chosen.repository.registry, Box::pin(walk)).await
+        let served = in_time(&chosen.repository.registry, Box::pin(walk)).await?;
+        if !head {
+            self.count_avoided(chosen, reference, &served);
+        }
+        Ok(served)
     }
 
     async fn by_digest(
@@ -64,7 +68,7 @@ impl Cache {
                 Err(refusal) => return Err(self.refused(chosen, &refusal)),
             }
         }
-        let (held, joined) = self.fetch(chosen, reference, asker).await?;
+        let (held, joined) = self.fetch(chosen, *digest, asker).await?;
         let outcome = if joined { Outcome::Collapsed } else { Outcome::Miss };
         Ok(served(*digest, held, From::Upstream, outcome))
     }
@@ -83,7 +87,7 @@ impl Cache {
             }
         }
         let held = record.is_some();
-        let (answer, refusal) = match self.resolve(chosen, tag).await {
+        let (answer, refusal) = match self.resolve(chosen, tag, asker).await {
             Ok(descriptor) => (Answer::Found(descriptor), None),
             Err(Refusal::NotFound) => (Answer::Gone, Some(Refusal::NotFound)),
             Err(refusal) => (Answer::None, Some(refusal)),
@@ -92,10 +96,20 @@ impl Cache {
             let refusal = refusal.as_ref().unwrap_or(&Refusal::NotFound);
             self.refused(chosen, refusal)
         };
+        let old = record.clone();
         match freshness::after(record, answer, &rules, now) {
-            After::Remember(record) => {
-                let served = self.by_record(chosen, &record, head, asker).await?;
-                self.shelves.records.put_tag(repository, tag, record);
+            After::Remember(new) => {
+                let served = match self.by_record(chosen, &new, head, asker).await {
+                    // The tag has moved to what cannot be had now: what it pointed at is better than nothing.
+                    Err(failure) if !failure.is_definite() => {
+                        return self
+                            .stale_instead(old, &failure, &rules, now)
+                            .await
+                            .ok_or(failure);
+                    }
+                    served => served?,
+                };
+                self.shelves.records.put_tag(repository, tag, new);
                 Ok(Served {
                     outcome: if held {
                         Outcome::Revalidated
@@ -146,6 +160,20 @@ impl Cache {
         Some(aged(served, record.validated, now))
     }
 
+    /// A record that was overtaken by one whose content cannot be had.
+    async fn stale_instead(
+        &self,
+        old: Option<TagRecord>,
+        failure: &Failure,
+        rules: &freshness::Rules,
+        now: Time,
+    ) -> Option<Served> {
+        match freshness::after(old, Answer::None, rules, now) {
+            After::ServeStale(record) => self.stale(&record, failure.why?, now).await,
+            After::Remember(_) | After::Forget | After::Fail => None,
+        }
+    }
+
     async fn blobs_follow(&self, held: &Held) -> bool {
         let Ok(manifest) = Manifest::parse(held.bytes.clone(), held.manifest.as_ref()) else {
             return false;
@@ -185,37 +213,15 @@ impl Cache {
     }
 
     /// Asks what a tag points at, together with everybody who asks now.
-    async fn resolve(&self, chosen: &Chosen, tag: &Tag) -> Result<Resolved, Refusal> {
+    async fn resolve(&self, chosen: &Chosen, tag: &Tag, asker: &Asker) -> Result<Resolved, Refusal> {
         let key = (chosen.repository.clone(), tag.clone());
         let question = || {
             let upstream = self.upstreams.get(chosen);
-            ask_tag(self.shelves.clone(), upstream, key.clone(), self.clock)
+            let order = self.order(chosen, Reference::Tag(tag.clone()), *asker);
+            ask_tag(upstream, order, key.clone())
         };
         let (answer, _) = self.questions.ask(&key, question).await;
         answer.unwrap_or_else(|| Err(Refusal::Unusable("an internal error".to_owned())))
-    }
-
-    /// Fetches a manifest that is not held, together with everybody who asks now; and whether it was
-    /// another's fetch.
-    async fn fetch(
-        &self,
-        chosen: &Chosen,
-        reference: Reference,
-        _asker: &Asker,
-    ) -> Result<(Held, bool), Failure> {
-        let key = (chosen.repository.clone(), reference);
-        let question = || {
-            let upstream = self.upstreams.get(chosen);
-            let (shelves, clock, (repository, reference)) = (self.shelves.clone(), self.clock, key.clone());
-            async move {
-                let got = get(&shelves, &upstream, &repository, &reference, clock).await;
-                got.map(|(_, held)| held)
-                    .map_err(|refusal| Failure::of_manifest(repository.registry.as_str(), &refusal))
-            }
-        };
-        let (answer, joined) = self.fetches.ask(&key, question).await;
-        let held = answer.unwrap_or_else(|| Err(Failure::internal()))?;
-        Ok((held, joined))
     }
 
     fn refused(&self, chosen: &Chosen, refusal: &Refusal) -> Failure {
@@ -245,7 +251,13 @@ impl Shelves {
     }
 
     /// Keeps a verified manifest.
-    async fn keep(self: &Arc<Self>, repository: &Repository, digest: Digest, held: &Held, now: Time) {
+    pub(super) async fn keep(
+        self: &Arc<Self>,
+        repository: &Repository,
+        digest: Digest,
+        held: &Held,
+        now: Time,
+    ) {
         self.memory.put(digest, held.clone());
         if let Some(media_type) = &held.manifest {
             self.records.put_manifest(repository, &digest, media_type, now);
@@ -261,16 +273,15 @@ impl Shelves {
 
 /// HEAD, or GET where the upstream does not answer HEAD properly.
 async fn ask_tag(
-    shelves: Arc<Shelves>,
     upstream: Arc<Upstream>,
+    order: Order,
     (repository, tag): (Repository, Tag),
-    clock: Clock,
 ) -> Result<Resolved, Refusal> {
     let reference = Reference::Tag(tag);
     match upstream.head(&repository.path, &reference).await {
         Err(Refusal::Unusable(reason)) => {
             tracing::debug!(%repository, %reference, reason, "HEAD is of no use here: falling back to GET");
-            let (digest, held) = get(&shelves, &upstream, &repository, &reference, clock).await?;
+            let (digest, held) = order.carry_out().await?;
             let media_type = held.manifest.unwrap_or(MediaType::OCI_MANIFEST);
             Ok(Descriptor {
                 media_type,
@@ -280,34 +291,6 @@ async fn ask_tag(
         }
         answer => answer,
     }
-}
-
-/// GET, verified and kept.
-async fn get(
-    shelves: &Arc<Shelves>,
-    upstream: &Arc<Upstream>,
-    repository: &Repository,
-    reference: &Reference,
-    clock: Clock,
-) -> Result<(Digest, Held), Refusal> {
-    let fetched = upstream.manifest(&repository.path, reference).await?;
-    shelves.metrics.received(fetched.bytes.len() as u64);
-    let digest = match reference {
-        Reference::Tag(_) => Digest::sha256(&fetched.bytes),
-        Reference::Digest(wanted) if Digest::of(wanted.algorithm(), &fetched.bytes) == *wanted => *wanted,
-        Reference::Digest(wanted) => {
-            tracing::warn!(%repository, digest = %wanted, "the upstream sent another manifest than was asked for");
-            shelves.metrics.integrity_failure(Place::Manifest);
-            return Err(Refusal::Unusable(
-                "the manifest does not hash to its digest".to_owned(),
-            ));
-        }
-    };
-    let manifest = Manifest::parse(fetched.bytes, fetched.label.as_ref())
-        .map_err(|error| Refusal::Unusable(error.to_string()))?;
-    let held = Held::manifest(manifest);
-    shelves.keep(repository, digest, &held, clock.now()).await;
-    Ok((digest, held))
 }
 
 fn served(digest: Digest, held: Held, from: From, outcome: Outcome) -> Served {

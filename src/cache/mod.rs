@@ -15,6 +15,8 @@ mod lists;
 mod manifest;
 mod reader;
 mod sink;
+mod spend;
+mod status;
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -25,15 +27,17 @@ use bytes::Bytes;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::oci::{Digest, MediaType, Reference, Repository, Tag};
+use crate::oci::{Digest, MediaType, Registry, Repository, Tag};
 use crate::policy::flight::Flights;
 use crate::policy::{flight, freshness};
 use crate::store::{Disk, Memory, Records, Shelf};
 use crate::telemetry::metrics::{Metrics, Place};
 use crate::upstream::Upstreams;
 
+pub use crate::policy::budget::Asker;
 pub use failure::{Failure, Kind};
 pub use reader::{Broken, Following, Piece, Reader};
+pub use status::{AccountStatus, BucketStatus, Status, UpstreamStatus};
 
 /// The longest a client waits for response headers: containerd gives up at 30 s.
 const PATIENCE: Duration = Duration::from_secs(25);
@@ -47,19 +51,24 @@ pub struct Options {
     pub memory: u64,
     /// When tags are fresh, by entry of the configuration.
     pub freshness: Vec<freshness::Rules>,
+    /// What clients are told when a budget is used up, by entry of the configuration.
+    pub on_exhausted: Vec<OnExhausted>,
+    /// The names of the tiers, for people.
+    pub tiers: Vec<String>,
     /// When abandoned fills are finished.
     pub flights: flight::Rules,
     /// Hash a blob again when it is first served after a start.
     pub verify_first_serve: bool,
 }
 
-/// Who asks the cache for something, and until when the answer is of use.
-#[derive(Clone, Debug)]
-pub struct Asker {
-    /// As far as upstreams' budgets go.
-    pub budget: crate::policy::budget::Asker,
-    /// What the client may still ask for; `None`: it is not limited.
-    pub quota: Option<Arc<crate::policy::quota::Quota>>,
+/// What clients are told when an upstream's budget is used up and nothing is held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnExhausted {
+    /// 429: they wait and ask again.
+    #[default]
+    Refuse,
+    /// 503: they go on to the registry itself, with their own budget.
+    FallThrough,
 }
 
 /// Where a body came from: header, metric label and log field in one word.
@@ -172,7 +181,7 @@ pub struct Cache {
     upstreams: Arc<Upstreams>,
     flights: SharedFlights,
     questions: coalesce::Coalesce<(Repository, Tag), Result<manifest::Resolved, crate::upstream::Refusal>>,
-    fetches: coalesce::Coalesce<(Repository, Reference), Result<crate::store::Held, Failure>>,
+    fetches: coalesce::Coalesce<(Registry, Digest), spend::Bought>,
     listings: coalesce::Coalesce<String, Result<Option<lists::Listed>, Failure>>,
     tasks: TaskTracker,
     clock: Clock,
@@ -183,12 +192,12 @@ impl Cache {
     pub fn new(
         options: Options,
         disk: Disk,
+        records: Records,
         upstreams: Arc<Upstreams>,
         metrics: Arc<Metrics>,
         tasks: TaskTracker,
         clock: Clock,
     ) -> Self {
-        let records = Records::open(&disk.records_path());
         let memory = Memory::new(options.memory);
         let flights = Arc::new(Mutex::new(Flights::new(options.flights)));
         Self {

@@ -3,8 +3,12 @@
 //! Exit codes: 0 done, 1 a start or run that failed, 2 wrong arguments (clap), 64 a wrong configuration
 //! (`EX_USAGE` of sysexits.h, which tells a supervisor that starting again will not help).
 
+mod admin;
+mod status;
+
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -30,6 +34,8 @@ enum Command {
     Serve(Configuration),
     /// Validate the configuration and print it as it takes effect, secrets hidden
     Check(Configuration),
+    /// Show the upstreams of a running Seawall: budgets, queues, credentials, requests saved
+    Status(Asking),
 }
 
 #[derive(Debug, Args)]
@@ -37,6 +43,18 @@ struct Configuration {
     /// The configuration file (TOML); variables such as SEAWALL_SERVER__LISTEN override it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Asking {
+    #[command(flatten)]
+    configuration: Configuration,
+    /// The admin listener to ask; without it, the one that the configuration names
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<SocketAddr>,
+    /// Print JSON for scripts
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs the command the process was started with, and says how it ended.
@@ -54,6 +72,33 @@ pub fn main() -> ExitCode {
         Command::Check(configuration) => {
             configured(&configuration, |settings| print(&config::effective(&settings)))
         }
+        Command::Status(asking) => status(&asking),
+    }
+}
+
+/// Asks a running Seawall how its upstreams stand.
+fn status(asking: &Asking) -> ExitCode {
+    let ask = |address| {
+        let shown = admin::get(address, "/api/v1/status").and_then(|body| {
+            if asking.json {
+                return Ok(String::from_utf8_lossy(&body).into_owned());
+            }
+            let status = serde_json::from_slice(&body);
+            status
+                .map(|status| status::draw(&status))
+                .map_err(|error| format!("the admin listener at {address} answered with no status: {error}"))
+        });
+        match shown {
+            Ok(text) => print(&text),
+            Err(why) => {
+                complain(format_args!("error: {why}"));
+                ExitCode::FAILURE
+            }
+        }
+    };
+    match asking.admin {
+        Some(address) => ask(address),
+        None => configured(&asking.configuration, |settings| ask(settings.server.admin)),
     }
 }
 

@@ -7,12 +7,12 @@ use super::environment::Environment;
 use super::file::{Node, Table};
 use super::problem::Problems;
 use super::section::{Section, Wrong, boolean, count, duration, limit, size, text, word};
-use super::{LogOptions, Settings, defaults, upstreams};
+use super::{LogOptions, Settings, clients, defaults, upstreams};
 use crate::policy::flight;
 use crate::server::Bounds;
 
 /// The tables of the file.
-pub(super) const TABLES: [&str; 4] = ["server", "cache", "log", "upstream"];
+pub(super) const TABLES: [&str; 6] = ["server", "cache", "log", "upstream", "tier", "client"];
 
 /// Least size of a request's head: hyper's read buffer is never smaller.
 const LEAST_HEADER_BYTES: u64 = 8 * 1024;
@@ -48,15 +48,23 @@ pub(super) fn check(tree: &Table, environment: &Environment, problems: &mut Prob
         cooling: cache.read("cooling", defaults::FLIGHTS.cooling, duration, problems),
         finish_below: cache.read("finish_abandoned", defaults::FLIGHTS.finish_below, size, problems),
     };
+    let server = server(&top, problems);
     Settings {
-        server: server(&top, problems),
         cache: crate::cache::Options {
             directory: directory(&cache, environment, problems),
             memory: cache.read("memory", defaults::MEMORY, size, problems),
             freshness: upstreams.iter().map(|each| each.freshness).collect(),
+            on_exhausted: upstreams.iter().map(|each| each.on_exhausted).collect(),
+            tiers: server
+                .clients
+                .tiers
+                .iter()
+                .map(|tier| tier.name.clone())
+                .collect(),
             flights,
             verify_first_serve: cache.read("verify_first_serve", true, boolean, problems),
         },
+        server,
         log: log(&top, problems),
         names: upstreams.iter().map(|each| each.name.clone()).collect(),
         upstreams: upstreams.into_iter().map(|each| each.options).collect(),
@@ -64,12 +72,17 @@ pub(super) fn check(tree: &Table, environment: &Environment, problems: &mut Prob
 }
 
 fn server(top: &Section<'_>, problems: &mut Problems) -> crate::server::Options {
-    let server = top.section("server", &["listen", "admin", "drain", "bounds"], problems);
+    let server = top.section(
+        "server",
+        &["listen", "admin", "drain", "default_tier", "bounds"],
+        problems,
+    );
     let options = crate::server::Options {
         listen: server.read("listen", defaults::LISTEN, address, problems),
         admin: server.read("admin", defaults::ADMIN, address, problems),
         drain: server.read("drain", defaults::DRAIN, duration, problems),
         bounds: bounds(&server, problems),
+        clients: clients::read(top, problems),
     };
     if options.listen == options.admin && options.listen.port() != 0 {
         let place = ["admin", "listen"].iter().find_map(|key| server.node(key));

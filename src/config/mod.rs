@@ -11,6 +11,7 @@ use std::path::Path;
 
 mod access;
 mod check;
+mod clients;
 mod defaults;
 mod environment;
 mod file;

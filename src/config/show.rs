@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use super::units::{show_duration, show_size};
 use super::{Settings, values};
+use crate::cache::OnExhausted;
+use crate::policy::clients::Clients;
 use crate::policy::freshness;
 use crate::policy::naming::{Entry, Pattern};
 use crate::upstream::{Credential, Options};
@@ -13,9 +15,11 @@ pub fn effective(settings: &Settings) -> String {
     let mut out = String::new();
     // Writing to a text cannot fail.
     let _ = server(&mut out, settings).and_then(|()| cache_and_log(&mut out, settings));
-    let rules = settings.cache.freshness.iter();
-    for ((options, name), rules) in settings.upstreams.iter().zip(&settings.names).zip(rules) {
-        let _ = upstream(&mut out, options, name, rules);
+    let _ = clients(&mut out, &settings.server.clients);
+    let rules = settings.cache.freshness.iter().zip(&settings.cache.on_exhausted);
+    for ((options, name), (rules, on_exhausted)) in settings.upstreams.iter().zip(&settings.names).zip(rules)
+    {
+        let _ = upstream(&mut out, options, name, rules).and_then(|()| exhausted(&mut out, *on_exhausted));
     }
     out
 }
@@ -26,6 +30,8 @@ fn server(out: &mut String, settings: &Settings) -> std::fmt::Result {
     writeln!(out, "listen = \"{}\"", server.listen)?;
     writeln!(out, "admin = \"{}\"", server.admin)?;
     writeln!(out, "drain = \"{}\"", show_duration(server.drain))?;
+    let default = &server.clients.tiers[server.clients.default];
+    writeln!(out, "default_tier = {}", quoted(&default.name))?;
     writeln!(out, "\n[server.bounds]")?;
     writeln!(out, "connections = {}", bounds.connections)?;
     writeln!(
@@ -106,6 +112,28 @@ fn upstream(out: &mut String, options: &Options, name: &Entry, rules: &freshness
         out,
         "freshness = {{ ttl = \"{ttl}\", stale_if_error = \"{stale}\" }}"
     )
+}
+
+fn exhausted(out: &mut String, on_exhausted: OnExhausted) -> std::fmt::Result {
+    let word = match on_exhausted {
+        OnExhausted::Refuse => "refuse",
+        OnExhausted::FallThrough => "fall_through",
+    };
+    writeln!(out, "on_exhausted = \"{word}\"")
+}
+
+fn clients(out: &mut String, clients: &Clients) -> std::fmt::Result {
+    for tier in &clients.tiers {
+        writeln!(out, "\n[tier.{}]", quoted(&tier.name))?;
+        writeln!(out, "reserve = \"{}%\"", tier.reserve * 100.0)?;
+    }
+    for rule in &clients.rules {
+        writeln!(out, "\n[[client]]")?;
+        writeln!(out, "name = {}", quoted(&rule.name))?;
+        writeln!(out, "tier = {}", quoted(&clients.tiers[rule.tier].name))?;
+        writeln!(out, "match = {{ cidr = {} }}", list(&rule.networks))?;
+    }
+    Ok(())
 }
 
 fn credential(credential: &Credential) -> String {

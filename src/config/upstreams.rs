@@ -8,13 +8,14 @@ use super::file::{Node, Value};
 use super::problem::{Place, Problems};
 use super::section::{Section, Wrong, boolean, limit, size, text, word};
 use super::{access, values};
+use crate::cache::OnExhausted;
 use crate::oci::Registry;
 use crate::policy::freshness;
 use crate::policy::naming::{Entry, Pattern};
 use crate::upstream::{Options, Timeouts};
 
 /// The keys of an entry.
-pub(super) const KEYS: [&str; 13] = [
+pub(super) const KEYS: [&str; 14] = [
     "registry",
     "url",
     "default",
@@ -28,6 +29,7 @@ pub(super) const KEYS: [&str; 13] = [
     "manifest_limit",
     "timeouts",
     "freshness",
+    "on_exhausted",
 ];
 
 /// Everything about one upstream.
@@ -38,6 +40,8 @@ pub(super) struct Configured {
     pub(super) options: Options,
     /// How its tags are kept.
     pub(super) freshness: freshness::Rules,
+    /// What clients are told when its budget is used up.
+    pub(super) on_exhausted: OnExhausted,
 }
 
 /// An entry of the file, and what must be known to compare it with the others.
@@ -100,6 +104,7 @@ fn entry(node: &Node, environment: &Environment, problems: &mut Problems) -> Opt
         name,
         options,
         freshness: freshness(&entry, problems),
+        on_exhausted: entry.read("on_exhausted", OnExhausted::Refuse, on_exhausted, problems),
     };
     named.then(|| Written {
         configured,
@@ -237,6 +242,7 @@ fn anonymous(built_in: &BuiltIn, pattern: Pattern) -> Configured {
         },
         options,
         freshness: defaults::FRESHNESS,
+        on_exhausted: OnExhausted::Refuse,
     }
 }
 
@@ -259,6 +265,13 @@ fn manifest_limit(node: &Node) -> Result<u64, Wrong> {
     size(node).and_then(|bytes| {
         let wrong = || Wrong::expected("a size of at least \"1KiB\"");
         (bytes >= 1024).then_some(bytes).ok_or_else(wrong)
+    })
+}
+
+fn on_exhausted(node: &Node) -> Result<OnExhausted, Wrong> {
+    Ok(match word(node, &["refuse", "fall_through"])? {
+        "fall_through" => OnExhausted::FallThrough,
+        _ => OnExhausted::Refuse,
     })
 }
 

@@ -4,7 +4,7 @@
 //! answers with an enum; whoever drives it acts on the answer and logs it.
 
 pub mod budget;
+pub mod clients;
 pub mod flight;
 pub mod freshness;
 pub mod naming;
-pub mod quota;

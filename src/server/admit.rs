@@ -1,22 +1,41 @@
-//! Who asks, and how much they may.
+//! Who asks, in which rank, and how long the answer is of use.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use http::request::Parts;
+use http::{StatusCode, header};
+
+use super::respond::Answer;
 use crate::cache::Asker;
 use crate::clock::Time;
-use crate::policy::budget;
+use crate::policy::clients::{self, Clients};
 
-/// How long a client that is not known by its User-Agent waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Most that a refusal is held back, and least: those who ask again at once do so less often.
+const HELD: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3));
 
-/// A client that no rule knows: it is not limited.
-pub(super) fn anybody(now: Time) -> Asker {
+/// The asker of a request.
+pub(super) fn identify(clients: &Clients, peer: SocketAddr, head: &Parts, now: Time) -> Asker {
+    let identity = clients.identify(peer.ip());
     Asker {
-        budget: budget::Asker {
-            tier: 0,
-            client: 0,
-            deadline: now + PATIENCE,
-        },
-        quota: None,
+        tier: identity.tier,
+        client: identity.client,
+        deadline: now + clients::patience(agent(head)),
     }
+}
+
+/// How long an answer is held back: a 429 for a client that would ask again at once, as long as it still
+/// comes before the deadline.
+pub(super) fn hold(head: &Parts, answer: &Answer, asker: &Asker, now: Time) -> Duration {
+    if answer.status() != StatusCode::TOO_MANY_REQUESTS || !clients::hurries(agent(head)) {
+        return Duration::ZERO;
+    }
+    let spread = HELD.1 - HELD.0;
+    let hold = HELD.0 + spread.mul_f64(rand::random_range(0.0..=1.0));
+    hold.min(asker.deadline.since(now))
+}
+
+fn agent(head: &Parts) -> &str {
+    let agent = head.headers.get(header::USER_AGENT);
+    agent.and_then(|agent| agent.to_str().ok()).unwrap_or_default()
 }

@@ -38,7 +38,7 @@ pub(super) async fn answer(
     let runs = runs.filter(|_| head.version != Version::HTTP_2);
     let tainted = active.signs().is_tainted();
     let handled = {
-        let handling = pin!(handle(&inner, &head, tainted, runs, &mut record));
+        let handling = pin!(handle(&inner, &head, peer, tainted, runs, &mut record));
         Guarded(handling).await
     };
     let answer = handled.unwrap_or_else(|| {
@@ -63,6 +63,7 @@ pub(super) async fn answer(
 async fn handle(
     inner: &Inner,
     head: &Parts,
+    peer: SocketAddr,
     tainted: bool,
     runs: Option<Runs>,
     record: &mut Record,
@@ -86,7 +87,7 @@ async fn handle(
         Err(unknown) => return pull::no_registry(&unknown),
     };
     record.repository = Some(chosen.repository.clone());
-    let asker = admit::anybody(inner.clock.now());
+    let asker = admit::identify(&inner.options.clients, peer, head, inner.clock.now());
     let wishes = Wishes {
         headers: &head.headers,
         head: head.method == Method::HEAD,
@@ -95,6 +96,10 @@ async fn handle(
     };
     let told = pull::answer(&inner.cache, route, &chosen, &asker, wishes).await;
     (record.from, record.outcome) = (told.from, told.outcome);
+    let hold = admit::hold(head, &told.answer, &asker, inner.clock.now());
+    if !hold.is_zero() {
+        tokio::time::sleep(hold).await;
+    }
     told.answer
 }
 

@@ -32,6 +32,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::cache::Cache;
 use crate::clock::Clock;
+use crate::policy::clients::Clients;
 use crate::policy::naming::Names;
 use crate::telemetry::log::RequestLog;
 use crate::telemetry::metrics::Metrics;
@@ -56,6 +57,8 @@ pub struct Options {
     pub drain: Duration,
     /// Bounds on what a client may take.
     pub bounds: Bounds,
+    /// Who may ask, and in which tier.
+    pub clients: Clients,
 }
 
 /// Bounds on what clients may take.

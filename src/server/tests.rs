@@ -18,18 +18,25 @@ use crate::policy::naming::{Entry, Names, Pattern};
 use crate::policy::{flight, freshness};
 use crate::store::{Disk, Shelf};
 use crate::telemetry::metrics::Metrics;
-use crate::upstream::Upstreams;
+use crate::upstream::{Budgets, Upstreams};
 
 const FOLLOW: &str = "GET /v2/ HTTP/1.1\r\nHost: cache.test\r\nConnection: close\r\n\r\n";
 
 fn server(directory: &std::path::Path) -> Server {
     let clock = Clock::start();
     let metrics = Arc::new(Metrics::new());
-    let upstreams = Arc::new(Upstreams::new(Vec::new(), &Dialer::system(), clock));
+    let upstreams = Arc::new(Upstreams::new(
+        Vec::new(),
+        Budgets::default(),
+        &Dialer::system(),
+        clock,
+    ));
     let cache = cache::Options {
         directory: directory.to_owned(),
         memory: 1 << 20,
         freshness: Vec::<freshness::Rules>::new(),
+        on_exhausted: Vec::new(),
+        tiers: Vec::new(),
         flights: flight::Rules {
             cooling: Duration::ZERO,
             finish_below: 0,
@@ -46,7 +53,16 @@ fn server(directory: &std::path::Path) -> Server {
         hosts: Vec::new(),
         default: true,
     };
-    let cache = Cache::new(cache, disk, upstreams, metrics.clone(), TaskTracker::new(), clock);
+    let records = crate::store::Records::open(&disk.records_path());
+    let cache = Cache::new(
+        cache,
+        disk,
+        records,
+        upstreams,
+        metrics.clone(),
+        TaskTracker::new(),
+        clock,
+    );
     let bounds = Bounds {
         connections: 8,
         header_timeout: Duration::from_secs(10),
@@ -61,6 +77,7 @@ fn server(directory: &std::path::Path) -> Server {
         admin: local,
         drain: Duration::from_secs(1),
         bounds,
+        clients: crate::policy::clients::Clients::default(),
     };
     Server::new(
         options,

@@ -1,19 +1,22 @@
-//! What a file tree cannot say: tags, media types, which repositories are held, lists.
+//! What a file tree cannot say: tags, media types, which repositories are held, lists,
+//! what was spent.
 //!
 //! Kept in an embedded store that may be lost without losing a verified byte: a tag is asked for again, a
 //! media type is read from the manifest. Reads never wait for writes: what is read often stands in a small
 //! map, and a thread writes behind, many records in one transaction.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use moka::sync::Cache;
-use redb::{Database, ReadableDatabase, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Time;
 use crate::oci::{Descriptor, Digest, MediaType, Registry, Repository, Tag};
+use crate::policy::budget::Ledger;
 use crate::policy::freshness::TagRecord;
 
 const TAGS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("tags");
@@ -21,6 +24,7 @@ const TYPES: TableDefinition<'_, &str, &str> = TableDefinition::new("media-types
 const SIZES: TableDefinition<'_, &str, u64> = TableDefinition::new("sizes");
 const REPOSITORIES: TableDefinition<'_, &str, u64> = TableDefinition::new("repositories");
 const LISTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("lists");
+const LEDGERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("ledgers");
 
 /// Records waiting to be written. Past it the newest are dropped: a lost record costs one free request.
 const MAX_WAITING: usize = 8192;
@@ -32,6 +36,8 @@ const HOT_LISTS: u64 = 16 << 20;
 const PAGE_CACHE: usize = 16 << 20;
 /// Most names of one catalogue.
 const MAX_CATALOG: usize = 100_000;
+/// Most ledgers read back: one for each upstream that was ever asked.
+const MAX_LEDGERS: usize = 4096;
 
 /// A list an upstream gave: a repository's tags, or a digest's referrers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -48,6 +54,7 @@ enum Write {
     Size(String, u64),
     Repository(String, u64),
     List(String, Vec<u8>),
+    Ledger(String, Vec<u8>),
 }
 
 /// The records.
@@ -179,6 +186,41 @@ impl Records {
         self.write(Write::List(key.to_owned(), bytes));
     }
 
+    /// Some tags of a repository whose records are kept, sorted, at most `most`. Blocks.
+    pub fn tags_of(&self, repository: &Repository, most: usize) -> Vec<String> {
+        let prefix = format!("{repository}:");
+        let collect = || -> Option<Vec<String>> {
+            let read = self.database.as_ref()?.begin_read().ok()?;
+            let table = read.open_table(TAGS).ok()?;
+            let keys = table.range(prefix.as_str()..).ok()?.map_while(Result::ok);
+            let keys = keys.map(|(key, _)| key.value().to_owned());
+            let tags = keys.map_while(|key| key.strip_prefix(&prefix).map(str::to_owned));
+            Some(tags.take(most).collect())
+        };
+        collect().unwrap_or_default()
+    }
+
+    /// What was spent at each upstream, as it was written down last, by registry. Blocks.
+    pub fn ledgers(&self) -> HashMap<String, Ledger> {
+        let collect = || -> Option<HashMap<String, Ledger>> {
+            let read = self.database.as_ref()?.begin_read().ok()?;
+            let table = read.open_table(LEDGERS).ok()?;
+            let rows = table.iter().ok()?.map_while(Result::ok);
+            let ledgers = rows.filter_map(|(registry, bytes)| {
+                let ledger = serde_json::from_slice(bytes.value()).ok()?;
+                Some((registry.value().to_owned(), ledger))
+            });
+            Some(ledgers.take(MAX_LEDGERS).collect())
+        };
+        collect().unwrap_or_default()
+    }
+
+    /// Writes down what was spent at an upstream.
+    pub fn put_ledger(&self, registry: &Registry, ledger: &Ledger) {
+        let bytes = serde_json::to_vec(ledger).expect("strings and numbers always serialise");
+        self.write(Write::Ledger(registry.to_string(), bytes));
+    }
+
     /// The repositories held: of one registry by their own names, of all with the registry in front;
     /// sorted, at most 100,000. Blocks.
     pub fn repositories(&self, registry: Option<&Registry>) -> Vec<String> {
@@ -248,6 +290,7 @@ fn open_or_renew(path: &Path) -> Option<Database> {
         begin.open_table(SIZES)?;
         begin.open_table(REPOSITORIES)?;
         begin.open_table(LISTS)?;
+        begin.open_table(LEDGERS)?;
         begin.commit()?;
         Ok::<_, redb::Error>(database)
     };
@@ -286,6 +329,7 @@ fn write_batch(database: &Database, batch: &[Write]) -> Result<(), redb::Error> 
         let mut sizes = transaction.open_table(SIZES)?;
         let mut repositories = transaction.open_table(REPOSITORIES)?;
         let mut lists = transaction.open_table(LISTS)?;
+        let mut ledgers = transaction.open_table(LEDGERS)?;
         for write in batch {
             match write {
                 Write::Tag(key, Some(bytes)) => drop(tags.insert(key.as_str(), bytes.as_slice())?),
@@ -294,6 +338,7 @@ fn write_batch(database: &Database, batch: &[Write]) -> Result<(), redb::Error> 
                 Write::Size(key, size) => drop(sizes.insert(key.as_str(), size)?),
                 Write::Repository(name, at) => drop(repositories.insert(name.as_str(), at)?),
                 Write::List(key, bytes) => drop(lists.insert(key.as_str(), bytes.as_slice())?),
+                Write::Ledger(key, bytes) => drop(ledgers.insert(key.as_str(), bytes.as_slice())?),
             }
         }
     }

@@ -1,7 +1,9 @@
 //! The numbers an operator watches, in an instance registry.
 //!
-//! Labels come from our own enums only: no repository, tag, digest or client ever becomes a label, so the
+//! Labels come from our own enums and the names in the configuration only: no repository, tag, digest or client ever becomes a label, so the
 //! number of series does not depend on what strangers ask for.
+
+pub mod spending;
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
@@ -49,6 +51,8 @@ pub struct Metrics {
     fills: IntGauge,
     connections: IntGauge,
     panics: IntCounter,
+    /// Budgets: spent and not spent.
+    pub spending: spending::Spending,
 }
 
 impl Default for Metrics {
@@ -108,6 +112,7 @@ impl Metrics {
             fills: gauge("seawall_fills", "Downloads under way."),
             connections: gauge("seawall_connections", "Connections of clients."),
             panics: counter("seawall_panics_total", "Requests that ended in a panic."),
+            spending: spending::Spending::new(&registry),
             registry,
         }
     }

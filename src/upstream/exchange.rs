@@ -8,9 +8,10 @@ use hyper::body::Incoming;
 use tokio::time::sleep;
 
 use super::auth::{Auth, Proof};
-use super::body::text;
+use super::body::{read_whole, text};
 use super::retry::{self, Budget, MAX_SHORT_WAITS, MAX_TRIES};
-use super::{Refusal, Timeouts};
+use super::shield::Shield;
+use super::{LimitKind, Refusal, Timeouts, limits};
 use crate::clock::Clock;
 use crate::net::client::{Client, SendError};
 use crate::net::url::{Scheme, Url};
@@ -19,6 +20,9 @@ use crate::oci::RepositoryPath;
 /// Most redirects followed for one request.
 const MAX_REDIRECTS: usize = 5;
 
+/// Most bytes read of a refusal, to tell which it is.
+const MAX_REFUSAL: u64 = 16 << 10;
+
 /// What is asked of a registry.
 pub(super) struct Ask<'a> {
     pub(super) method: Method,
@@ -26,6 +30,10 @@ pub(super) struct Ask<'a> {
     pub(super) headers: HeaderMap,
     /// The repository that a token must be good for.
     pub(super) path: &'a RepositoryPath,
+    /// The account to ask with.
+    pub(super) account: usize,
+    /// Whether it is about a manifest: the answer tells of the budget then.
+    pub(super) manifest: bool,
 }
 
 /// A response, and who gave it.
@@ -39,7 +47,9 @@ pub(super) struct Answer {
 pub(super) struct Exchange {
     pub(super) base: Url,
     pub(super) client: Client,
-    pub(super) auth: Auth,
+    /// What proves each account; one at least.
+    pub(super) accounts: Vec<Auth>,
+    pub(super) shield: Shield,
     pub(super) budget: Budget,
     pub(super) timeouts: Timeouts,
     pub(super) clock: Clock,
@@ -50,16 +60,21 @@ impl Exchange {
     /// the time for one answer is not over.
     pub(super) async fn ask(&self, ask: &Ask<'_>) -> Result<Answer, Refusal> {
         let start = self.clock.now();
+        if let Some(wait) = self.shield.parked() {
+            return Err(Refusal::Limited {
+                kind: LimitKind::Abuse,
+                retry_after: Some(wait),
+            });
+        }
         let (mut failures, mut waits) = (0, 0);
         self.budget.earn();
         loop {
-            let result = self.follow(ask).await;
+            let result = self.judge(ask, self.follow(ask).await).await;
             let early = self.clock.now().since(start) < self.timeouts.headers;
             let wait = match &result {
-                Ok(answer) if answer.response.status() == StatusCode::TOO_MANY_REQUESTS => {
+                Err(Refusal::Limited { retry_after, .. }) => {
                     waits += 1;
-                    let hint = self.retry_after(answer.response.headers());
-                    retry::short_wait(hint).filter(|_| early && waits <= MAX_SHORT_WAITS)
+                    retry::short_wait(*retry_after).filter(|_| early && waits <= MAX_SHORT_WAITS)
                 }
                 result if early && is_passing(result) => {
                     failures += 1;
@@ -72,6 +87,47 @@ impl Exchange {
                 None => return result,
             }
         }
+    }
+
+    /// Tells the shield what the answer says of the budget, and reads which refusal a 429 is.
+    async fn judge(&self, ask: &Ask<'_>, result: Result<Answer, Refusal>) -> Result<Answer, Refusal> {
+        let answer = match result {
+            Ok(answer) => answer,
+            Err(Refusal::Limited { kind, retry_after }) => {
+                self.shield.refused(ask.account, kind, retry_after);
+                return Err(Refusal::Limited { kind, retry_after });
+            }
+            // Not the registry's answer: the token service did not take the credential.
+            Err(Refusal::Denied(status)) => {
+                self.shield.denied(ask.account);
+                return Err(Refusal::Denied(status));
+            }
+            Err(refusal) => return Err(refusal),
+        };
+        let headers = answer.response.headers();
+        let limited = answer.response.status() == StatusCode::TOO_MANY_REQUESTS;
+        // A store that the registry redirected to has limits of its own, which are no part of the budget.
+        if limited && answer.elsewhere {
+            return Err(Refusal::Failing(StatusCode::TOO_MANY_REQUESTS.as_u16()));
+        }
+        let told = (limits::reading(headers), limits::source(headers));
+        if ask.manifest && (!limited || told.0.is_some()) {
+            self.shield.learn(ask.path.as_str(), ask.account, told);
+        }
+        if !limited {
+            return Ok(answer);
+        }
+        let (head, body) = answer.response.into_parts();
+        let refused = Response::from_parts(head.clone(), body);
+        let body = read_whole(refused, MAX_REFUSAL, self.timeouts.idle, "a refusal").await;
+        let body = body.unwrap_or_default();
+        let body = String::from_utf8_lossy(&body);
+        let retry_after = self.retry_after(&head.headers).or_else(|| limits::hint(&body));
+        let kind = limits::kind(&head.headers, &body);
+        if retry::short_wait(retry_after).is_none() && (ask.manifest || kind == LimitKind::Abuse) {
+            self.shield.refused(ask.account, kind, retry_after);
+        }
+        Err(Refusal::Limited { kind, retry_after })
     }
 
     /// As [`Self::ask`], with everything but success refused.
@@ -91,10 +147,7 @@ impl Exchange {
             404 | 410 => Refusal::NotFound,
             code @ (401 | 403) if answer.elsewhere => Refusal::Failing(code),
             code @ (401 | 403) => Refusal::Denied(code),
-            429 => Refusal::Limited {
-                retry_after: self.retry_after(answer.response.headers()),
-            },
-            code @ (408 | 500..) => Refusal::Failing(code),
+            code @ (408 | 429 | 500..) => Refusal::Failing(code),
             code => Refusal::Unusable(format!("{} answered with status {code}", self.base.host())),
         })
     }
@@ -106,13 +159,14 @@ impl Exchange {
     /// One try: through redirects, and through one challenge of each host.
     async fn follow(&self, ask: &Ask<'_>) -> Result<Answer, Refusal> {
         let mut url = ask.url.clone();
-        let mut proof = self.auth.foresee(&self.client, ask.path).await?;
+        let auth = &self.accounts[ask.account.min(self.accounts.len() - 1)];
+        let mut proof = auth.foresee(&self.client, ask.path).await?;
         let (mut redirects, mut challenged) = (0, false);
         loop {
             let response = self.send(ask, &url, &proof).await?;
             if response.status() == StatusCode::UNAUTHORIZED && !challenged {
                 challenged = true;
-                if let Some(better) = self.satisfy(&url, &response, ask.path, &proof).await? {
+                if let Some(better) = self.satisfy(auth, &url, &response, ask.path, &proof).await? {
                     proof = better;
                     continue;
                 }
@@ -132,7 +186,7 @@ impl Exchange {
                 // What proves us to one host is no other host's business.
                 (proof, challenged) = (Proof::None, false);
                 if next.same_origin(&self.base) {
-                    proof = self.auth.foresee(&self.client, ask.path).await?;
+                    proof = auth.foresee(&self.client, ask.path).await?;
                 }
             }
             url = next;
@@ -150,13 +204,13 @@ impl Exchange {
     /// The proof a 401 asks for. Where it does not say what it wants, the registry's `/v2/` does.
     async fn satisfy(
         &self,
+        auth: &Auth,
         url: &Url,
         response: &Response<Incoming>,
         path: &RepositoryPath,
         tried: &Proof,
     ) -> Result<Option<Proof>, Refusal> {
-        let better = self
-            .auth
+        let better = auth
             .satisfy(&self.client, url, response.headers(), path, tried)
             .await?;
         if better.is_some() || !url.same_origin(&self.base) {
@@ -166,9 +220,7 @@ impl Exchange {
             .client
             .send(Method::GET, &self.url("")?, HeaderMap::new())
             .await?;
-        self.auth
-            .satisfy(&self.client, url, ping.headers(), path, tried)
-            .await
+        auth.satisfy(&self.client, url, ping.headers(), path, tried).await
     }
 
     /// Where a response leads, if it is a redirect.

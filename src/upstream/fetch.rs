@@ -23,8 +23,19 @@ impl Upstream {
     /// [`Refusal::Unusable`] if this registry's HEAD does not tell and a GET may: registries refuse it, leave
     /// headers out, or redirect it to a URL that is signed for GET only.
     pub async fn head(&self, path: &RepositoryPath, reference: &Reference) -> Result<Descriptor, Refusal> {
+        let account = self.exchange()?.shield.account(path);
+        self.head_with(path, reference, account).await
+    }
+
+    /// As [`Self::head`], with this account.
+    pub(super) async fn head_with(
+        &self,
+        path: &RepositoryPath,
+        reference: &Reference,
+        account: usize,
+    ) -> Result<Descriptor, Refusal> {
         let exchange = self.exchange()?;
-        let ask = manifest_ask(exchange, Method::HEAD, path, reference)?;
+        let ask = manifest_ask(exchange, Method::HEAD, path, reference, account)?;
         let answer = exchange.ask(&ask).await.map_err(|refusal| match refusal {
             Refusal::Denied(status) => head_failed(status),
             other => other,
@@ -42,13 +53,18 @@ impl Upstream {
         })
     }
 
-    /// Fetches a manifest by GET.
+    /// Fetches a manifest by GET, which is counted: [`Self::buy`] is the way to it.
     ///
     /// # Errors
     /// See [`Refusal`]; a body above the configured limit is unusable.
-    pub async fn manifest(&self, path: &RepositoryPath, reference: &Reference) -> Result<Fetched, Refusal> {
+    pub(super) async fn manifest(
+        &self,
+        path: &RepositoryPath,
+        reference: &Reference,
+        account: usize,
+    ) -> Result<Fetched, Refusal> {
         let exchange = self.exchange()?;
-        let ask = manifest_ask(exchange, Method::GET, path, reference)?;
+        let ask = manifest_ask(exchange, Method::GET, path, reference, account)?;
         let response = exchange.ask_for(&ask).await?;
         if response.status() != StatusCode::OK {
             return Err(unexpected(exchange, response.status()));
@@ -108,6 +124,8 @@ impl Upstream {
             url: exchange.url(&format!("{path}/referrers/{digest}"))?,
             headers: accepting(MediaType::OCI_INDEX.as_str()),
             path,
+            account: exchange.shield.account(path),
+            manifest: false,
         };
         let answer = exchange.ask(&ask).await?;
         if matches!(answer.response.status().as_u16(), 400 | 404 | 405 | 406) {
@@ -145,6 +163,8 @@ impl Upstream {
             url: exchange.url(&format!("{path}/blobs/{digest}"))?,
             headers,
             path,
+            account: exchange.shield.account(path),
+            manifest: false,
         };
         let mut answer = exchange.ask(&ask).await?;
         if answer.elsewhere && matches!(answer.response.status().as_u16(), 401 | 403 | 404 | 410) {
@@ -163,6 +183,7 @@ fn manifest_ask<'a>(
     method: Method,
     path: &'a RepositoryPath,
     reference: &Reference,
+    account: usize,
 ) -> Result<Ask<'a>, Refusal> {
     let wanted = MediaType::MANIFESTS.each_ref().map(MediaType::as_str).join(", ");
     Ok(Ask {
@@ -170,6 +191,8 @@ fn manifest_ask<'a>(
         url: exchange.url(&format!("{path}/manifests/{reference}"))?,
         headers: accepting(&wanted),
         path,
+        account,
+        manifest: true,
     })
 }
 

@@ -5,11 +5,13 @@ mod body;
 pub mod challenge;
 mod exchange;
 mod fetch;
+mod limits;
 mod pages;
 mod profile;
 mod realm;
 mod registry;
 mod retry;
+mod shield;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -20,8 +22,10 @@ use bytes::Bytes;
 use ipnet::IpNet;
 
 pub use self::body::Incoming;
-pub use self::registry::{Upstream, Upstreams};
+pub use self::registry::{Budgets, Upstream, Upstreams, Used};
+pub use self::shield::AccountStatus;
 use crate::oci::{ByteRange, MediaType};
+use crate::policy::budget::Withheld;
 use crate::policy::naming::Pattern;
 
 /// A text nobody gets to see: its `Debug` prints `***`, and it has no `Display`.
@@ -63,7 +67,7 @@ pub struct Options {
     /// The base URL (`https://registry-1.docker.io`, may have a path); `None` means
     /// `https://<registry>`, or what the built-in profile of that registry says.
     pub url: Option<http::Uri>,
-    /// The operator's credential; the first of the list is used until budgets choose among them.
+    /// The operator's credentials; budgets choose among them. None: anonymous.
     pub credentials: Vec<Credential>,
     /// Hosts besides the upstream's registrable domain that its token realm may be on.
     pub token_hosts: Vec<String>,
@@ -88,6 +92,20 @@ pub struct Timeouts {
     pub idle: Duration,
 }
 
+/// Which limit a 429 speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LimitKind {
+    /// The allowance of counted requests is used up.
+    #[error("it says that this cache's pull limit is used up")]
+    Pull,
+    /// Too many requests of any kind: it wants to be left alone.
+    #[error("it says that this cache asks too often")]
+    Abuse,
+    /// Too many failed logins: the account is locked.
+    #[error("it has locked this cache's account after failed logins")]
+    Login,
+}
+
 /// Why an upstream gave no content.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -98,11 +116,16 @@ pub enum Refusal {
     #[error("access denied (status {0})")]
     Denied(u16),
     /// 429.
-    #[error("rate limited")]
+    #[error("{kind}")]
     Limited {
+        /// Which of its limits.
+        kind: LimitKind,
         /// What `Retry-After` said, if anything.
         retry_after: Option<Duration>,
     },
+    /// It was not asked: its budget does not allow it now.
+    #[error("its budget does not allow it now")]
+    Withheld(Withheld),
     /// No connection, no name, no TLS, or no headers in time.
     #[error("unreachable: {0}")]
     Unreachable(String),

@@ -33,6 +33,8 @@ pub(super) async fn tags(exchange: &Exchange, path: &RepositoryPath) -> Result<V
             url: url.clone(),
             headers: HeaderMap::new(),
             path,
+            account: exchange.shield.account(path),
+            manifest: false,
         };
         let response = exchange.ask_for(&ask).await?;
         let next = next_page(&url, response.headers())?;

@@ -1,5 +1,6 @@
 //! The upstreams of a configuration, those of a pattern made when first asked for.
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,18 +10,29 @@ use rustls::ClientConfig;
 use super::auth::Auth;
 use super::exchange::Exchange;
 use super::retry::Budget;
-use super::{Options, Refusal, profile};
+use super::shield::Shield;
+use super::{Credential, Options, Refusal, profile};
 use crate::clock::Clock;
 use crate::net::client::Client;
 use crate::net::dial::{Dialer, Gate};
 use crate::net::tls;
 use crate::net::url::{Url, UrlError};
 use crate::oci::Registry;
+use crate::policy::budget::{Ledger, Rules};
 use crate::policy::naming::{Chosen, Pattern};
 
 /// Most upstreams kept ready; behind a pattern, clients choose the names. The longest unused one goes, with
 /// its connections and tokens.
 const MAX_READY: NonZeroUsize = NonZeroUsize::new(256).expect("is not zero");
+
+/// What is known of upstreams' budgets before the first request.
+#[derive(Clone, Debug, Default)]
+pub struct Budgets {
+    /// Who may spend what.
+    pub rules: Rules,
+    /// What was written down of earlier spends, by registry.
+    pub ledgers: HashMap<String, Ledger>,
+}
 
 /// One upstream registry.
 pub struct Upstream {
@@ -29,9 +41,9 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    fn new(entry: &Entry, registry: &Registry, dialer: &Dialer, clock: Clock) -> Self {
+    fn new(entry: &Entry, registry: &Registry, budgets: &Budgets, dialer: &Dialer, clock: Clock) -> Self {
         Self {
-            exchange: exchange(entry, registry, dialer, clock),
+            exchange: exchange(entry, registry, budgets, dialer, clock),
             manifest_limit: entry.options.manifest_limit,
         }
     }
@@ -43,8 +55,19 @@ impl Upstream {
     }
 }
 
+/// An upstream that was asked for.
+pub struct Used {
+    /// The index of its entry in the configuration.
+    pub entry: usize,
+    /// Its name.
+    pub registry: Registry,
+    /// The upstream.
+    pub upstream: Arc<Upstream>,
+}
+
 /// All upstreams, by entry of the configuration.
 pub struct Upstreams {
+    budgets: Budgets,
     entries: Vec<Entry>,
     ready: Mutex<LruCache<(usize, Registry), Arc<Upstream>>>,
     dialer: Dialer,
@@ -53,14 +76,17 @@ pub struct Upstreams {
 
 struct Entry {
     options: Options,
+    /// Its name in metrics.
+    label: Arc<str>,
     tls: Arc<ClientConfig>,
 }
 
 impl Upstreams {
     /// Prepares the upstreams; connections are opened when needed. Reads the machine's certificates.
-    pub fn new(options: Vec<Options>, dialer: &Dialer, clock: Clock) -> Self {
+    pub fn new(options: Vec<Options>, budgets: Budgets, dialer: &Dialer, clock: Clock) -> Self {
         let usual = tls::client_config(&[]);
         let entry = |options: Options| Entry {
+            label: options.registry.to_string().into(),
             tls: if options.ca.is_empty() {
                 Arc::clone(&usual)
             } else {
@@ -69,6 +95,7 @@ impl Upstreams {
             options,
         };
         Self {
+            budgets,
             entries: options.into_iter().map(entry).collect(),
             ready: Mutex::new(LruCache::new(MAX_READY)),
             dialer: dialer.clone(),
@@ -84,14 +111,70 @@ impl Upstreams {
         let registry = &chosen.repository.registry;
         let make = || {
             let entry = &self.entries[chosen.entry];
-            Arc::new(Upstream::new(entry, registry, &self.dialer, self.clock))
+            Arc::new(Upstream::new(
+                entry,
+                registry,
+                &self.budgets,
+                &self.dialer,
+                self.clock,
+            ))
         };
         let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(ready.get_or_insert((chosen.entry, registry.clone()), make))
     }
+
+    /// What metrics call the upstream: the name of its entry in the configuration.
+    ///
+    /// # Panics
+    /// As [`Self::get`].
+    pub fn label(&self, chosen: &Chosen) -> Arc<str> {
+        self.label_of(chosen.entry)
+    }
+
+    /// As [`Self::label`], by the index of the entry.
+    ///
+    /// # Panics
+    /// If there is no such entry.
+    pub fn label_of(&self, entry: usize) -> Arc<str> {
+        self.entries[entry].label.clone()
+    }
+
+    /// The upstreams that were asked for so far, in the order of the configuration.
+    pub fn used(&self) -> Vec<Used> {
+        let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = ready.iter().map(|((entry, registry), upstream)| Used {
+            entry: *entry,
+            registry: registry.clone(),
+            upstream: upstream.clone(),
+        });
+        let mut used: Vec<Used> = used.collect();
+        used.sort_by(|one, other| (one.entry, &one.registry).cmp(&(other.entry, &other.registry)));
+        used
+    }
+
+    /// The registries that are configured by name and were not asked for.
+    pub fn unused(&self) -> Vec<Registry> {
+        let used = self.used();
+        let named = self
+            .entries
+            .iter()
+            .filter_map(|entry| match &entry.options.registry {
+                Pattern::Exact(registry) => Some(registry.clone()),
+                Pattern::Suffix(_) | Pattern::Any => None,
+            });
+        named
+            .filter(|registry| used.iter().all(|known| known.registry != *registry))
+            .collect()
+    }
 }
 
-fn exchange(entry: &Entry, registry: &Registry, dialer: &Dialer, clock: Clock) -> Result<Exchange, UrlError> {
+fn exchange(
+    entry: &Entry,
+    registry: &Registry,
+    budgets: &Budgets,
+    dialer: &Dialer,
+    clock: Clock,
+) -> Result<Exchange, UrlError> {
     let options = &entry.options;
     let profile = profile::of(registry);
     let base = match (&options.url, profile.url) {
@@ -103,17 +186,36 @@ fn exchange(entry: &Entry, registry: &Registry, dialer: &Dialer, clock: Clock) -
     // choose its own, it gets no credential.
     let named = options.url.is_some() || matches!(options.registry, Pattern::Exact(_));
     let gate = Gate::new(named.then_some(&base), options.allow_addresses.clone());
-    let credential = options.credentials.first().cloned();
-    let credential = credential.filter(|_| named || options.registry != Pattern::Any);
+    let trusted = named || options.registry != Pattern::Any;
+    let mut credentials: Vec<Option<Credential>> = options.credentials.iter().cloned().map(Some).collect();
+    credentials.retain(|_| trusted);
+    if credentials.is_empty() {
+        credentials.push(None);
+    }
     let mut token_hosts = options.token_hosts.clone();
     token_hosts.extend(profile.token_hosts.iter().map(|host| (*host).to_owned()));
     let times = options.timeouts;
     Ok(Exchange {
         client: Client::new(dialer.clone(), gate, &entry.tls, times.connect, times.headers),
-        auth: Auth::new(base.clone(), credential, token_hosts, times.idle, clock),
+        shield: Shield::new(
+            budgets.rules.clone(),
+            credentials.iter().map(name).collect(),
+            budgets.ledgers.get(registry.as_str()).cloned(),
+            clock,
+        ),
+        accounts: credentials
+            .into_iter()
+            .map(|credential| Auth::new(base.clone(), credential, token_hosts.clone(), times.idle, clock))
+            .collect(),
         base,
         budget: Budget::new(),
         timeouts: times,
         clock,
     })
+}
+
+/// What people call an account.
+fn name(credential: &Option<Credential>) -> String {
+    let name = credential.as_ref().map(|credential| credential.username.clone());
+    name.unwrap_or_else(|| "anonymous".to_owned())
 }

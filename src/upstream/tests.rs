@@ -67,7 +67,8 @@ fn world(script: Script, edit: impl FnOnce(&mut Options)) -> World {
     };
     edit(&mut options);
     World {
-        upstream: Upstreams::new(vec![options.clone()], &dialer, Clock::start()).get(&chosen()),
+        upstream: Upstreams::new(vec![options.clone()], Budgets::default(), &dialer, Clock::start())
+            .get(&chosen()),
         options,
         seen,
         dialled,

@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 
 use super::auth::basic;
 use super::body::{read_whole, text};
-use super::{Credential, Refusal, Secret, retry};
+use super::{Credential, LimitKind, Refusal, Secret, retry};
 use crate::clock::{Clock, Time};
 use crate::net::client::Client;
 use crate::net::url::Url;
@@ -209,7 +209,13 @@ impl Tokens {
             429 => {
                 let hint = text(response.headers(), RETRY_AFTER);
                 let retry_after = hint.and_then(|hint| retry::retry_after(hint, sent));
-                return Err(Refusal::Limited { retry_after });
+                // Failed logins are counted for the account; nobody's requests are counted for the address.
+                let kind = if key.named {
+                    LimitKind::Login
+                } else {
+                    LimitKind::Abuse
+                };
+                return Err(Refusal::Limited { kind, retry_after });
             }
             408 | 500.. => return Err(Refusal::Failing(status.as_u16())),
             other => {

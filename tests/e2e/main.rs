@@ -14,6 +14,7 @@ mod api;
 mod clients;
 mod crash;
 mod pulls;
+mod shield;
 mod support;
 
 use std::process::ExitCode;
@@ -24,7 +25,7 @@ use support::{Result, Verdict, World};
 /// A test: its name is the sentence it proves.
 type Test = (&'static str, fn(&World) -> Result<Verdict>);
 
-const TESTS: [Test; 9] = [
+const TESTS: [Test; 11] = [
     (
         "all clients together cost one upstream GET per digest when cold",
         pulls::cold_together,
@@ -48,6 +49,14 @@ const TESTS: [Test; 9] = [
     (
         "a SIGTERM ends it well, and what was cached is there after a restart",
         crash::restart,
+    ),
+    (
+        "without budget, warm pulls go on and cost nothing",
+        shield::warm_pulls_cost_nothing,
+    ),
+    (
+        "without budget, what is not held is refused in words",
+        shield::refused_in_words,
     ),
 ];
 

@@ -113,7 +113,7 @@ async fn without_hashing_at_the_first_serve_the_length_is_still_checked() {
             verify_first_serve: false,
             ..Choices::default()
         };
-        let world = world(choices);
+        let world = world(choices.clone());
         let bytes = content(2 * MIB, 8);
         let digest = world.registry.blob("library/app", bytes.clone());
         assert!(world.seawall.get(&blob_path(&digest)).await.complete);

@@ -9,6 +9,7 @@ mod fill;
 mod house;
 mod licences;
 mod range;
+mod shield;
 mod support;
 mod tags;
 mod tls;

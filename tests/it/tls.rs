@@ -8,7 +8,7 @@ use seawall::clock::Clock;
 use seawall::net::dial::{Dialer, Io, Proxies};
 use seawall::oci::{Digest, Repository};
 use seawall::policy::naming::{Chosen, Pattern};
-use seawall::upstream::{Options, Refusal, Timeouts, Upstreams, Want};
+use seawall::upstream::{Budgets, Options, Refusal, Timeouts, Upstreams, Want};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
@@ -98,7 +98,7 @@ async fn fetch(dialer: &Dialer, ca: &[u8], digest: &Digest) -> Result<usize, Ref
         path: "app".parse().unwrap(),
     };
     let chosen = Chosen { entry: 0, repository };
-    let upstream = Upstreams::new(vec![options], dialer, Clock::start()).get(&chosen);
+    let upstream = Upstreams::new(vec![options], Budgets::default(), dialer, Clock::start()).get(&chosen);
     let mut incoming = upstream
         .blob(&chosen.repository.path, digest, Want::From(0))
         .await?;

@@ -8,7 +8,7 @@ async fn connections_closed_by_the_upstream_do_not_fail_requests() {
     // Without a length the server closes after each answer.
     let world = world(|_, _, _| "HTTP/1.1 200 OK\r\n\r\n{}".to_owned(), |_| {});
     for _ in 0..3 {
-        assert!(world.upstream.manifest(&path(), &tag()).await.is_ok());
+        assert!(world.upstream.manifest(&path(), &tag(), 0).await.is_ok());
     }
 }
 
@@ -16,7 +16,7 @@ async fn connections_closed_by_the_upstream_do_not_fail_requests() {
 #[tokio::test(start_paused = true)]
 async fn a_failing_upstream_is_tried_three_times() {
     let world = world(|_, _, _| answer("503 Busy", "", ""), |_| {});
-    let failed = world.upstream.manifest(&path(), &tag()).await;
+    let failed = world.upstream.manifest(&path(), &tag(), 0).await;
     assert_eq!(failed.unwrap_err(), Refusal::Failing(503));
     assert_eq!(world.count("GET"), 3);
 }
@@ -26,8 +26,14 @@ async fn a_failing_upstream_is_tried_three_times() {
 async fn a_limit_is_passed_on_and_not_tried_again() {
     let world = world(|_, _, _| answer("429 Slow", "retry-after: 7\r\n", ""), |_| {});
     let retry_after = Some(Duration::from_secs(7));
-    let limited = world.upstream.manifest(&path(), &tag()).await;
-    assert_eq!(limited.unwrap_err(), Refusal::Limited { retry_after });
+    let limited = world.upstream.manifest(&path(), &tag(), 0).await;
+    assert_eq!(
+        limited.unwrap_err(),
+        Refusal::Limited {
+            kind: LimitKind::Abuse,
+            retry_after
+        }
+    );
     assert_eq!(world.count("GET"), 1);
 }
 

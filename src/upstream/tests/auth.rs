@@ -15,7 +15,7 @@ async fn a_token_is_fetched_once_and_used_for_all() {
         |_| {},
     );
     let (path, tag) = (path(), tag());
-    let one = || world.upstream.manifest(&path, &tag);
+    let one = || world.upstream.manifest(&path, &tag, 0);
     let (a, b, c) = tokio::join!(one(), one(), one());
     assert_eq!(a.and(b).and(c).unwrap().bytes, "{}");
     assert_eq!(one().await.unwrap().bytes, "{}");
@@ -45,7 +45,7 @@ async fn a_token_that_is_never_accepted_ends_in_a_denial() {
         |_| {},
     );
     for _ in 0..2 {
-        let denied = world.upstream.manifest(&path(), &tag()).await;
+        let denied = world.upstream.manifest(&path(), &tag(), 0).await;
         assert_eq!(denied.unwrap_err(), Refusal::Denied(401));
     }
     assert!(world.count("GET /token") <= 3, "{}", world.count("GET /token"));
@@ -61,12 +61,12 @@ async fn a_refused_credential_is_parked() {
         |_| {},
     );
     for _ in 0..5 {
-        let denied = world.upstream.manifest(&path(), &tag()).await;
+        let denied = world.upstream.manifest(&path(), &tag(), 0).await;
         assert_eq!(denied.unwrap_err(), Refusal::Denied(401));
     }
     assert_eq!(world.count("GET /token"), 1);
     tokio::time::advance(Duration::from_secs(61)).await;
-    assert!(world.upstream.manifest(&path(), &tag()).await.is_err());
+    assert!(world.upstream.manifest(&path(), &tag(), 0).await.is_err());
     assert_eq!(world.count("GET /token"), 2);
 }
 
@@ -74,7 +74,7 @@ async fn a_refused_credential_is_parked() {
 #[tokio::test(start_paused = true)]
 async fn a_realm_elsewhere_is_refused_and_gets_no_credential() {
     let world = world(|_, _, _| challenge("http://evil.test/token?x=secret"), |_| {});
-    let text = unusable(world.upstream.manifest(&path(), &tag()).await);
+    let text = unusable(world.upstream.manifest(&path(), &tag(), 0).await);
     assert!(
         text.contains("evil.test") && text.contains("token_hosts"),
         "{text}"
@@ -94,12 +94,12 @@ async fn a_basic_challenge_is_met_only_with_a_credential() {
     assert!(
         world(script, |_| {})
             .upstream
-            .manifest(&path(), &tag())
+            .manifest(&path(), &tag(), 0)
             .await
             .is_ok()
     );
     let anonymous = world(script, |options| options.credentials.clear());
-    let denied = anonymous.upstream.manifest(&path(), &tag()).await;
+    let denied = anonymous.upstream.manifest(&path(), &tag(), 0).await;
     assert_eq!(denied.unwrap_err(), Refusal::Denied(401));
 }
 
@@ -168,7 +168,7 @@ async fn a_private_upstream_is_reached_only_if_the_operator_named_it() {
     let named = world(script, |options| {
         options.url = Some(http::Uri::from_static("http://inside.example"))
     });
-    assert!(named.upstream.manifest(&path(), &tag()).await.is_ok());
+    assert!(named.upstream.manifest(&path(), &tag(), 0).await.is_ok());
     let dialer = Dialer {
         resolve: Arc::new(|_| Box::pin(std::future::ready(Ok(vec![address_of("inside.example")])))),
         connect: Arc::new(|_| panic!("a private address was dialled")),
@@ -176,8 +176,8 @@ async fn a_private_upstream_is_reached_only_if_the_operator_named_it() {
     };
     let mut options = named.options;
     (options.registry, options.url) = (Pattern::Any, None);
-    let any = Upstreams::new(vec![options], &dialer, Clock::start()).get(&chosen());
-    assert!(unusable(any.manifest(&path(), &tag()).await).contains("allow_addresses"));
+    let any = Upstreams::new(vec![options], Budgets::default(), &dialer, Clock::start()).get(&chosen());
+    assert!(unusable(any.manifest(&path(), &tag(), 0).await).contains("allow_addresses"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -191,7 +191,7 @@ async fn a_challenge_after_a_redirect_is_met_anonymously() {
         },
         |_| {},
     );
-    assert!(world.upstream.manifest(&path(), &tag()).await.is_ok());
+    assert!(world.upstream.manifest(&path(), &tag(), 0).await.is_ok());
     assert_eq!(world.count("Basic"), 0);
 }
 
@@ -206,6 +206,6 @@ async fn a_registry_that_does_not_say_what_it_wants_is_asked_at_its_root() {
         },
         |_| {},
     );
-    assert!(world.upstream.manifest(&path(), &tag()).await.is_ok());
+    assert!(world.upstream.manifest(&path(), &tag(), 0).await.is_ok());
     assert_eq!(world.count("GET /v2/ "), 1);
 }

@@ -70,9 +70,9 @@ async fn ranges_are_held_against_what_was_wanted() {
 async fn bodies_that_must_not_be_used_are_not() {
     let gzip: Script = |_, _, _| answer("200 OK", "content-encoding: gzip\r\n", "0123456789");
     unusable(world(gzip, |_| {}).read(Want::From(0)).await);
-    unusable(world(gzip, |_| {}).upstream.manifest(&path(), &tag()).await);
+    unusable(world(gzip, |_| {}).upstream.manifest(&path(), &tag(), 0).await);
     let large: Script = |_, _, _| answer("200 OK", "", &"x".repeat(101));
-    let text = unusable(world(large, |_| {}).upstream.manifest(&path(), &tag()).await);
+    let text = unusable(world(large, |_| {}).upstream.manifest(&path(), &tag(), 0).await);
     assert!(text.contains("101") && text.contains("100"), "{text}");
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod content;
 pub(crate) mod http;
 pub(crate) mod images;
+pub(crate) mod limited;
 pub(crate) mod process;
 pub(crate) mod relay;
 pub(crate) mod seawall;

@@ -14,6 +14,9 @@ pub(crate) struct Seawall {
     pub(crate) address: String,
     /// Where clients that name no registry in their requests pull `docker.io` from: host, port and path.
     pub(crate) location: String,
+    /// Where its operator asks: host and port.
+    #[allow(dead_code, reason = "the benchmark does not ask")]
+    pub(crate) admin: String,
     process: Option<Process>,
     directory: PathBuf,
 }
@@ -36,6 +39,7 @@ impl Seawall {
         Ok(Self {
             address,
             location,
+            admin,
             process: Some(process),
             directory: directory.to_owned(),
         })
@@ -47,6 +51,7 @@ impl Seawall {
         Self {
             address,
             location,
+            admin: String::new(),
             process: None,
             directory: PathBuf::new(),
         }

@@ -9,21 +9,26 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use seawall::cache::{self, Cache};
+use seawall::cache::{self, Cache, OnExhausted};
 use seawall::clock::Clock;
+use seawall::policy::budget::Rules;
+use seawall::policy::clients::Clients;
 use seawall::policy::naming::{Entry, Names, Pattern};
 use seawall::policy::{flight, freshness};
 use seawall::server::{Bounds, Server};
-use seawall::store::Disk;
+use seawall::store::{Disk, Records};
 use seawall::telemetry::metrics::Metrics;
-use seawall::upstream::{self, Timeouts, Upstreams};
+use seawall::upstream::{self, Budgets, Timeouts, Upstreams};
 use tokio_util::task::TaskTracker;
 
 use super::registry::Registry;
 
 /// What a test may choose.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Choices {
+    pub(crate) credentials: Vec<upstream::Credential>,
+    pub(crate) clients: Clients,
+    pub(crate) on_exhausted: OnExhausted,
     pub(crate) freshness: freshness::Rules,
     pub(crate) flights: flight::Rules,
     pub(crate) memory: u64,
@@ -33,6 +38,9 @@ pub(crate) struct Choices {
 impl Default for Choices {
     fn default() -> Self {
         Self {
+            credentials: Vec::new(),
+            clients: Clients::default(),
+            on_exhausted: OnExhausted::Refuse,
             freshness: freshness::Rules {
                 ttl: Duration::from_secs(300),
                 stale_if_error: Duration::from_secs(7 * 24 * 3600),
@@ -86,7 +94,7 @@ impl Seawall {
         let upstreams = upstream::Options {
             registry: pattern.clone(),
             url: Some("http://hub.test".parse().unwrap()),
-            credentials: Vec::new(),
+            credentials: choices.credentials.clone(),
             token_hosts: Vec::new(),
             allow_addresses: Vec::new(),
             ca: Vec::new(),
@@ -97,16 +105,43 @@ impl Seawall {
                 idle: Duration::from_secs(30),
             },
         };
-        let upstreams = Arc::new(Upstreams::new(vec![upstreams], &registry.dialer(), clock));
+        let disk = Disk::open(directory).unwrap();
+        let records = Records::open(&disk.records_path());
+        let budgets = Budgets {
+            rules: Rules {
+                reserves: choices.clients.reserves(),
+            },
+            ledgers: records.ledgers(),
+        };
+        let upstreams = Arc::new(Upstreams::new(
+            vec![upstreams],
+            budgets,
+            &registry.dialer(),
+            clock,
+        ));
         let options = cache::Options {
             directory: directory.to_owned(),
             memory: choices.memory,
             freshness: vec![choices.freshness],
+            on_exhausted: vec![choices.on_exhausted],
+            tiers: choices
+                .clients
+                .tiers
+                .iter()
+                .map(|tier| tier.name.clone())
+                .collect(),
             flights: choices.flights,
             verify_first_serve: choices.verify_first_serve,
         };
-        let disk = Disk::open(directory).unwrap();
-        let cache = Cache::new(options, disk, upstreams, metrics.clone(), tasks.clone(), clock);
+        let cache = Cache::new(
+            options,
+            disk,
+            records,
+            upstreams,
+            metrics.clone(),
+            tasks.clone(),
+            clock,
+        );
         let names = Names::new(vec![Entry {
             pattern,
             hosts: Vec::new(),
@@ -124,6 +159,7 @@ impl Seawall {
                 header_bytes: 32 * 1024,
                 header_count: 100,
             },
+            clients: choices.clients,
         };
         let server = Server::new(options, Arc::new(cache), Arc::new(names), metrics, None, clock);
         Self {

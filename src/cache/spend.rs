@@ -1,0 +1,224 @@
+//! Fetching a manifest that nobody here holds: the one request that costs an upstream's budget.
+//!
+//! Everybody who wants the same digest of one registry waits for one fetch, which waits for its turn to spend.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Asker, Cache, Failure, From, OnExhausted, Outcome, Served, Shelves};
+use crate::clock::{Clock, Time};
+use crate::oci::{Digest, Manifest, Reference, Repository};
+use crate::policy::budget;
+use crate::policy::naming::Chosen;
+use crate::store::{Held, blocking};
+use crate::telemetry::metrics::Place;
+use crate::telemetry::metrics::spending::Avoided;
+use crate::upstream::{Fetched, Refusal, Upstream};
+
+/// Times a client asks for itself because the fetch it joined failed for a reason that may be another's:
+/// a lower tier, a tighter quota, a repository it may not see.
+const MAX_JOINS: usize = 2;
+/// Most tags that a client without an answer is told of.
+const MAX_TAGS_TOLD: usize = 10;
+
+/// What one fetch came to, for all who wait for it.
+pub(super) type Bought = Result<Held, Refusal>;
+
+impl Cache {
+    /// Fetches a manifest that is not held, together with everybody who asks now; and whether it was
+    /// another's fetch.
+    pub(super) async fn fetch(
+        &self,
+        chosen: &Chosen,
+        digest: Digest,
+        asker: &Asker,
+    ) -> Result<(Held, bool), Failure> {
+        let upstream = self.upstreams.get(chosen);
+        let key = (chosen.repository.registry.clone(), digest);
+        let reference = Reference::Digest(digest);
+        let mut tries = 0;
+        loop {
+            let order = || {
+                let order = self.order(chosen, reference.clone(), *asker);
+                async move { Box::pin(order.carry_out()).await.map(|(_, held)| held) }
+            };
+            let (answer, joined) = self.fetches.join(&key, order);
+            if joined {
+                upstream.joined(&chosen.repository.path, &reference, *asker);
+            }
+            tries += 1;
+            match answer.arrived().await {
+                None => return Err(Failure::internal()),
+                Some(Ok(held)) => return Ok((held, joined)),
+                Some(Err(refusal)) if joined && tries < MAX_JOINS && is_personal(&refusal) => {}
+                Some(Err(refusal)) => {
+                    return Err(self.no_manifest(chosen, &refusal).await);
+                }
+            }
+        }
+    }
+
+    /// What it takes to fetch one manifest.
+    pub(super) fn order(&self, chosen: &Chosen, reference: Reference, asker: budget::Asker) -> Order {
+        Order {
+            shelves: self.shelves.clone(),
+            upstream: self.upstreams.get(chosen),
+            label: self.upstreams.label(chosen),
+            repository: chosen.repository.clone(),
+            reference,
+            asker,
+            clock: self.clock,
+        }
+    }
+
+    /// What a client is told when a manifest cannot be had: where the budget is at fault, the figures and
+    /// what is held instead.
+    pub(super) async fn no_manifest(&self, chosen: &Chosen, refusal: &Refusal) -> Failure {
+        let registry = chosen.repository.registry.as_str();
+        let failure = Failure::of_manifest(registry, refusal);
+        let Refusal::Withheld(withheld) = refusal else {
+            return failure;
+        };
+        let (shelves, repository) = (self.shelves.clone(), chosen.repository.clone());
+        let tags = blocking(move || Ok(shelves.records.tags_of(&repository, MAX_TAGS_TOLD)));
+        let tags = tags.await.unwrap_or_default();
+        let leave = self.shelves.options.on_exhausted[chosen.entry] == OnExhausted::FallThrough;
+        Failure::withheld(&chosen.repository, withheld, &tags, leave, self.clock.now())
+    }
+
+    /// Counts what a served manifest did not cost.
+    pub(super) fn count_avoided(&self, chosen: &Chosen, reference: &Reference, served: &Served) {
+        let held = matches!(served.from, From::Memory | From::Disk);
+        let why = match (served.outcome, reference) {
+            (Outcome::Stale(_), _) => Avoided::Stale,
+            (Outcome::Collapsed, _) => Avoided::Collapsed,
+            (Outcome::Hit, Reference::Digest(_)) => Avoided::Held,
+            (Outcome::Hit, Reference::Tag(_)) => Avoided::Fresh,
+            (Outcome::Revalidated, _) if held => Avoided::Unchanged,
+            _ => return,
+        };
+        let spending = &self.shelves.metrics.spending;
+        spending.avoided(&self.upstreams.label(chosen), why);
+    }
+}
+
+/// True if another client could fare better with the same question.
+fn is_personal(refusal: &Refusal) -> bool {
+    matches!(
+        refusal,
+        Refusal::Withheld(_) | Refusal::NotFound | Refusal::Denied(_)
+    )
+}
+
+/// A manifest to be fetched, and all it takes.
+pub(super) struct Order {
+    shelves: Arc<Shelves>,
+    upstream: Arc<Upstream>,
+    label: Arc<str>,
+    repository: Repository,
+    reference: Reference,
+    asker: budget::Asker,
+    clock: Clock,
+}
+
+impl Order {
+    /// Fetches, verifies and keeps it.
+    pub(super) async fn carry_out(self) -> Result<(Digest, Held), Refusal> {
+        let (digest, held) = self.verified(self.buy().await?)?;
+        self.shelves
+            .keep(&self.repository, digest, &held, self.clock.now())
+            .await;
+        Ok((digest, held))
+    }
+
+    /// Waits for its turn and spends.
+    async fn buy(&self) -> Result<Fetched, Refusal> {
+        let records = &self.shelves.records;
+        let write_down = |ledger: &budget::Ledger| records.put_ledger(&self.repository.registry, ledger);
+        let path = &self.repository.path;
+        let bought = self
+            .upstream
+            .buy(path, &self.reference, self.asker, write_down)
+            .await;
+        if !matches!(bought, Err(Refusal::Withheld(_))) {
+            self.shelves.metrics.spending.spent(&self.label);
+        }
+        let fetched = bought?;
+        self.shelves.metrics.received(fetched.bytes.len() as u64);
+        Ok(fetched)
+    }
+
+    /// Holds what came against what was asked for.
+    fn verified(&self, fetched: Fetched) -> Result<(Digest, Held), Refusal> {
+        let digest = match &self.reference {
+            Reference::Tag(_) => Digest::sha256(&fetched.bytes),
+            Reference::Digest(wanted) if Digest::of(wanted.algorithm(), &fetched.bytes) == *wanted => *wanted,
+            Reference::Digest(wanted) => {
+                let repository = &self.repository;
+                tracing::warn!(%repository, digest = %wanted, "the upstream sent another manifest than was asked for");
+                self.shelves.metrics.integrity_failure(Place::Manifest);
+                return Err(Refusal::Unusable(
+                    "the manifest does not hash to its digest".to_owned(),
+                ));
+            }
+        };
+        let manifest = Manifest::parse(fetched.bytes, fetched.label.as_ref())
+            .map_err(|error| Refusal::Unusable(error.to_string()))?;
+        Ok((digest, Held::manifest(manifest)))
+    }
+}
+
+impl Failure {
+    /// A manifest that could be had if there were budget. `leave` tells clients to ask somebody else now
+    /// instead of waiting.
+    fn withheld(
+        repository: &Repository,
+        withheld: &budget::Withheld,
+        tags: &[String],
+        leave: bool,
+        now: Time,
+    ) -> Self {
+        let (registry, path) = (&repository.registry, &repository.path);
+        let figures = match withheld.reading {
+            Some(reading) => {
+                let window = reading
+                    .window
+                    .map_or(String::new(), |window| format!(" per {} s", window.as_secs()));
+                format!(
+                    "{registry} allows this cache {} pulls{window}, and {} are left",
+                    reading.limit, reading.remaining
+                )
+            }
+            None => format!("{registry} limits this cache"),
+        };
+        let wait = withheld.until.since(now).max(Duration::from_secs(1));
+        let held = if tags.is_empty() {
+            format!("no tag of {path} is held here")
+        } else {
+            format!("held here: {path}:{}", tags.join(", "))
+        };
+        let public = format!(
+            "{figures}; {}; ask again in {} s, at {}; {held}",
+            because(withheld.because),
+            wait.as_secs_f64().ceil(),
+            withheld.until,
+        );
+        let failure = Self::of_manifest(registry.as_str(), &Refusal::Withheld(withheld.clone()));
+        let failure = if leave { failure.unavailable() } else { failure };
+        Self {
+            public: public.into(),
+            retry_after: Some(wait),
+            ..failure
+        }
+    }
+}
+
+const fn because(because: budget::Because) -> &'static str {
+    match because {
+        budget::Because::Exhausted => "all of them are spent",
+        budget::Because::Reserved => "what is left is reserved for higher tiers",
+        budget::Because::Paced => "this client's tier is paced so that they last",
+        budget::Because::Parked => "it asked to be left alone for a while",
+        budget::Because::Queued => "too many wait already",
+    }
+}

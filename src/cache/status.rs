@@ -1,0 +1,187 @@
+//! What `seawall status` shows and `/api/v1/status` answers: every upstream as it stands now.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Cache;
+use crate::clock::Time;
+use crate::policy::budget::{self, Standing};
+use crate::telemetry::metrics::spending::Allowance;
+use crate::upstream::{self, Upstream};
+
+/// Everything at a moment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The version that answers.
+    pub version: String,
+    /// The moment, in milliseconds since the Unix epoch, as all times here are.
+    pub now: u64,
+    /// The upstreams that are configured by name, and those of patterns that were asked for.
+    pub upstreams: Vec<UpstreamStatus>,
+}
+
+/// One upstream.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct UpstreamStatus {
+    /// The name clients use.
+    pub registry: String,
+    /// `used` or `unused`: whether anything was asked of it since the start.
+    pub state: String,
+    /// The operator's credentials, or `anonymous`.
+    pub accounts: Vec<AccountStatus>,
+    /// The allowances it grants.
+    pub buckets: Vec<BucketStatus>,
+    /// Requests that wait for their turn, by tier.
+    pub waiting: BTreeMap<String, u64>,
+    /// Counted requests that were sent since the start.
+    pub spent: u64,
+    /// Counted requests that were not needed since the start, by reason.
+    pub avoided: BTreeMap<String, u64>,
+}
+
+/// One credential. Never its password.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AccountStatus {
+    /// The user name.
+    pub name: String,
+    /// `ok` or `parked`: the upstream refused it, and it is not tried again for a while.
+    pub state: String,
+    /// Until when it is parked.
+    pub until: Option<u64>,
+}
+
+/// One allowance.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BucketStatus {
+    /// Whom the upstream counts against: an address or an account, if it said.
+    pub source: Option<String>,
+    /// The credentials that spend from it.
+    pub accounts: Vec<String>,
+    /// `unknown`, `unlimited`, `known`, `exhausted` or `parked`.
+    pub state: String,
+    /// Until when it is exhausted or parked.
+    pub until: Option<u64>,
+    /// Requests that the window allows.
+    pub limit: u64,
+    /// How many of them are left, as far as can be told.
+    pub remaining: u64,
+    /// How many of those spent were ours.
+    pub own: u64,
+    /// How many were our neighbours', behind the same address or account.
+    pub foreign: u64,
+    /// How many each tier may not touch; tiers without a reserve are left out.
+    pub reserved: BTreeMap<String, u64>,
+    /// The window, in seconds, as the upstream last named it.
+    pub window: Option<u64>,
+    /// When the next of our spends leaves the window.
+    pub next_slot: Option<u64>,
+}
+
+impl Cache {
+    /// How every upstream stands.
+    pub fn status(&self) -> Status {
+        let used = self.upstreams.used().into_iter().map(|used| {
+            let label = self.upstreams.label_of(used.entry);
+            self.status_of(used.registry.to_string(), &label, &used.upstream)
+        });
+        let unused = self
+            .upstreams
+            .unused()
+            .into_iter()
+            .map(|registry| UpstreamStatus {
+                registry: registry.to_string(),
+                state: "unused".to_owned(),
+                ..UpstreamStatus::default()
+            });
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            now: self.clock.now().as_millis(),
+            upstreams: used.chain(unused).collect(),
+        }
+    }
+
+    /// Brings the metrics of budgets up to date.
+    pub fn publish_budgets(&self) {
+        let spending = &self.shelves.metrics.spending;
+        for used in self.upstreams.used() {
+            let label = self.upstreams.label_of(used.entry);
+            let (buckets, waiting) = used.upstream.budget();
+            for bucket in buckets.iter().filter(|bucket| bucket.limit > 0) {
+                let allowance = Allowance {
+                    limit: bucket.limit,
+                    remaining: bucket.remaining,
+                    own: bucket.own,
+                    foreign: bucket.foreign,
+                };
+                for account in &bucket.accounts {
+                    spending.allowance(&label, *account, allowance);
+                }
+            }
+            for (tier, count) in self.shelves.options.tiers.iter().zip(waiting) {
+                spending.waiting(&label, tier, count);
+            }
+        }
+    }
+
+    fn status_of(&self, registry: String, label: &str, upstream: &Upstream) -> UpstreamStatus {
+        let accounts = upstream.accounts();
+        let (buckets, waiting) = upstream.budget();
+        let (spent, avoided) = self.shelves.metrics.spending.of(label);
+        let tiers = self.shelves.options.tiers.iter().cloned();
+        UpstreamStatus {
+            registry,
+            state: "used".to_owned(),
+            buckets: buckets
+                .into_iter()
+                .map(|bucket| bucket_status(bucket, &accounts, upstream, &self.shelves.options.tiers))
+                .collect(),
+            accounts: accounts.into_iter().map(account_status).collect(),
+            waiting: tiers.zip(waiting).filter(|(_, count)| *count > 0).collect(),
+            spent,
+            avoided,
+        }
+    }
+}
+
+fn account_status(account: upstream::AccountStatus) -> AccountStatus {
+    let state = if account.parked.is_some() { "parked" } else { "ok" };
+    AccountStatus {
+        name: account.name,
+        state: state.to_owned(),
+        until: account.parked.map(Time::as_millis),
+    }
+}
+
+fn bucket_status(
+    bucket: budget::BucketStatus,
+    accounts: &[upstream::AccountStatus],
+    upstream: &Upstream,
+    tiers: &[String],
+) -> BucketStatus {
+    let (state, until) = match bucket.standing {
+        Standing::Unknown => ("unknown", None),
+        Standing::Unlimited => ("unlimited", None),
+        Standing::Known => ("known", None),
+        Standing::Exhausted(until) => ("exhausted", Some(until)),
+        Standing::Parked(until) => ("parked", Some(until)),
+    };
+    let names = bucket.accounts.iter().filter_map(|index| accounts.get(*index));
+    let reserved = tiers.iter().zip(upstream.reserves()).map(|(tier, reserve)| {
+        let count = (reserve * bucket.limit as f64).ceil();
+        (tier.clone(), count as u64)
+    });
+    BucketStatus {
+        source: bucket.source,
+        accounts: names.map(|account| account.name.clone()).collect(),
+        state: state.to_owned(),
+        until: until.map(Time::as_millis),
+        limit: bucket.limit,
+        remaining: bucket.remaining,
+        own: bucket.own,
+        foreign: bucket.foreign,
+        reserved: reserved.filter(|(_, count)| *count > 0).collect(),
+        window: bucket.window.map(|window| window.as_secs()),
+        next_slot: bucket.next_slot.map(Time::as_millis),
+    }
+}

@@ -1,0 +1,164 @@
+//! Who asks, what rank they have, and how long they wait for an answer.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+/// One rank of clients.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tier {
+    /// Its name in the configuration, in metrics and for people.
+    pub name: String,
+    /// The part of every upstream's budget (0 to 1) that it may not touch.
+    pub reserve: f64,
+}
+
+/// One client that the operator named.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule {
+    /// Its name.
+    pub name: String,
+    /// Index of its tier.
+    pub tier: usize,
+    /// The addresses it comes from.
+    pub networks: Vec<IpNet>,
+}
+
+/// Everybody who may ask.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Clients {
+    /// The tiers.
+    pub tiers: Vec<Tier>,
+    /// The named clients; the first whose networks hold an address is the one.
+    pub rules: Vec<Rule>,
+    /// Index of the tier of everybody else.
+    pub default: usize,
+}
+
+/// Who one request is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// A named client is one, whatever its addresses; everybody else is one by address.
+    pub client: u64,
+    /// Index of the tier.
+    pub tier: usize,
+}
+
+impl Clients {
+    /// Who asks from this address.
+    pub fn identify(&self, address: IpAddr) -> Identity {
+        let address = address.to_canonical();
+        let holds = |rule: &Rule| rule.networks.iter().any(|network| network.contains(&address));
+        match self.rules.iter().position(holds) {
+            Some(index) => Identity {
+                client: index as u64,
+                tier: self.rules[index].tier,
+            },
+            None => Identity {
+                client: by_address(address),
+                tier: self.default,
+            },
+        }
+    }
+
+    /// By tier: what it may not touch.
+    pub fn reserves(&self) -> Vec<f64> {
+        self.tiers.iter().map(|tier| tier.reserve).collect()
+    }
+}
+
+impl Default for Clients {
+    /// Nobody is named, and nobody is held back.
+    fn default() -> Self {
+        Self {
+            tiers: vec![Tier {
+                name: "unlimited".to_owned(),
+                reserve: 0.0,
+            }],
+            rules: Vec::new(),
+            default: 0,
+        }
+    }
+}
+
+/// A number for an address; all of an IPv6 /64 are one client. Above all indices of rules.
+fn by_address(address: IpAddr) -> u64 {
+    let bits = match address {
+        IpAddr::V4(address) => u64::from(address.to_bits()),
+        IpAddr::V6(address) => (Ipv6Addr::to_bits(address) >> 64) as u64,
+    };
+    bits | 1 << 63
+}
+
+/// How long the client of this User-Agent waits for an answer before it gives up or goes on: upstreams.md
+/// measured them. Nobody is kept longer than 25 s, because containerd gives up at 30.
+pub fn patience(agent: &str) -> Duration {
+    let known = [
+        ("containerd", 25),
+        ("kubelet", 25),
+        ("cri-o", 25),
+        ("docker", 20),
+        ("buildkit", 20),
+        ("containers/", 25),
+        ("skopeo", 25),
+        ("libpod", 25),
+        ("buildah", 25),
+        ("go-containerregistry", 8),
+        ("crane", 8),
+    ];
+    let agent = agent.to_ascii_lowercase();
+    let found = known.into_iter().find(|(name, _)| agent.contains(name));
+    Duration::from_secs(found.map_or(10, |(_, seconds)| seconds))
+}
+
+/// True if the client of this User-Agent asks again at once after a 429: its refusals are slowed.
+pub fn hurries(agent: &str) -> bool {
+    agent.to_ascii_lowercase().starts_with("containerd/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clients() -> Clients {
+        let rule = |name: &str, tier, network: &str| Rule {
+            name: name.to_owned(),
+            tier,
+            networks: vec![network.parse().unwrap()],
+        };
+        Clients {
+            rules: vec![rule("ci", 2, "10.20.0.0/16"), rule("office", 1, "10.0.0.0/8")],
+            ..Clients::default()
+        }
+    }
+
+    #[test]
+    fn a_named_client_is_one_whatever_its_address() {
+        let who = |address: &str| clients().identify(address.parse().unwrap());
+        assert_eq!(who("10.20.1.1"), Identity { client: 0, tier: 2 });
+        assert_eq!(who("::ffff:10.20.9.9"), who("10.20.1.1"));
+        assert_eq!(who("10.1.1.1").tier, 1);
+    }
+
+    #[test]
+    fn everybody_else_is_one_by_address_and_by_prefix() {
+        let who = |address: &str| clients().identify(address.parse().unwrap());
+        assert_eq!(who("192.0.2.1").tier, 0);
+        assert_ne!(who("192.0.2.1").client, who("192.0.2.2").client);
+        assert_eq!(who("2001:db8::1"), who("2001:db8::2"));
+        assert_ne!(who("2001:db8::1"), who("2001:db8:0:1::1"));
+    }
+
+    #[test]
+    fn patience_is_known_by_client_and_never_above_what_containerd_waits() {
+        assert_eq!(patience("containerd/v2.1.0"), Duration::from_secs(25));
+        assert_eq!(patience("docker/27.0 go/go1.22"), Duration::from_secs(20));
+        assert_eq!(
+            patience("crane/0.20 go-containerregistry/0.20"),
+            Duration::from_secs(8)
+        );
+        assert_eq!(patience("curl/8"), Duration::from_secs(10));
+        assert!(hurries("containerd/v2.1.0") && !hurries("skopeo/1.18"));
+    }
+}

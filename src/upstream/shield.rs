@@ -1,0 +1,348 @@
+//! Drives the budget machine of one upstream: asks before a counted request is sent, waits for its turn,
+//! and tells the machine what responses say.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::{Fetched, LimitKind, Refusal, Upstream};
+use crate::clock::{Clock, Time};
+use crate::oci::{Reference, RepositoryPath};
+use crate::policy::budget::{
+    Asker, BucketStatus, Budget, Charge, Ledger, Limit, Observed, Reading, Rules, Verdict,
+};
+
+/// What many may wait for together: one manifest of one repository.
+type Key = (Option<RepositoryPath>, Reference);
+
+/// Most readings taken for one request before it goes by the estimate.
+const MAX_READINGS: usize = 2;
+
+/// Most accounts tried for one request.
+const MAX_TRIES: usize = 3;
+
+/// The budget of one upstream, and those who wait for it.
+pub(super) struct Shield {
+    state: Mutex<State>,
+    /// What people call the accounts.
+    names: Vec<String>,
+    clock: Clock,
+}
+
+struct State {
+    budget: Budget<Key>,
+    waiting: HashMap<Key, oneshot::Sender<Verdict>>,
+}
+
+/// The right to send one counted request. Given back when it is dropped unsent.
+#[must_use]
+struct Pass<'a> {
+    shield: &'a Shield,
+    charge: Option<Charge>,
+}
+
+impl Pass<'_> {
+    /// The account to send it with.
+    fn account(&self) -> usize {
+        self.charge.as_ref().map_or(0, |charge| charge.account)
+    }
+
+    /// The request was answered: the charge stands.
+    fn sent(mut self) {
+        self.shield.settle(self.charge.take(), true);
+    }
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        self.shield.settle(self.charge.take(), false);
+    }
+}
+
+impl Shield {
+    /// The shield of an upstream with these accounts, as it was when `ledger` was written down.
+    pub(super) fn new(rules: Rules, names: Vec<String>, ledger: Option<Ledger>, clock: Clock) -> Self {
+        Self {
+            state: Mutex::new(State {
+                budget: Budget::new(rules, names.len(), ledger, clock.now()),
+                waiting: HashMap::new(),
+            }),
+            names,
+            clock,
+        }
+    }
+
+    /// An answer about a manifest came that is no refusal, or one with figures.
+    pub(super) fn learn(&self, repository: &str, account: usize, told: (Option<Reading>, Option<String>)) {
+        let (reading, source) = told;
+        let observed = Observed {
+            account,
+            source,
+            reading,
+        };
+        let now = self.clock.now();
+        let mut state = self.lock();
+        state.budget.learn(repository, &observed, now);
+        state.turn(now);
+    }
+
+    /// The upstream, or its token service, answered 429.
+    pub(super) fn refused(&self, account: usize, kind: LimitKind, retry_after: Option<Duration>) {
+        let limit = match kind {
+            LimitKind::Pull => Limit::Pull,
+            LimitKind::Abuse => Limit::Abuse { retry_after },
+            LimitKind::Login => Limit::Login,
+        };
+        tracing::warn!(
+            account = self.names[account],
+            ?kind,
+            ?retry_after,
+            "the upstream limits this cache"
+        );
+        let now = self.clock.now();
+        let mut state = self.lock();
+        state.budget.refused(account, limit, now);
+        state.turn(now);
+    }
+
+    /// The token service does not take an account's credential. The others go on; where there is no other,
+    /// the token service is asked again after a while.
+    pub(super) fn denied(&self, account: usize) {
+        if self.names.len() > 1 {
+            self.lock()
+                .budget
+                .refused(account, Limit::Login, self.clock.now());
+        }
+    }
+
+    /// How long the upstream is still left alone.
+    pub(super) fn parked(&self) -> Option<Duration> {
+        let now = self.clock.now();
+        self.lock().budget.parked(now).map(|until| until.since(now))
+    }
+
+    /// The account to send what is free with.
+    pub(super) fn account(&self, path: &RepositoryPath) -> usize {
+        self.lock().budget.account(path.as_str(), self.clock.now())
+    }
+
+    /// One verdict about a key, waiting for its turn as long as the machine says so.
+    async fn verdict(&self, key: &Key, repository: &str, asker: Asker) -> Verdict {
+        let now = self.clock.now();
+        let mut told = {
+            let mut state = self.lock();
+            let verdict = state.budget.ask(key, repository, asker, now);
+            if !matches!(verdict, Verdict::Wait) {
+                return verdict;
+            }
+            let (tell, told) = oneshot::channel();
+            state.waiting.insert(key.clone(), tell);
+            told
+        };
+        let leaving = Leaving { shield: self, key };
+        loop {
+            let pause = self.until_wake();
+            tokio::select! {
+                verdict = &mut told => {
+                    std::mem::forget(leaving);
+                    return verdict.unwrap_or(Verdict::Wait);
+                }
+                () = tokio::time::sleep(pause) => {
+                    if let Some(account) = self.lock().turn_or_read(self.clock.now()) {
+                        // The key keeps its place in the queue; whoever took the reading asks again.
+                        std::mem::forget(leaving);
+                        return Verdict::Read(account);
+                    }
+                }
+            }
+        }
+    }
+
+    /// How long until the machine has something to say by itself.
+    fn until_wake(&self) -> Duration {
+        let now = self.clock.now();
+        let wake = self.lock().budget.wake(now);
+        let pause = wake.map_or(Duration::from_secs(1), |wake| wake.since(now));
+        // Never a busy loop, whatever the machine says.
+        pause.max(Duration::from_millis(1))
+    }
+
+    fn settle(&self, charge: Option<Charge>, sent: bool) {
+        let Some(charge) = charge else { return };
+        let now = self.clock.now();
+        let mut state = self.lock();
+        state.budget.settle(&charge, sent);
+        state.turn(now);
+    }
+
+    /// True if another account could fare better than the one that was tried.
+    fn has_choice(&self) -> bool {
+        self.names.len() > 1
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Tells everybody whose turn it is, unless a reading must be taken first: with which account.
+    fn turn_or_read(&mut self, now: Time) -> Option<usize> {
+        let due = self.budget.due_reading(now);
+        self.turn(now);
+        due
+    }
+
+    /// Tells everybody whose turn it is.
+    fn turn(&mut self, now: Time) {
+        for (key, verdict) in self.budget.turn(now) {
+            let unheard = match self.waiting.remove(&key) {
+                Some(tell) => tell.send(verdict).err(),
+                None => Some(verdict),
+            };
+            if let Some(Verdict::Go(charge)) = unheard {
+                self.budget.settle(&charge, false);
+            }
+        }
+    }
+}
+
+impl Upstream {
+    /// Fetches a manifest when it is its turn to cost something. `spent` is told what to write down, before
+    /// the request leaves and after its answer: a crash between the two does not forget it.
+    ///
+    /// Cancel-safe: who leaves before the request is sent loses the place in the queue and spends nothing.
+    ///
+    /// # Errors
+    /// [`Refusal::Withheld`] at once if the turn would come too late for its asker.
+    pub async fn buy(
+        &self,
+        path: &RepositoryPath,
+        reference: &Reference,
+        asker: Asker,
+        spent: impl Fn(&Ledger),
+    ) -> Result<Fetched, Refusal> {
+        let shield = &self.exchange()?.shield;
+        let mut tries = 0;
+        loop {
+            let pass = self.pay(path, reference, asker).await?;
+            spent(&shield.lock().budget.ledger());
+            let fetched = self.manifest(path, reference, pass.account()).await;
+            match &fetched {
+                Err(Refusal::Unreachable(_)) => drop(pass),
+                _ => pass.sent(),
+            }
+            spent(&shield.lock().budget.ledger());
+            tries += 1;
+            match fetched {
+                // A neighbour was faster, or the account is no good: the machine knows now, and says what next.
+                Err(Refusal::Limited { .. } | Refusal::Denied(_))
+                    if tries < MAX_TRIES && shield.has_choice() => {}
+                fetched => return fetched,
+            }
+        }
+    }
+
+    /// Waits for the right to send a counted request, as long as its asker can wait.
+    async fn pay(
+        &self,
+        path: &RepositoryPath,
+        reference: &Reference,
+        asker: Asker,
+    ) -> Result<Pass<'_>, Refusal> {
+        let shield = &self.exchange()?.shield;
+        let key = key(path, reference);
+        let mut readings = 0;
+        loop {
+            match shield.verdict(&key, path.as_str(), asker).await {
+                Verdict::Go(charge) => {
+                    return Ok(Pass {
+                        shield,
+                        charge: Some(charge),
+                    });
+                }
+                Verdict::Refuse(withheld) => return Err(Refusal::Withheld(withheld)),
+                Verdict::Read(account) if readings < MAX_READINGS => {
+                    readings += 1;
+                    // What it tells about the budget is learnt on the way; the rest is of no interest here.
+                    let _ = self.head_with(path, reference, account).await;
+                }
+                // Readings without end, or a word that got lost: never a busy loop.
+                Verdict::Read(_) | Verdict::Wait => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+
+    /// Somebody else wants what is being waited for.
+    pub fn joined(&self, path: &RepositoryPath, reference: &Reference, asker: Asker) {
+        if let Ok(exchange) = self.exchange() {
+            let shield = &exchange.shield;
+            let now = shield.clock.now();
+            let mut state = shield.lock();
+            state.budget.raise(&key(path, reference), asker);
+            state.turn(now);
+        }
+    }
+
+    /// What is known of this upstream's budget, and how many wait for it, by tier.
+    pub fn budget(&self) -> (Vec<BucketStatus>, Vec<u64>) {
+        let Ok(exchange) = self.exchange() else {
+            return (Vec::new(), Vec::new());
+        };
+        let shield = &exchange.shield;
+        let state = shield.lock();
+        (state.budget.status(shield.clock.now()), state.budget.waiting())
+    }
+
+    /// By tier: the part of every allowance that it may not touch.
+    pub fn reserves(&self) -> Vec<f64> {
+        let shield = self.exchange().map(|exchange| &exchange.shield);
+        shield.map_or_else(|_| Vec::new(), |shield| shield.lock().budget.reserves().to_vec())
+    }
+
+    /// The accounts, by name.
+    pub fn accounts(&self) -> Vec<AccountStatus> {
+        let Ok(exchange) = self.exchange() else {
+            return Vec::new();
+        };
+        let shield = &exchange.shield;
+        let (now, state) = (shield.clock.now(), shield.lock());
+        let accounts = shield.names.iter().enumerate();
+        let accounts = accounts.map(|(index, name)| AccountStatus {
+            name: name.clone(),
+            parked: state.budget.parked_account(index, now),
+        });
+        accounts.collect()
+    }
+}
+
+/// One account, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountStatus {
+    /// The user name, or `anonymous`.
+    pub name: String,
+    /// Until when it is not used, because the upstream refused it.
+    pub parked: Option<Time>,
+}
+
+/// A digest is the same in every repository; a tag is not.
+fn key(path: &RepositoryPath, reference: &Reference) -> Key {
+    let path = matches!(reference, Reference::Tag(_)).then(|| path.clone());
+    (path, reference.clone())
+}
+
+/// Takes a key out of the queue when nobody waits for it any more.
+struct Leaving<'a> {
+    shield: &'a Shield,
+    key: &'a Key,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        let mut state = self.shield.lock();
+        state.waiting.remove(self.key);
+        state.budget.withdraw(self.key);
+    }
+}
