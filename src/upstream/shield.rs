@@ -173,7 +173,7 @@ impl Shield {
         let Some(charge) = charge else { return };
         let now = self.clock.now();
         let mut state = self.lock();
-        state.budget.settle(&charge, sent);
+        state.budget.settle(&charge, sent, now);
         state.turn(now);
     }
 
@@ -203,7 +203,7 @@ impl State {
                 None => Some(verdict),
             };
             if let Some(Verdict::Go(charge)) = unheard {
-                self.budget.settle(&charge, false);
+                self.budget.settle(&charge, false, now);
             }
         }
     }

@@ -40,21 +40,23 @@ impl Accounts {
     pub(super) fn new(count: usize, ledger: Ledger, now: Time) -> Self {
         let mut buckets = ledger.buckets;
         buckets.truncate(MAX_BUCKETS);
-        for bucket in &mut buckets {
+        let place = |id: &u64| buckets.iter().position(|bucket| bucket.id == *id);
+        let known: Vec<Option<usize>> = ledger.accounts.iter().take(count).map(place).collect();
+        for (id, bucket) in (0..).zip(&mut buckets) {
+            bucket.id = id;
             bucket.restore(now);
         }
-        let last = buckets.iter().map(|bucket| bucket.id).max().unwrap_or(0);
         let mut accounts = Self {
             accounts: Vec::new(),
+            next_id: buckets.len() as u64,
             buckets,
-            next_id: last.saturating_add(1),
             unlimited: HashMap::new(),
             sticky: HashMap::new(),
         };
         for index in 0..count.max(1) {
-            let known = ledger.accounts.get(index).copied();
-            let known = known.filter(|id| accounts.buckets.iter().any(|bucket| bucket.id == *id));
-            let bucket = known.unwrap_or_else(|| accounts.add_bucket(None));
+            let known = known.get(index).copied().flatten();
+            let bucket = known.map(|place| place as u64);
+            let bucket = bucket.unwrap_or_else(|| accounts.add_bucket(None));
             accounts.accounts.push(Account { bucket, parked: None });
         }
         accounts
@@ -110,7 +112,7 @@ impl Accounts {
         account.parked = None;
         let key = (observed.account, repository.to_owned());
         let Some(reading) = observed.reading else {
-            self.bucket_of(observed.account).say_nothing();
+            self.bucket_of(observed.account).say_nothing(now);
             if self.bucket_of(observed.account).is_known() {
                 make_room(&mut self.unlimited, |until| *until <= now);
                 self.unlimited.insert(key, now + UNLIMITED);
@@ -118,10 +120,17 @@ impl Accounts {
             return;
         };
         self.unlimited.remove(&key);
+        let before = self.bucket(observed.account);
+        let (id, in_flight) = (before.id, before.in_flight());
         if let Some(source) = &observed.source {
             self.rebind(observed.account, source);
         }
-        self.bucket_of(observed.account).read(reading, now);
+        let bucket = self.bucket_of(observed.account);
+        bucket.read(reading, now);
+        if bucket.id != id {
+            // The answers to these are still to come; this reading is one of them.
+            bucket.hold(in_flight.saturating_sub(1));
+        }
     }
 
     /// An account that this repository does not cost anything with.

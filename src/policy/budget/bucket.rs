@@ -3,25 +3,26 @@
 //! Never more is believed to be left than the upstream said, less what was spent or is on its way since; nor
 //! more than the window can still hold. Only a new reading raises the estimate.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::Reading;
+use super::spends::{Spends, millis, slot_length};
 use super::usage::Usage;
 use crate::clock::Time;
 
 /// The window assumed where no response has named one: the longest that is known of any registry, so that
 /// nothing is spent too early.
 const USUAL_WINDOW: Duration = Duration::from_secs(6 * 3600);
-/// Our spends are kept in this many slots of the window: exact enough for a slot's time, and bounded.
-const SLOTS: u64 = 120;
+/// Figures beyond these are nobody's: what a hostile upstream names must not overflow what is reckoned with it.
+const MOST_LIMIT: u64 = 1_000_000_000_000;
+const MOST_WINDOW: Duration = Duration::from_secs(31 * 24 * 3600);
 /// Counted requests at once while nothing is known: the first response tells.
 const BLIND: u64 = 8;
 /// How much one observed change moves the learnt cost of a request.
 const COST_STEP: f64 = 0.2;
-/// Readings that are further apart say nothing of the cost of one request.
+/// Readings that are further apart say nothing of the cost of one request, and cannot have overtaken each other.
 const CLOSE: Duration = Duration::from_secs(5);
 /// Costs beyond this are neighbours' spends, not ours.
 const MOST_COST: f64 = 2.0;
@@ -34,8 +35,7 @@ pub(super) struct Bucket {
     /// Whom the upstream counts against, if it said.
     pub(super) source: Option<String>,
     reading: Option<Seen>,
-    /// Our spends: start of their slot in ms, and how many.
-    own: VecDeque<(u64, u64)>,
+    own: Spends,
     /// What one request costs, learnt.
     cost: f64,
     /// When much came back at once: the edge of a fixed window, or what a rolling one gives back of a burst.
@@ -51,6 +51,12 @@ pub(super) struct Bucket {
     /// How many were charged and are not settled.
     #[serde(skip)]
     in_flight: u64,
+    /// The last reading came with the answer to a charged request that is about to be settled.
+    #[serde(skip)]
+    told: bool,
+    /// A reading was asked for: the next one is no answer to a charged request.
+    #[serde(skip)]
+    asking: bool,
 }
 
 /// A reading, and when it came.
@@ -60,6 +66,9 @@ struct Seen {
     at: u64,
     /// Charges that the reading cannot have counted yet.
     since: u64,
+    /// True if none was on its way then: what changes until the next reading is by charges since.
+    #[serde(default)]
+    quiet: bool,
 }
 
 impl Bucket {
@@ -68,7 +77,7 @@ impl Bucket {
             id,
             source,
             reading: None,
-            own: VecDeque::new(),
+            own: Spends::default(),
             cost: 1.0,
             exhausted_until: None,
             jumped: None,
@@ -76,27 +85,36 @@ impl Bucket {
             silent: false,
             asked: 0,
             in_flight: 0,
+            told: false,
+            asking: false,
         }
     }
 
-    /// What a clock that went back, or another process, left behind is brought to the present.
+    /// What a clock that went back, or another process, left behind is brought to the present; and what nobody
+    /// can have written, within bounds.
     pub(super) fn restore(&mut self, now: Time) {
-        let now = now.as_millis();
-        for (at, _) in &mut self.own {
-            *at = (*at).min(now);
-        }
+        self.own.restore(now);
+        let present = now.as_millis();
         if let Some(seen) = &mut self.reading {
-            seen.at = seen.at.min(now);
+            seen.reading = plausible(seen.reading);
+            seen.at = seen.at.min(present);
+            seen.since = seen.since.min(MOST_LIMIT);
         }
-        self.asked = self.asked.min(now);
-        if !self.cost.is_finite() {
-            self.cost = 1.0;
-        }
+        self.asked = self.asked.min(present);
+        self.jumped = self.jumped.map(|at| at.min(present));
+        let latest = (now + self.window()).as_millis();
+        self.exhausted_until = self.exhausted_until.map(|until| until.min(latest));
+        self.cost = if self.cost.is_finite() {
+            self.cost.clamp(0.0, MOST_COST)
+        } else {
+            1.0
+        };
+        self.strangers.restore(now);
     }
 
     /// A response told the figures.
     pub(super) fn read(&mut self, reading: Reading, now: Time) {
-        self.forget_old(now);
+        let mut reading = plausible(reading);
         self.silent = false;
         if let Some(before) = self.reading {
             self.learn_cost(before, reading, now);
@@ -106,22 +124,42 @@ impl Bucket {
             if reading.remaining > before.reading.remaining + reading.limit / 5 {
                 self.jumped = Some(now.as_millis());
             }
+            // An answer that was overtaken by a later one shows too much, by no more than were on their way.
+            let rise = reading.remaining.saturating_sub(before.reading.remaining);
+            if rise <= self.in_flight && is_close(before, now) {
+                reading.remaining = reading.remaining.min(before.reading.remaining);
+            }
         }
-        // Requests that are on their way may or may not be counted in it: held against us until settled.
+        // Requests that are on their way may or may not be counted in it: held against us until each has its
+        // own answer.
         self.reading = Some(Seen {
             reading,
             at: now.as_millis(),
-            since: 0,
+            since: self.in_flight,
+            quiet: self.in_flight == 0,
         });
+        self.told = !std::mem::take(&mut self.asking);
         if reading.remaining > 0 {
             self.exhausted_until = None;
         }
     }
 
+    /// Requests on their way that the reading may not have counted, charged elsewhere.
+    pub(super) fn hold(&mut self, charges: u64) {
+        if let Some(seen) = &mut self.reading {
+            seen.since += charges;
+            seen.quiet &= charges == 0;
+        }
+    }
+
+    /// How many were charged and are not settled.
+    pub(super) fn in_flight(&self) -> u64 {
+        self.in_flight
+    }
+
     fn learn_cost(&mut self, before: Seen, reading: Reading, now: Time) {
         // One spend between two readings that are close: a neighbour's is unlikely to stand between them.
-        let close = now.since(Time::from_millis(before.at)) <= CLOSE;
-        let alone = close && self.in_flight <= 1 && before.since == 1;
+        let alone = is_close(before, now) && before.quiet && self.in_flight <= 1 && before.since == 1;
         if alone && before.reading.limit == reading.limit && reading.remaining <= before.reading.remaining {
             let drop = (before.reading.remaining - reading.remaining) as f64;
             self.cost += COST_STEP * (drop.min(MOST_COST) - self.cost);
@@ -129,8 +167,13 @@ impl Bucket {
     }
 
     /// A response named no figures.
-    pub(super) fn say_nothing(&mut self) {
+    pub(super) fn say_nothing(&mut self, now: Time) {
+        self.told = false;
         self.silent = self.reading.is_none();
+        // What was let through after a refusal was no longer refused.
+        if self.silent && self.in_flight > 0 && self.exhausted(now).is_none() {
+            self.exhausted_until = None;
+        }
     }
 
     /// True if the upstream answers and names no figures.
@@ -144,34 +187,33 @@ impl Bucket {
             seen.reading.remaining = 0;
             seen.at = now.as_millis();
         }
-        let until = self.next_slot(now).unwrap_or(now + self.reading_pause());
+        // Without a window, only a reading can tell when it is over.
+        let slot = self.named_window().and_then(|_| self.next_slot(now));
+        let until = slot.unwrap_or(now + self.reading_pause());
         self.exhausted_until = Some(until.as_millis());
     }
 
     /// Takes one request out of it.
     pub(super) fn charge(&mut self, now: Time) {
         self.in_flight += 1;
-        let slot = self.slot(now);
-        match self.own.back_mut() {
-            Some((at, count)) if *at >= slot => *count += 1,
-            _ => self.own.push_back((slot, 1)),
-        }
+        self.told = false;
+        self.own.add(self.window(), now);
         if let Some(seen) = &mut self.reading {
             seen.since += 1;
         }
     }
 
-    /// A charge is over; unsent, it is given back.
-    pub(super) fn settle(&mut self, at: Time, sent: bool) {
+    /// A charge is over; unsent, it is given back. Its response was read before, if it had figures. The
+    /// upstream counted it at some time since, at the latest now.
+    pub(super) fn settle(&mut self, at: Time, sent: bool, now: Time) {
         self.in_flight = self.in_flight.saturating_sub(1);
+        let counted = sent && std::mem::take(&mut self.told);
+        self.own.take_back(self.window(), at);
         if sent {
-            return;
+            self.own.add(self.window(), now);
         }
-        let slot = self.slot(at);
-        if let Some((_, count)) = self.own.iter_mut().rev().find(|(start, _)| *start <= slot) {
-            *count = count.saturating_sub(1);
-        }
-        if let Some(seen) = &mut self.reading {
+        // Sent, and no reading has counted it: it stays held against us until the next one.
+        if let Some(seen) = self.reading.as_mut().filter(|_| counted || !sent) {
             seen.since = seen.since.saturating_sub(1);
         }
     }
@@ -181,9 +223,12 @@ impl Bucket {
         self.reading.is_some()
     }
 
-    /// True if another request may go while nothing is known.
+    /// True if another request may go while nothing is known; after a refusal, one at a time.
     pub(super) fn may_go_blind(&self) -> bool {
-        self.silent || self.in_flight < BLIND
+        match self.exhausted_until {
+            Some(_) => self.in_flight == 0,
+            None => self.silent || self.in_flight < BLIND,
+        }
     }
 
     /// The figures that people are told: the estimate in place of what was read.
@@ -214,16 +259,15 @@ impl Bucket {
                 .limit
                 .saturating_sub(self.own(now).max(self.in_flight));
         }
-        let unseen = seen.since.max(self.in_flight);
+        let unseen = seen.since.max(self.in_flight) as f64 * self.cost.max(1.0);
+        let unseen = unseen.ceil() as u64;
         let by_reading = seen.reading.remaining.saturating_sub(unseen);
         by_reading.min(seen.reading.limit.saturating_sub(self.in_flight))
     }
 
     /// Our spends in the window.
     pub(super) fn own(&self, now: Time) -> u64 {
-        let start = now.as_millis().saturating_sub(millis(self.window()));
-        let inside = self.own.iter().filter(|(at, _)| *at > start || start == 0);
-        inside.map(|(_, count)| *count).sum()
+        self.own.within(self.window(), now)
     }
 
     /// Our neighbours' spends in a window: what the last reading leaves unexplained, or what they spent of
@@ -239,16 +283,15 @@ impl Bucket {
             return 0;
         }
         let Reading { limit, remaining, .. } = seen.reading;
-        let own = self.own(now).saturating_sub(seen.since.max(self.in_flight)) as f64 * self.cost.max(0.0);
+        // As it was when it was read: what left the window since is still missing in the figures.
+        let own = self.own.within(self.window(), Time::from_millis(seen.at));
+        let own = own.saturating_sub(seen.since.max(self.in_flight)) as f64 * self.cost.max(0.0);
         limit.saturating_sub(remaining).saturating_sub(own.round() as u64)
     }
 
     /// When the oldest of our spends leaves the window.
     pub(super) fn next_slot(&self, now: Time) -> Option<Time> {
-        let window = millis(self.window());
-        let leave = self.own.iter().filter(|(_, count)| *count > 0);
-        let leave = leave.map(|(at, _)| at.saturating_add(window + self.slot_length()));
-        leave.map(Time::from_millis).find(|leave| *leave > now)
+        self.own.leave(1, self.window(), now)
     }
 
     /// When the next requests come back, whoever spent them: at the next edge, if the window seems to be a
@@ -259,31 +302,48 @@ impl Bucket {
         edge.or_else(|| self.next_slot(now)).unwrap_or(now)
     }
 
-    /// When this many more requests are left, if nobody else spends: as our spends leave the window, and at
-    /// the latest when everything that was read has.
-    pub(super) fn frees(&self, need: u64, now: Time) -> Time {
-        let window = millis(self.window()) + self.slot_length();
-        let mut freed = 0;
-        for (at, count) in &self.own {
-            let leaves = Time::from_millis(at.saturating_add(window));
-            if leaves > now {
-                freed += count;
-            }
-            if freed >= need {
-                return leaves;
-            }
-        }
-        let read = self.reading.map_or(0, |seen| seen.at);
-        Time::from_millis(read.saturating_add(window)).max(now + Duration::from_secs(1))
+    /// When at least `wanted` requests are left, if nobody else spends: as our spends leave the window, and
+    /// at the latest when everything that was read has. Spends that a fixed window has forgotten count too.
+    pub(super) fn frees(&self, wanted: u64, now: Time) -> Time {
+        let taken = self.own(now).saturating_add(self.foreign_read(now));
+        let need = taken.saturating_add(wanted).saturating_sub(self.limit());
+        let slot = self.own.leave(need.max(1), self.window(), now);
+        slot.unwrap_or_else(|| self.void_at(now))
+    }
+
+    /// When everything that was read has left the window.
+    pub(super) fn void_at(&self, now: Time) -> Time {
+        let read = Time::from_millis(self.reading.map_or(0, |seen| seen.at));
+        let void = read + self.window() + Duration::from_millis(slot_length(self.window()));
+        void.max(now + Duration::from_secs(1))
     }
 
     /// True if a reading must be taken before more is spent: the last one is old and not plenty.
     pub(super) fn is_stale(&self, now: Time) -> bool {
-        let Some(seen) = self.reading else { return false };
-        let trusted = Duration::from_secs(60).max(self.window() / 60);
-        let at = Time::from_millis(seen.at.max(self.asked));
+        let Some(seen) = self.reading else {
+            // Refused without figures: perhaps there are some now.
+            let refused = self.exhausted_until.filter(|until| *until <= now.as_millis());
+            return refused.is_some_and(|until| self.asked < until);
+        };
         let plenty = self.estimate(now) * 2 > seen.reading.limit;
-        now.since(at) > trusted && (!plenty || self.is_void(seen, now))
+        self.is_old(seen, now) && (!plenty || self.is_void(seen, now))
+    }
+
+    /// True if another reading may show more than the last one: it is old, or some of our spends have left
+    /// the window since.
+    pub(super) fn may_have_risen(&self, now: Time) -> bool {
+        let Some(seen) = self.reading else { return false };
+        let back = self.own.leave(1, self.window(), self.looked(seen));
+        back.is_some_and(|back| back <= now) || self.is_old(seen, now)
+    }
+
+    fn is_old(&self, seen: Seen, now: Time) -> bool {
+        now.since(self.looked(seen)) > Duration::from_secs(60).max(self.window() / 60)
+    }
+
+    /// When a reading was taken, or asked for.
+    fn looked(&self, seen: Seen) -> Time {
+        Time::from_millis(seen.at.max(self.asked))
     }
 
     /// When the next reading of an empty allowance is worth a request.
@@ -298,6 +358,7 @@ impl Bucket {
     /// A reading is being taken.
     pub(super) fn asked_for_reading(&mut self, now: Time) {
         self.asked = now.as_millis();
+        self.asking = true;
     }
 
     /// Allowed requests per millisecond.
@@ -318,9 +379,7 @@ impl Bucket {
 
     /// The window, as far as is known.
     pub(super) fn window(&self) -> Duration {
-        self.named_window()
-            .filter(|window| !window.is_zero())
-            .unwrap_or(USUAL_WINDOW)
+        self.named_window().unwrap_or(USUAL_WINDOW)
     }
 
     fn reading_pause(&self) -> Duration {
@@ -330,30 +389,19 @@ impl Bucket {
     fn is_void(&self, seen: Seen, now: Time) -> bool {
         now.since(Time::from_millis(seen.at)) > self.window()
     }
-
-    fn slot_length(&self) -> u64 {
-        (millis(self.window()) / SLOTS).max(1)
-    }
-
-    fn slot(&self, at: Time) -> u64 {
-        at.as_millis() / self.slot_length() * self.slot_length()
-    }
-
-    fn forget_old(&mut self, now: Time) {
-        let keep = millis(self.window()) + self.slot_length();
-        while self
-            .own
-            .front()
-            .is_some_and(|(at, _)| at.saturating_add(keep) < now.as_millis())
-        {
-            self.own.pop_front();
-        }
-        while self.own.len() as u64 > 2 * SLOTS {
-            self.own.pop_front();
-        }
-    }
 }
 
-fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+fn is_close(before: Seen, now: Time) -> bool {
+    now.since(Time::from_millis(before.at)) <= CLOSE
+}
+
+/// Figures that can be reckoned with. A window of no length is none.
+fn plausible(reading: Reading) -> Reading {
+    let limit = reading.limit.min(MOST_LIMIT);
+    let window = reading.window.filter(|window| !window.is_zero());
+    Reading {
+        limit,
+        remaining: reading.remaining.min(limit),
+        window: window.map(|window| window.min(MOST_WINDOW)),
+    }
 }

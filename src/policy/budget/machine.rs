@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::accounts::Accounts;
 use super::bucket::Bucket;
-use super::queue::Queue;
+use super::gate::{Held, Way};
+use super::queue::{Ahead, Queue};
 use super::ranks::Ranks;
 use super::{Asker, Because, BucketStatus, Charge, Limit, Observed, Rules, Standing, Verdict, Withheld};
 use crate::clock::Time;
@@ -19,14 +20,12 @@ const ABUSE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_sec
 const RATE: Duration = Duration::from_secs(2);
 /// How long an account that the upstream locked is left alone.
 const LOCKED: Duration = Duration::from_secs(15 * 60);
-/// How far ahead a refusal names a time where nothing is known.
-const UNKNOWN_WAIT: Duration = Duration::from_secs(30);
 
 /// The budget of one upstream. `K` names what many may wait for together.
 #[derive(Debug)]
 pub struct Budget<K> {
-    accounts: Accounts,
-    ranks: Ranks,
+    pub(super) accounts: Accounts,
+    pub(super) ranks: Ranks,
     parked: Option<Time>,
     strikes: u32,
     queue: Queue<K>,
@@ -39,15 +38,6 @@ pub struct Ledger {
     /// The allowance of each account.
     pub(super) accounts: Vec<u64>,
     parked: Option<u64>,
-}
-
-/// Why a request cannot go now.
-#[derive(Clone, Copy, Debug)]
-enum Held {
-    /// The figures are too old to spend on.
-    Stale(usize),
-    /// Until then.
-    Until(Because, Time),
 }
 
 impl<K: Clone + Eq + Hash + Debug> Budget<K> {
@@ -83,42 +73,22 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
 
     /// May this be fetched? Asking again for a key that waits joins those who wait.
     pub fn ask(&mut self, key: &K, repository: &str, asker: Asker, now: Time) -> Verdict {
-        if self.queue.asker(key).is_some() {
+        if self.queue.contains(key) {
             self.queue.raise(key, asker);
             return Verdict::Wait;
         }
-        if self.parked(now).is_none()
-            && let Some(account) = self.accounts.not_limited(repository, now)
-        {
-            // Its repository is not limited: it is no part of any allowance.
-            return Verdict::Go(Charge {
-                account,
-                bucket: u64::MAX,
-                at: now,
-            });
-        }
         let ahead = self.queue.ahead(asker.tier);
-        let held = match self.may_spend(repository, asker.tier, now) {
-            Ok(account) if ahead == 0 => {
-                self.accounts.stick(repository, account, now);
-                return Verdict::Go(self.charge(account, asker.tier, now));
+        let (because, until) = match self.way(repository, asker.tier, ahead, now) {
+            Ok(Way::Free(account)) => return Verdict::Go(unlimited(account, now)),
+            Ok(Way::Paid(account)) if ahead.all == 0 => {
+                return Verdict::Go(self.charge(account, repository, asker.tier, now));
             }
-            Ok(_) => Held::Until(Because::Queued, now),
-            Err(held) => held,
+            Ok(Way::Paid(_)) => (Because::Queued, now),
+            Err(Held::Stale(account)) => return self.reading_of(account, now),
+            Err(Held::Until(because, until)) => (because, until),
         };
-        let (because, until) = match held {
-            Held::Stale(account) => {
-                self.accounts.bucket_of(account).asked_for_reading(now);
-                return Verdict::Read(account);
-            }
-            Held::Until(because, until) => (because, until),
-        };
-        let start = until
-            + self
-                .spacing(asker.tier, now)
-                .saturating_mul(u32::try_from(ahead).unwrap_or(u32::MAX));
-        if start > asker.deadline || !self.queue.push(key, asker) {
-            return Verdict::Refuse(self.withheld(because, start.max(now + Duration::from_millis(1)), now));
+        if until > asker.deadline || !self.queue.push(key, repository.to_owned(), asker) {
+            return Verdict::Refuse(self.withheld(because, until, now));
         }
         Verdict::Wait
     }
@@ -136,72 +106,104 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
     /// Whose turn it is.
     pub fn turn(&mut self, now: Time) -> Vec<(K, Verdict)> {
         let mut told = Vec::new();
-        for key in self.queue.late(now) {
-            let asker = self.queue.remove(&key);
-            let held = asker.and_then(|asker| self.may_spend("", asker.tier, now).err());
+        while let Some((key, entry)) = self.queue.pop_late(now) {
+            let held = self.way(&entry.repository, entry.asker.tier, Ahead::default(), now);
             let (because, until) = match held {
-                Some(Held::Until(because, until)) => (because, until),
-                Some(Held::Stale(_)) | None => (Because::Queued, now + UNKNOWN_WAIT),
+                Err(Held::Until(because, until)) => (because, until),
+                Err(Held::Stale(_)) | Ok(_) => (Because::Queued, now),
             };
             told.push((key, Verdict::Refuse(self.withheld(because, until, now))));
         }
-        for rank in 0..self.queue.ranks() {
-            while let Some((_, asker)) = self.queue.head(rank) {
-                let verdict = match self.may_spend("", asker.tier, now) {
-                    Ok(account) => Verdict::Go(self.charge(account, asker.tier, now)),
-                    Err(Held::Stale(account)) => {
-                        self.accounts.bucket_of(account).asked_for_reading(now);
-                        Verdict::Read(account)
-                    }
-                    Err(Held::Until(because, until)) if until > asker.deadline => {
-                        Verdict::Refuse(self.withheld(because, until, now))
-                    }
-                    // Lower ranks may touch no more than this one.
-                    Err(Held::Until(..)) => return told,
-                };
-                let Some(key) = self.queue.pop(rank) else { break };
-                told.push((key, verdict));
-            }
+        let mut rank = 0;
+        while let Some(head) = self.first_to_tell(&mut rank, now) {
+            let Some((key, entry)) = self.queue.pop(rank) else {
+                break;
+            };
+            let verdict = match head {
+                Ok(Way::Free(account)) => Verdict::Go(unlimited(account, now)),
+                Ok(Way::Paid(account)) => {
+                    Verdict::Go(self.charge(account, &entry.repository, entry.asker.tier, now))
+                }
+                Err(Held::Stale(account)) => self.reading_of(account, now),
+                Err(Held::Until(because, until)) => Verdict::Refuse(self.withheld(because, until, now)),
+            };
+            told.push((key, verdict));
         }
         told
+    }
+
+    /// What the first head has to be told, from this rank on.
+    fn first_to_tell(&self, rank: &mut usize, now: Time) -> Option<Result<Way, Held>> {
+        while *rank < self.queue.ranks() {
+            let Some((head, deadline)) = self.head(*rank, now) else {
+                *rank += 1;
+                continue;
+            };
+            match head {
+                Err(Held::Until(because, until)) if until <= deadline => match because {
+                    // Each rank has its own pace; of everything else, lower ranks may touch no more.
+                    Because::Paced => *rank += 1,
+                    _ => return None,
+                },
+                head => return Some(head),
+            }
+        }
+        None
+    }
+
+    /// How the head of a rank stands, and its deadline.
+    fn head(&self, rank: usize, now: Time) -> Option<(Result<Way, Held>, Time)> {
+        let (_, entry) = self.queue.head(rank)?;
+        let way = self.way(&entry.repository, entry.asker.tier, Ahead::default(), now);
+        Some((way, entry.asker.deadline))
     }
 
     /// When [`Self::turn`] or [`Self::due_reading`] next has something to say by the passing of time alone.
     pub fn wake(&self, now: Time) -> Option<Time> {
         let mut wake = self.queue.deadline()?;
         for rank in 0..self.queue.ranks() {
-            let Some((_, asker)) = self.queue.head(rank) else {
-                continue;
-            };
-            match self.may_spend("", asker.tier, now) {
-                Ok(_) | Err(Held::Stale(_)) => return Some(now),
-                Err(Held::Until(_, until)) => wake = wake.min(until),
+            match self.head(rank, now) {
+                None => {}
+                Some((Err(Held::Until(because, until)), deadline)) if until <= deadline => {
+                    wake = wake.min(until);
+                    if because != Because::Paced {
+                        break;
+                    }
+                }
+                Some(_) => return Some(now),
             }
         }
-        let buckets = self.accounts.buckets().map(|(bucket, _)| bucket);
-        let reading = buckets
-            .filter(|bucket| bucket.is_known())
-            .map(Bucket::reading_due)
-            .min();
-        Some(reading.map_or(wake, |reading| wake.min(reading)).max(now))
+        let reading = self.next_reading(now).map(|(due, _)| due);
+        Some(reading.map_or(wake, |due| wake.min(due)).max(now))
     }
 
     /// The account to read the budget with, if somebody waits and a reading is due. True for one who asks;
     /// the others wait for what it tells.
     pub fn due_reading(&mut self, now: Time) -> Option<usize> {
-        if self.queue.is_empty() || self.parked(now).is_some() {
+        if self.queue.is_empty() {
             return None;
         }
-        let due = |bucket: &Bucket| bucket.is_known() && bucket.reading_due() <= now;
-        let account = (0..self.accounts.count()).find(|index| due(self.accounts.bucket(*index)))?;
+        let (_, account) = self.next_reading(now).filter(|(due, _)| *due <= now)?;
         self.accounts.bucket_of(account).asked_for_reading(now);
         Some(account)
     }
 
+    /// The next reading that is worth a request, and by which account.
+    fn next_reading(&self, now: Time) -> Option<(Time, usize)> {
+        if self.parked(now).is_some() {
+            return None;
+        }
+        let usable = (0..self.accounts.count()).filter(|index| {
+            self.accounts.bucket(*index).is_known() && self.accounts.parked_account(*index, now).is_none()
+        });
+        let due = usable.map(|index| (self.accounts.bucket(index).reading_due(), index));
+        due.min()
+    }
+
     /// A charged request is over. One that was never sent costs nothing.
-    pub fn settle(&mut self, charge: &Charge, sent: bool) {
+    pub fn settle(&mut self, charge: &Charge, sent: bool, now: Time) {
         if let Some(bucket) = self.accounts.with_id(charge.bucket) {
-            bucket.settle(charge.at, sent);
+            bucket.settle(charge.at, sent, now);
         }
     }
 
@@ -278,79 +280,13 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
         }
     }
 
-    /// The account that a request of this tier may spend with now: the one its repository stays with, else
-    /// the one with most left. Or why there is none.
-    fn may_spend(&self, repository: &str, tier: usize, now: Time) -> Result<usize, Held> {
-        if let Some(until) = self.parked(now) {
-            return Err(Held::Until(Because::Parked, until));
-        }
-        let mut best: Option<(f64, usize)> = None;
-        let mut nearest: Option<(Because, Time)> = None;
-        let sticky = self.accounts.sticky(repository, now);
-        for index in 0..self.accounts.count() {
-            match self.may_spend_of(index, tier, now) {
-                Ok(_) if sticky == Some(index) => return Ok(index),
-                Ok(share) if best.is_none_or(|(most, _)| share > most) => best = Some((share, index)),
-                Ok(_) => {}
-                Err(Held::Stale(account)) => return Err(Held::Stale(account)),
-                Err(Held::Until(because, until)) => {
-                    if nearest.is_none_or(|(_, soonest)| until < soonest) {
-                        nearest = Some((because, until));
-                    }
-                }
-            }
-        }
-        match (best, nearest) {
-            (Some((_, index)), _) => Ok(index),
-            (None, Some((because, until))) => Err(Held::Until(because, until)),
-            (None, None) => Err(Held::Until(Because::Parked, now + UNKNOWN_WAIT)),
-        }
+    fn reading_of(&mut self, account: usize, now: Time) -> Verdict {
+        self.accounts.bucket_of(account).asked_for_reading(now);
+        Verdict::Read(account)
     }
 
-    /// The part of the allowance that is left, if this tier may spend from it.
-    fn may_spend_of(&self, account: usize, tier: usize, now: Time) -> Result<f64, Held> {
-        if let Some(until) = self.accounts.parked_account(account, now) {
-            return Err(Held::Until(Because::Parked, until));
-        }
-        let bucket = self.accounts.bucket(account);
-        if !bucket.is_known() {
-            let blind = Held::Until(Because::Queued, now + UNKNOWN_WAIT.min(Duration::from_secs(1)));
-            return if bucket.may_go_blind() {
-                Ok(1.0)
-            } else {
-                Err(blind)
-            };
-        }
-        if bucket.is_stale(now) {
-            return Err(Held::Stale(account));
-        }
-        let (left, floor) = (bucket.estimate(now), self.ranks.floor(bucket, tier, now));
-        if left <= floor {
-            let because = if left == 0 {
-                Because::Exhausted
-            } else {
-                Because::Reserved
-            };
-            return Err(Held::Until(because, bucket.frees(floor - left + 1, now)));
-        }
-        match self.ranks.paced_until(bucket, tier, now) {
-            Some(until) => Err(Held::Until(Because::Paced, until)),
-            None => Ok(left as f64 / bucket.limit().max(1) as f64),
-        }
-    }
-
-    fn spacing(&self, tier: usize, now: Time) -> Duration {
-        let bucket = self.accounts.bucket(0);
-        let interval = self
-            .ranks
-            .interval(bucket, tier, now)
-            .filter(|_| bucket.is_known());
-        interval.map_or(Duration::ZERO, |millis| {
-            Duration::from_millis(millis.min(1e12) as u64)
-        })
-    }
-
-    fn charge(&mut self, account: usize, tier: usize, now: Time) -> Charge {
+    fn charge(&mut self, account: usize, repository: &str, tier: usize, now: Time) -> Charge {
+        self.accounts.stick(repository, account, now);
         self.ranks.spend(tier, self.accounts.bucket(account), now);
         let bucket = self.accounts.bucket_of(account);
         bucket.charge(now);
@@ -369,7 +305,8 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
         let reading = figures.max_by_key(|reading| reading.remaining);
         Withheld {
             because,
-            until,
+            // Never the present: who is refused would ask again at once.
+            until: until.max(now + Duration::from_millis(1)),
             reading,
         }
     }
@@ -377,5 +314,14 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
     /// Until when the upstream is left alone, because it called us abusive.
     pub fn parked(&self, now: Time) -> Option<Time> {
         self.parked.filter(|until| *until > now)
+    }
+}
+
+/// A request that costs no allowance anything.
+fn unlimited(account: usize, now: Time) -> Charge {
+    Charge {
+        account,
+        bucket: u64::MAX,
+        at: now,
     }
 }

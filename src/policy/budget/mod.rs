@@ -13,11 +13,15 @@
 
 mod accounts;
 mod bucket;
+mod gate;
 mod machine;
+#[cfg(test)]
+mod properties;
 mod queue;
 mod ranks;
 #[cfg(test)]
 mod simulation;
+mod spends;
 #[cfg(test)]
 mod tests;
 mod usage;

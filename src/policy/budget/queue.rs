@@ -1,8 +1,9 @@
 //! Those who wait for their turn to spend: by rank, and round robin between the clients of one rank.
 //!
 //! Every turn is one pull, so deficit round robin needs no deficits: each client in its turn gets one.
+//! Everything but a count for people costs at most the logarithm of those who wait.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
 use std::hash::Hash;
 
@@ -11,22 +12,54 @@ use crate::clock::Time;
 
 /// Most that wait at one upstream.
 const MOST: usize = 10_000;
+/// Most that wait for one client in one rank: nobody fills the queue alone.
+const MOST_OF_ONE: usize = 2_000;
 
 /// The queue. The lower a rank, the sooner its turn.
 #[derive(Debug)]
 pub(super) struct Queue<K> {
     levels: Vec<Level<K>>,
-    entries: HashMap<K, Asker>,
+    entries: HashMap<K, Entry>,
+    deadlines: BTreeMap<(Time, u64), K>,
     /// Rank by tier.
     ranks: Vec<usize>,
+    /// Numbers places and turns, in the order they were given.
+    next: u64,
+}
+
+/// One that waits.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    /// Who asked for it.
+    pub(super) asker: Asker,
+    /// Its repository.
+    pub(super) repository: String,
+    place: u64,
 }
 
 /// Those of one rank.
 #[derive(Debug)]
 struct Level<K> {
-    /// Clients with something in the queue, the next one first.
-    turns: VecDeque<u64>,
-    waiting: HashMap<u64, VecDeque<K>>,
+    /// Clients with something in the queue, by turn.
+    turns: BTreeMap<u64, u64>,
+    lines: HashMap<u64, Line<K>>,
+    count: usize,
+}
+
+/// Those of one client.
+#[derive(Debug)]
+struct Line<K> {
+    turn: u64,
+    keys: BTreeMap<u64, K>,
+}
+
+/// How many would have their turn before one more.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Ahead {
+    /// Of all ranks.
+    pub(super) all: u64,
+    /// Of its own rank.
+    pub(super) peers: u64,
 }
 
 impl<K: Clone + Eq + Hash + Debug> Queue<K> {
@@ -35,15 +68,21 @@ impl<K: Clone + Eq + Hash + Debug> Queue<K> {
         let mut distinct: Vec<f64> = reserves.to_vec();
         distinct.sort_by(f64::total_cmp);
         distinct.dedup();
+        if distinct.is_empty() {
+            distinct.push(0.0);
+        }
         let rank = |reserve: &f64| distinct.iter().position(|other| other == reserve).unwrap_or(0);
         let empty = |_: &f64| Level {
-            turns: VecDeque::new(),
-            waiting: HashMap::new(),
+            turns: BTreeMap::new(),
+            lines: HashMap::new(),
+            count: 0,
         };
         Self {
             ranks: reserves.iter().map(rank).collect(),
             levels: distinct.iter().map(empty).collect(),
             entries: HashMap::new(),
+            deadlines: BTreeMap::new(),
+            next: 0,
         }
     }
 
@@ -52,9 +91,9 @@ impl<K: Clone + Eq + Hash + Debug> Queue<K> {
         self.levels.len()
     }
 
-    /// Who asked for a waiting key.
-    pub(super) fn asker(&self, key: &K) -> Option<Asker> {
-        self.entries.get(key).copied()
+    /// True if the key waits.
+    pub(super) fn contains(&self, key: &K) -> bool {
+        self.entries.contains_key(key)
     }
 
     /// True if nobody waits.
@@ -63,96 +102,146 @@ impl<K: Clone + Eq + Hash + Debug> Queue<K> {
     }
 
     /// How many would have their turn before one more of this tier.
-    pub(super) fn ahead(&self, tier: usize) -> usize {
-        let levels = self.levels.iter().take(self.rank(tier) + 1);
-        let waiting = levels.flat_map(|level| level.waiting.values());
-        waiting.map(VecDeque::len).sum()
+    pub(super) fn ahead(&self, tier: usize) -> Ahead {
+        let rank = self.rank(tier);
+        let better = self.levels.iter().take(rank + 1);
+        Ahead {
+            all: better.map(|level| level.count as u64).sum(),
+            peers: self.levels.get(rank).map_or(0, |level| level.count as u64),
+        }
     }
 
     /// How many wait, by tier.
     pub(super) fn waiting(&self) -> Vec<u64> {
         let mut counts = vec![0; self.ranks.len()];
-        for asker in self.entries.values() {
-            if let Some(count) = counts.get_mut(asker.tier) {
+        for entry in self.entries.values() {
+            if let Some(count) = counts.get_mut(entry.asker.tier) {
                 *count += 1;
             }
         }
         counts
     }
 
-    /// Puts a key at the end of its client's line. False if the queue is full.
-    pub(super) fn push(&mut self, key: &K, asker: Asker) -> bool {
-        if self.entries.len() >= MOST {
+    /// Puts a key at the end of its client's line. False if the queue, or that line, is full.
+    pub(super) fn push(&mut self, key: &K, repository: String, asker: Asker) -> bool {
+        let rank = self.rank(asker.tier);
+        let line = self.levels[rank].lines.get(&asker.client);
+        if self.entries.len() >= MOST || line.is_some_and(|line| line.keys.len() >= MOST_OF_ONE) {
             return false;
         }
-        let rank = self.rank(asker.tier);
+        let place = self.number();
         let level = &mut self.levels[rank];
-        let line = level.waiting.entry(asker.client).or_default();
-        if line.is_empty() {
-            level.turns.push_back(asker.client);
-        }
-        line.push_back(key.clone());
-        self.entries.insert(key.clone(), asker);
+        let line = level.lines.entry(asker.client).or_insert_with(|| {
+            level.turns.insert(place, asker.client);
+            Line {
+                turn: place,
+                keys: BTreeMap::new(),
+            }
+        });
+        line.keys.insert(place, key.clone());
+        level.count += 1;
+        self.deadlines.insert((asker.deadline, place), key.clone());
+        let entry = Entry {
+            asker,
+            repository,
+            place,
+        };
+        self.entries.insert(key.clone(), entry);
         true
     }
 
     /// Takes the better rank and the later deadline of two who want the same.
     pub(super) fn raise(&mut self, key: &K, asker: Asker) {
-        let Some(old) = self.entries.get_mut(key) else {
+        let Some(old) = self.entries.get(key).cloned() else {
             return;
         };
-        old.deadline = old.deadline.max(asker.deadline);
-        let better = Asker {
-            deadline: old.deadline,
-            ..asker
-        };
-        if self.rank(asker.tier) < self.rank(self.entries[key].tier) {
+        let deadline = old.asker.deadline.max(asker.deadline);
+        if self.rank(asker.tier) < self.rank(old.asker.tier) {
             self.remove(key);
-            self.push(key, better);
+            let pushed = self.push(key, old.repository.clone(), Asker { deadline, ..asker });
+            // The better line is full: it keeps what it had, at the end.
+            if pushed
+                || self.push(
+                    key,
+                    old.repository,
+                    Asker {
+                        deadline,
+                        ..old.asker
+                    },
+                )
+            {
+                return;
+            }
         }
+        self.postpone(key, deadline);
     }
 
     /// Takes a key out.
-    pub(super) fn remove(&mut self, key: &K) -> Option<Asker> {
-        let asker = self.entries.remove(key)?;
-        let rank = self.rank(asker.tier);
+    pub(super) fn remove(&mut self, key: &K) -> Option<Entry> {
+        let entry = self.entries.remove(key)?;
+        self.deadlines.remove(&(entry.asker.deadline, entry.place));
+        let rank = self.rank(entry.asker.tier);
         let level = &mut self.levels[rank];
-        let line = level.waiting.get_mut(&asker.client)?;
-        line.retain(|other| other != key);
-        if line.is_empty() {
-            level.waiting.remove(&asker.client);
-            level.turns.retain(|client| *client != asker.client);
+        level.count -= 1;
+        if let Some(line) = level.lines.get_mut(&entry.asker.client) {
+            line.keys.remove(&entry.place);
+            if line.keys.is_empty() {
+                level.turns.remove(&line.turn);
+                level.lines.remove(&entry.asker.client);
+            }
         }
-        Some(asker)
+        Some(entry)
     }
 
     /// Whose turn is next within a rank.
-    pub(super) fn head(&self, rank: usize) -> Option<(&K, Asker)> {
+    pub(super) fn head(&self, rank: usize) -> Option<(&K, &Entry)> {
         let level = self.levels.get(rank)?;
-        let key = level.waiting.get(level.turns.front()?)?.front()?;
-        Some((key, *self.entries.get(key)?))
+        let (_, client) = level.turns.first_key_value()?;
+        let (_, key) = level.lines.get(client)?.keys.first_key_value()?;
+        Some((key, self.entries.get(key)?))
     }
 
     /// Takes the head of a rank out; the next turn is the next client's.
-    pub(super) fn pop(&mut self, rank: usize) -> Option<K> {
+    pub(super) fn pop(&mut self, rank: usize) -> Option<(K, Entry)> {
         let key = self.head(rank)?.0.clone();
+        let turn = self.number();
         let level = &mut self.levels[rank];
-        if let Some(client) = level.turns.pop_front() {
-            level.turns.push_back(client);
-        }
-        self.remove(&key);
-        Some(key)
+        let (_, client) = level.turns.pop_first()?;
+        level.turns.insert(turn, client);
+        level.lines.get_mut(&client)?.turn = turn;
+        let entry = self.remove(&key)?;
+        Some((key, entry))
     }
 
-    /// Those whose deadline has come.
-    pub(super) fn late(&self, now: Time) -> Vec<K> {
-        let late = self.entries.iter().filter(|(_, asker)| asker.deadline <= now);
-        late.map(|(key, _)| key.clone()).collect()
+    /// Takes out one whose deadline has come.
+    pub(super) fn pop_late(&mut self, now: Time) -> Option<(K, Entry)> {
+        let ((deadline, _), key) = self.deadlines.first_key_value()?;
+        if *deadline > now {
+            return None;
+        }
+        let key = key.clone();
+        let entry = self.remove(&key)?;
+        Some((key, entry))
     }
 
     /// The first deadline.
     pub(super) fn deadline(&self) -> Option<Time> {
-        self.entries.values().map(|asker| asker.deadline).min()
+        self.deadlines
+            .first_key_value()
+            .map(|((deadline, _), _)| *deadline)
+    }
+
+    fn postpone(&mut self, key: &K, deadline: Time) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            self.deadlines.remove(&(entry.asker.deadline, entry.place));
+            entry.asker.deadline = deadline;
+            self.deadlines.insert((deadline, entry.place), key.clone());
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
     }
 
     fn rank(&self, tier: usize) -> usize {

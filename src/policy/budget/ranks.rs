@@ -1,5 +1,7 @@
 //! What tiers must leave to each other: reserves, and the pace of those that have one.
 
+use std::time::Duration;
+
 use super::bucket::Bucket;
 use super::usage::Usage;
 use crate::clock::Time;
@@ -10,21 +12,39 @@ const MARGIN: f64 = 0.05;
 const BURST: f64 = 0.1;
 /// The slowest pace, as part of the limit per window.
 const SLOWEST: f64 = 0.01;
+/// A reserve of 29 % of 100 is 29, and a spend is whole, whatever floating point makes of them.
+const ROUNDING: f64 = 1e-6;
+
 /// The tiers of one upstream's budget.
 #[derive(Debug)]
 pub(super) struct Ranks {
     /// By tier: the part of every allowance that it may not touch.
     pub(super) reserves: Vec<f64>,
-    /// By tier: when its next spend is due, in ms, ahead of which it may run by a burst.
-    paces: Vec<f64>,
+    /// By tier: how far it is ahead of its pace.
+    leads: Vec<Lead>,
     /// By tier: what it spends.
     usage: Vec<Usage>,
+}
+
+/// Spends that the pace has not yet caught up with, at that time in ms.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lead {
+    spends: f64,
+    at: u64,
+}
+
+impl Lead {
+    /// What is left of it, if the pace is one spend in `interval` milliseconds.
+    fn now(self, interval: f64, now: Time) -> f64 {
+        let caught_up = now.as_millis().saturating_sub(self.at) as f64 / interval;
+        (self.spends - caught_up).max(0.0)
+    }
 }
 
 impl Ranks {
     pub(super) fn new(reserves: Vec<f64>) -> Self {
         Self {
-            paces: vec![0.0; reserves.len()],
+            leads: vec![Lead::default(); reserves.len()],
             usage: vec![Usage::default(); reserves.len()],
             reserves,
         }
@@ -33,8 +53,11 @@ impl Ranks {
     /// A tier spends one request from this allowance.
     pub(super) fn spend(&mut self, tier: usize, bucket: &Bucket, now: Time) {
         let interval = self.interval(bucket, tier, now).filter(|_| bucket.is_known());
-        if let (Some(interval), Some(pace)) = (interval, self.paces.get_mut(tier)) {
-            *pace = pace.max(now.as_millis() as f64) + interval;
+        if let (Some(interval), Some(lead)) = (interval, self.leads.get_mut(tier)) {
+            *lead = Lead {
+                spends: lead.now(interval, now) + 1.0,
+                at: now.as_millis(),
+            };
         }
         if let Some(usage) = self.usage.get_mut(tier) {
             usage.add(1.0, bucket.window(), now);
@@ -44,15 +67,30 @@ impl Ranks {
     /// What a tier must leave: its reserve; and where that is more, what higher tiers and neighbours will
     /// want until something comes back.
     pub(super) fn floor(&self, bucket: &Bucket, tier: usize, now: Time) -> u64 {
-        let reserved = (self.reserve(tier) * bucket.limit() as f64).ceil();
-        if reserved <= 0.0 {
+        self.leave(bucket, tier, bucket.refill(now).since(now), now)
+    }
+
+    /// The same, if something comes back in `refill`.
+    fn leave(&self, bucket: &Bucket, tier: usize, refill: Duration, now: Time) -> u64 {
+        let reserve = self.reserve(tier);
+        if reserve <= 0.0 {
             return 0;
         }
-        let until = bucket.refill(now).since(now);
-        let windows = until.as_secs_f64() / bucket.window().as_secs_f64();
+        // More than the reserve must be left, so what it is beyond a whole number does not matter.
+        let reserved = (reserve * bucket.limit() as f64 + ROUNDING).floor();
+        let windows = refill.as_secs_f64() / bucket.window().as_secs_f64();
         let wanted = (self.used_above(tier, bucket, now) + bucket.foreign(now) as f64) * windows;
         // Independent requests come in a number whose spread is its root: two of them are rarely exceeded.
-        (wanted + 2.0 * wanted.sqrt()).ceil().max(reserved) as u64
+        let wanted = (wanted + 2.0 * wanted.sqrt()).ceil() as u64;
+        // Of an untouched allowance one may always be had, or a small one would never be.
+        wanted.min(bucket.limit().saturating_sub(1)).max(reserved as u64)
+    }
+
+    /// When a tier may spend again, if `behind` go in this allowance up to then and nobody else spends. By
+    /// then it may have to leave more than now: as much as if nothing came back for a whole window.
+    pub(super) fn opens(&self, bucket: &Bucket, tier: usize, behind: u64, now: Time) -> Time {
+        let leave = self.leave(bucket, tier, bucket.window(), now);
+        bucket.frees(leave.saturating_add(behind), now)
     }
 
     /// What the tiers above this one spend in a window.
@@ -68,12 +106,13 @@ impl Ranks {
         self.reserves.get(tier).copied().unwrap_or(1.0).clamp(0.0, 1.0)
     }
 
-    /// Until when the tier's pace allows nothing, if so.
-    pub(super) fn paced_until(&self, bucket: &Bucket, tier: usize, now: Time) -> Option<Time> {
+    /// Until when the tier's pace allows no more after `peers` of it, if not now.
+    pub(super) fn paced_until(&self, bucket: &Bucket, tier: usize, peers: u64, now: Time) -> Option<Time> {
         let interval = self.interval(bucket, tier, now)?;
-        let burst = (BURST * bucket.limit() as f64).max(1.0) * interval;
-        let until = self.paces.get(tier).copied().unwrap_or(0.0) - burst + interval;
-        (until > now.as_millis() as f64).then(|| Time::from_millis(until.ceil() as u64))
+        let burst = (BURST * bucket.limit() as f64).max(1.0);
+        let lead = self.leads.get(tier).copied().unwrap_or_default();
+        let over = lead.now(interval, now) + peers as f64 + 1.0 - burst;
+        (over > ROUNDING).then(|| now + Duration::from_millis((over * interval).ceil().min(1e15) as u64))
     }
 
     /// Milliseconds between two spends of a paced tier; `None` if it is not paced.

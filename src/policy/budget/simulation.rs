@@ -184,7 +184,7 @@ impl Shielded {
                     self.budget.refused(0, Limit::Pull, time);
                     self.score.failed[who] += 1;
                 }
-                self.budget.settle(&charge, true);
+                self.budget.settle(&charge, true, time);
             }
         }
     }

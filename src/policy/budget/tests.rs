@@ -26,7 +26,7 @@ proptest! {
                 Verdict::Go(charge) => {
                     prop_assert!(left as f64 > reserves[tier] * limit as f64, "tier {tier} took one of {left}");
                     left -= 1;
-                    budget.settle(&charge, true);
+                    budget.settle(&charge, true, now);
                 }
                 Verdict::Refuse(withheld) => prop_assert!(withheld.until > now),
                 Verdict::Wait | Verdict::Read(_) => {}

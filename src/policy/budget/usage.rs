@@ -9,6 +9,9 @@ use crate::clock::Time;
 /// The least part of a window after which a count says something of a whole one.
 const YOUNG: f64 = 0.05;
 
+/// Most spends believed of a window.
+const MOST: f64 = 1e12;
+
 /// A count that fades.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Usage {
@@ -27,6 +30,16 @@ impl Usage {
         }
         self.count = self.faded(window, now) + spent;
         self.at = now.as_millis();
+    }
+
+    /// Brings what was written down to the present, and within bounds.
+    pub(super) fn restore(&mut self, now: Time) {
+        (self.at, self.began) = (self.at.min(now.as_millis()), self.began.min(now.as_millis()));
+        self.count = if self.count.is_finite() {
+            self.count.clamp(0.0, MOST)
+        } else {
+            0.0
+        };
     }
 
     /// What is spent in a window, if it goes on like this. Young counts are of a part of a window.

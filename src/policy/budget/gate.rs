@@ -1,0 +1,111 @@
+//! Whether a request may go now, with which account; or why not, and until when.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::time::Duration;
+
+use super::Because;
+use super::bucket::Bucket;
+use super::machine::Budget;
+use super::queue::Ahead;
+use crate::clock::Time;
+
+/// How far ahead a refusal names a time where nothing is known.
+const UNKNOWN_WAIT: Duration = Duration::from_secs(30);
+/// When to look again while the first responses are awaited.
+const BLIND_WAIT: Duration = Duration::from_secs(1);
+/// The share of an allowance that is left where nothing is limited: more than any part of a limit.
+const UNLIMITED: f64 = 2.0;
+
+/// How a request may go.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Way {
+    /// Its repository is not limited with this account: it is no part of any allowance.
+    Free(usize),
+    /// Taken from the allowance of this account.
+    Paid(usize),
+}
+
+/// Why a request cannot go now.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Held {
+    /// The figures are too old to spend on.
+    Stale(usize),
+    /// Until then.
+    Until(Because, Time),
+}
+
+impl<K: Clone + Eq + Hash + Debug> Budget<K> {
+    /// How a request of this tier may go now, if its turn comes after `ahead`: with the account its repository
+    /// stays with, else the one with most left. Or why not.
+    pub(super) fn way(&self, repository: &str, tier: usize, ahead: Ahead, now: Time) -> Result<Way, Held> {
+        if let Some(until) = self.parked(now) {
+            return Err(Held::Until(Because::Parked, until));
+        }
+        if let Some(account) = self.accounts.not_limited(repository, now) {
+            return Ok(Way::Free(account));
+        }
+        let mut best: Option<(f64, usize)> = None;
+        let mut nearest: Option<(Because, Time)> = None;
+        let sticky = self.accounts.sticky(repository, now);
+        for index in 0..self.accounts.count() {
+            match self.share(index, tier, ahead, now) {
+                Ok(_) if sticky == Some(index) => return Ok(Way::Paid(index)),
+                Ok(share) if best.is_none_or(|(most, _)| share > most) => best = Some((share, index)),
+                Ok(_) => {}
+                Err(Held::Stale(account)) => return Err(Held::Stale(account)),
+                Err(Held::Until(because, until)) => {
+                    if nearest.is_none_or(|(_, soonest)| until < soonest) {
+                        nearest = Some((because, until));
+                    }
+                }
+            }
+        }
+        match (best, nearest) {
+            (Some((_, index)), _) => Ok(Way::Paid(index)),
+            (None, Some((because, until))) => Err(Held::Until(because, until)),
+            (None, None) => Err(Held::Until(Because::Parked, now + UNKNOWN_WAIT)),
+        }
+    }
+
+    /// The part of an account's allowance that is left, if this tier may spend from it.
+    fn share(&self, account: usize, tier: usize, ahead: Ahead, now: Time) -> Result<f64, Held> {
+        if let Some(until) = self.accounts.parked_account(account, now) {
+            return Err(Held::Until(Because::Parked, until));
+        }
+        let bucket = self.accounts.bucket(account);
+        if bucket.is_stale(now) {
+            return Err(Held::Stale(account));
+        }
+        if !bucket.is_known() {
+            return blind_share(bucket, now);
+        }
+        let (left, floor) = (bucket.estimate(now), self.ranks.floor(bucket, tier, now));
+        let paced = self.ranks.paced_until(bucket, tier, ahead.peers, now);
+        let behind = ahead.all.saturating_add(1);
+        let because = match left {
+            left if left >= floor.saturating_add(behind) => match paced {
+                None => return Ok(left as f64 / bucket.limit().max(1) as f64),
+                Some(_) => Because::Paced,
+            },
+            _ if bucket.may_have_risen(now) => return Err(Held::Stale(account)),
+            0 => Because::Exhausted,
+            left if left <= floor => Because::Reserved,
+            _ => Because::Queued,
+        };
+        let opens = self.ranks.opens(bucket, tier, behind, now);
+        let opens = paced.map_or(opens, |paced| paced.max(opens));
+        Err(Held::Until(because, opens))
+    }
+}
+
+fn blind_share(bucket: &Bucket, now: Time) -> Result<f64, Held> {
+    if let Some(until) = bucket.exhausted(now) {
+        return Err(Held::Until(Because::Exhausted, until));
+    }
+    match bucket.may_go_blind() {
+        true if bucket.is_silent() => Ok(UNLIMITED),
+        true => Ok(1.0),
+        false => Err(Held::Until(Because::Queued, now + BLIND_WAIT)),
+    }
+}
