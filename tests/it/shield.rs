@@ -24,7 +24,8 @@ async fn without_budget_what_is_held_is_served_and_what_is_not_is_refused_unaske
     let held = image(&world.registry, Some("held"), 1);
     let missing = image(&world.registry, Some("missing"), 2);
     assert!(world.seawall.get(&manifest_path("held")).await.is_good());
-    for path in [manifest_path("held"), manifest_path("missing")] {
+    let by_digest = manifest_path(missing.manifest.to_string());
+    for path in [manifest_path("held"), manifest_path("missing"), by_digest] {
         world.registry.script(path, told(0));
     }
     let refused = world.seawall.get(&manifest_path("missing")).await;
@@ -70,8 +71,10 @@ async fn a_tag_that_moved_to_what_cannot_be_paid_for_is_served_stale() {
                 .is_good()
         );
     }
-    image(&world.registry, Some("app"), 2);
-    world.registry.script(manifest_path("app"), told(0));
+    let new = image(&world.registry, Some("app"), 2);
+    for path in [manifest_path("app"), manifest_path(new.manifest.to_string())] {
+        world.registry.script(path, told(0));
+    }
     tokio::time::sleep(std::time::Duration::from_secs(3600)).await;
     let answer = world.seawall.get(&manifest_path("app")).await;
     assert_eq!(answer.status, StatusCode::OK);

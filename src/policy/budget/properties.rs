@@ -209,8 +209,8 @@ impl World {
         }
     }
 
-    fn step(&mut self, step: Step) {
-        match step {
+    fn step(&mut self, step: &Step) {
+        match *step {
             Step::Ask {
                 tier,
                 client,
@@ -291,7 +291,7 @@ proptest! {
     ) {
         let mut world = World::new(limit, fixed, spent);
         for step in steps {
-            world.step(step);
+            world.step(&step);
         }
         world.pass(world.now + 2 * 60_000);
         prop_assert_eq!(world.refused, 0);
@@ -310,7 +310,7 @@ proptest! {
             if matches!(step, Step::Pass(_)) {
                 world.finish();
             }
-            world.step(step);
+            world.step(&step);
         }
         world.finish();
         world.pass(world.now + 60_000);
