@@ -40,8 +40,10 @@ impl Accounts {
     pub(super) fn new(count: usize, ledger: Ledger, now: Time) -> Self {
         let mut buckets = ledger.buckets;
         buckets.truncate(MAX_BUCKETS);
+        // Ids that were written down may be anything: each becomes the place it stands for.
         let place = |id: &u64| buckets.iter().position(|bucket| bucket.id == *id);
-        let known: Vec<Option<usize>> = ledger.accounts.iter().take(count).map(place).collect();
+        let place = |id| place(id).map(|place| place as u64);
+        let known: Vec<Option<u64>> = ledger.accounts.iter().take(count).map(place).collect();
         for (id, bucket) in (0..).zip(&mut buckets) {
             bucket.id = id;
             bucket.restore(now);
@@ -55,8 +57,7 @@ impl Accounts {
         };
         for index in 0..count.max(1) {
             let known = known.get(index).copied().flatten();
-            let bucket = known.map(|place| place as u64);
-            let bucket = bucket.unwrap_or_else(|| accounts.add_bucket(None));
+            let bucket = known.unwrap_or_else(|| accounts.add_bucket(None));
             accounts.accounts.push(Account { bucket, parked: None });
         }
         accounts
@@ -137,8 +138,7 @@ impl Accounts {
     pub(super) fn not_limited(&self, repository: &str, now: Time) -> Option<usize> {
         let free = |index: &usize| {
             let until = self.unlimited.get(&(*index, repository.to_owned()));
-            until.is_some_and(|until| *until > now)
-                && self.accounts[*index].parked.is_none_or(|until| until <= now)
+            until.is_some_and(|until| *until > now) && self.parked_account(*index, now).is_none()
         };
         (0..self.accounts.len()).find(free)
     }
@@ -206,8 +206,7 @@ impl Accounts {
     /// parked, the one with most left first.
     pub(super) fn account(&self, repository: &str, now: Time) -> usize {
         let free = |index: &usize| self.parked_account(*index, now).is_none();
-        let sticky = self.sticky.get(repository).filter(|(_, until)| *until > now);
-        let sticky = sticky.map(|(account, _)| *account).filter(free);
+        let sticky = self.sticky(repository, now).filter(free);
         let most = (0..self.accounts.len()).filter(free).max_by_key(|index| {
             let bucket = self.bucket(*index);
             (

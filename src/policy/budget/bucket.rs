@@ -312,7 +312,7 @@ impl Bucket {
     }
 
     /// When everything that was read has left the window.
-    pub(super) fn void_at(&self, now: Time) -> Time {
+    fn void_at(&self, now: Time) -> Time {
         let read = Time::from_millis(self.reading.map_or(0, |seen| seen.at));
         let void = read + self.window() + Duration::from_millis(slot_length(self.window()));
         void.max(now + Duration::from_secs(1))

@@ -115,7 +115,8 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
             told.push((key, Verdict::Refuse(self.withheld(because, until, now))));
         }
         let mut rank = 0;
-        while let Some(head) = self.first_to_tell(&mut rank, now) {
+        while let Some((at, head)) = self.first_to_tell(rank, now) {
+            rank = at;
             let Some((key, entry)) = self.queue.pop(rank) else {
                 break;
             };
@@ -132,20 +133,15 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
         told
     }
 
-    /// What the first head has to be told, from this rank on.
-    fn first_to_tell(&self, rank: &mut usize, now: Time) -> Option<Result<Way, Held>> {
-        while *rank < self.queue.ranks() {
-            let Some((head, deadline)) = self.head(*rank, now) else {
-                *rank += 1;
-                continue;
-            };
-            match head {
-                Err(Held::Until(because, until)) if until <= deadline => match because {
-                    // Each rank has its own pace; of everything else, lower ranks may touch no more.
-                    Because::Paced => *rank += 1,
-                    _ => return None,
-                },
-                head => return Some(head),
+    /// The first rank from this one on whose head has to be told something, and what.
+    fn first_to_tell(&self, from: usize, now: Time) -> Option<(usize, Result<Way, Held>)> {
+        for rank in from..self.queue.ranks() {
+            match self.head(rank, now) {
+                None => {}
+                // Each rank has its own pace; of everything else, lower ranks may touch no more.
+                Some((Err(Held::Until(Because::Paced, until)), deadline)) if until <= deadline => {}
+                Some((Err(Held::Until(_, until)), deadline)) if until <= deadline => return None,
+                Some((head, _)) => return Some((rank, head)),
             }
         }
         None

@@ -22,8 +22,6 @@ mod ranks;
 #[cfg(test)]
 mod simulation;
 mod spends;
-#[cfg(test)]
-mod tests;
 mod usage;
 
 use std::time::Duration;

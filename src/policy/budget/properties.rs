@@ -12,6 +12,12 @@ const WINDOW: u64 = 3_600_000;
 /// More calls than a wait of minutes can need: beyond it, the machine wakes its driver for nothing.
 const MOST_WAKES: usize = 2_000;
 
+fn rules() -> Rules {
+    Rules {
+        reserves: RESERVES.to_vec(),
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Ask {
@@ -58,8 +64,6 @@ struct World {
     /// On their way, not yet counted; and counted, not yet answered.
     sent: Vec<Charge>,
     unanswered: Vec<Charge>,
-    /// Lost by a crash before they were known to be counted.
-    lost: u64,
     waiting: HashMap<usize, (usize, u64)>,
     next: usize,
 }
@@ -67,11 +71,8 @@ struct World {
 impl World {
     fn new(limit: u64, fixed: bool, spent: u64) -> Self {
         let now = 1_000_000 * WINDOW;
-        let rules = Rules {
-            reserves: RESERVES.to_vec(),
-        };
         let mut this = Self {
-            budget: Budget::new(rules, 1, None, Time::from_millis(now)),
+            budget: Budget::new(rules(), 1, None, Time::from_millis(now)),
             now,
             limit,
             fixed,
@@ -79,7 +80,6 @@ impl World {
             refused: 0,
             sent: Vec::new(),
             unanswered: Vec::new(),
-            lost: 0,
             waiting: HashMap::new(),
             next: 0,
         };
@@ -148,7 +148,7 @@ impl World {
 
     /// The promise: what is really left, less what is on its way, is more than the tier's reserve.
     fn go(&mut self, charge: Charge, tier: usize) {
-        let left = self.remaining() as f64 - self.sent.len() as f64 - self.lost as f64;
+        let left = self.remaining() as f64 - self.sent.len() as f64;
         let reserve = RESERVES[tier] * self.limit as f64;
         assert!(
             left >= 1.0 && left > reserve,
@@ -250,11 +250,8 @@ impl World {
     fn restart(&mut self) {
         let ledger = serde_json::to_string(&self.budget.ledger()).unwrap();
         let ledger = serde_json::from_str(&ledger).unwrap();
-        let rules = Rules {
-            reserves: RESERVES.to_vec(),
-        };
-        self.budget = Budget::new(rules, 1, Some(ledger), self.time());
-        // They died with the process; whether they arrive, nobody can tell.
+        self.budget = Budget::new(rules(), 1, Some(ledger), self.time());
+        // They died with the process.
         self.sent.clear();
         self.unanswered.clear();
         self.waiting.clear();
@@ -299,6 +296,36 @@ proptest! {
         prop_assert_eq!(world.budget.waiting().iter().sum::<u64>(), 0);
     }
 
+    // The same with larger allowances, where every answer comes at once and names no figures.
+    #[test]
+    fn a_tier_never_spends_what_it_must_leave(
+        limit in 1_u64..200,
+        remaining in 0_u64..200,
+        asks in proptest::collection::vec((0_usize..3, 0_u64..4, 0_u64..30), 1..80),
+    ) {
+        let start = Time::from_millis(10_000_000_000);
+        let mut budget = Budget::new(rules(), 1, None, start);
+        let mut left = remaining.min(limit);
+        let reading = Reading { limit, remaining: left, window: Some(Duration::from_secs(3600)) };
+        budget.learn("app", &Observed { account: 0, source: None, reading: Some(reading) }, start);
+        let mut now = start;
+        for (key, (tier, client, pause)) in asks.into_iter().enumerate() {
+            now = now + Duration::from_millis(pause * 100);
+            let asker = Asker { tier, client, deadline: now + Duration::from_secs(20) };
+            match budget.ask(&key, "app", asker, now) {
+                Verdict::Go(charge) => {
+                    prop_assert!(left as f64 > RESERVES[tier] * limit as f64, "tier {tier} took one of {left}");
+                    left -= 1;
+                    budget.settle(&charge, true, now);
+                }
+                Verdict::Refuse(withheld) => prop_assert!(withheld.until > now),
+                Verdict::Wait | Verdict::Read(_) => {}
+            }
+        }
+        let _ = budget.turn(now + Duration::from_secs(21));
+        prop_assert_eq!(budget.waiting().iter().sum::<u64>(), 0);
+    }
+
     #[test]
     fn who_is_refused_is_told_a_time_at_which_asking_succeeds(
         limit in 1..60_u64, fixed: bool, tier in 0..3_usize, steps in steps(),
@@ -330,7 +357,7 @@ proptest! {
         pause in any::<u64>(),
     ) {
         let mut now = Time::from_millis(1);
-        let mut budget: Budget<u64> = Budget::new(Rules { reserves: RESERVES.to_vec() }, 2, None, now);
+        let mut budget: Budget<u64> = Budget::new(rules(), 2, None, now);
         for (key, (limit, remaining, window)) in (0..).zip(readings) {
             let reading = Some(Reading { limit, remaining, window: window.map(Duration::from_secs) });
             let source = Some(format!("192.0.2.{}", remaining % 40));

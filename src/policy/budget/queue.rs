@@ -157,21 +157,19 @@ impl<K: Clone + Eq + Hash + Debug> Queue<K> {
         };
         let deadline = old.asker.deadline.max(asker.deadline);
         if self.rank(asker.tier) < self.rank(old.asker.tier) {
+            let (better, kept) = (
+                Asker { deadline, ..asker },
+                Asker {
+                    deadline,
+                    ..old.asker
+                },
+            );
             self.remove(key);
-            let pushed = self.push(key, old.repository.clone(), Asker { deadline, ..asker });
-            // The better line is full: it keeps what it had, at the end.
-            if pushed
-                || self.push(
-                    key,
-                    old.repository,
-                    Asker {
-                        deadline,
-                        ..old.asker
-                    },
-                )
-            {
-                return;
+            // If the better line is full, it keeps the one it had, at the end.
+            if !self.push(key, old.repository.clone(), better) {
+                self.push(key, old.repository, kept);
             }
+            return;
         }
         self.postpone(key, deadline);
     }
