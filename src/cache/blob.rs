@@ -77,11 +77,12 @@ impl Cache {
         if let Some(total) = filling.and_then(|fill| fill.snapshot().total) {
             return Ok(head(total, From::Filling, Outcome::Collapsed));
         }
-        let upstream = self.upstreams.get(chosen);
+        let refused = |refusal| Failure::of_blob(chosen.repository.registry.as_str(), &refusal);
+        let upstream = self.reach(chosen).map_err(refused)?;
         let length = upstream.blob_size(&chosen.repository.path, digest).await;
         match length {
             Ok(length) => Ok(head(length, From::Upstream, Outcome::Bypass)),
-            Err(refusal) => Err(Failure::of_blob(chosen.repository.registry.as_str(), &refusal)),
+            Err(refusal) => Err(refused(refusal)),
         }
     }
 
@@ -117,7 +118,7 @@ impl Cache {
         _asker: &Asker,
     ) -> Result<Option<Served>, Failure> {
         let now = self.clock.now();
-        let upstream = self.upstreams.get(chosen);
+        let upstream = self.reach(chosen);
         let path = chosen.repository.path.clone();
         let launch = || Arc::new(Fill::new(*digest, upstream.clone(), path.clone()));
         let joined = lock(&self.flights).join(digest, |_| launch(), now);

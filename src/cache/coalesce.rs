@@ -13,10 +13,19 @@ use tokio_util::task::TaskTracker;
 
 type Open<K, V> = Arc<Mutex<HashMap<K, watch::Receiver<Option<V>>>>>;
 
-/// Questions in the air, by key.
+/// Questions in the air, by key. Clones share them.
 pub(super) struct Coalesce<K, V> {
     open: Open<K, V>,
     tasks: TaskTracker,
+}
+
+impl<K, V> Clone for Coalesce<K, V> {
+    fn clone(&self) -> Self {
+        Self {
+            open: self.open.clone(),
+            tasks: self.tasks.clone(),
+        }
+    }
 }
 
 impl<K, V> Coalesce<K, V>

@@ -237,6 +237,8 @@ impl Download {
         let fill = &self.fill;
         let incoming = fill
             .upstream
+            .as_ref()
+            .map_err(Clone::clone)?
             .blob(&fill.path, &fill.digest, Want::From(from))
             .await?;
         let known = fill.snapshot().total;

@@ -48,7 +48,8 @@ impl Failure {
     pub(super) fn of_manifest(registry: &str, refusal: &Refusal) -> Self {
         let public = format!("{registry} gives no manifest: {refusal}").into();
         let (kind, code, retry_after) = match refusal {
-            Refusal::NotFound => (Kind::NotFound, Code::ManifestUnknown, None),
+            // Offline, asking somebody else is all a client can do, and it does so at once after a 404.
+            Refusal::NotFound | Refusal::Offline => (Kind::NotFound, Code::ManifestUnknown, None),
             Refusal::Denied(_) => (Kind::Denied, Code::Denied, None),
             Refusal::Withheld(_) => (Kind::Limited, Code::TooManyRequests, Some(RETRY_SOON)),
             Refusal::Limited { retry_after, .. } => (
@@ -59,6 +60,7 @@ impl Failure {
             Refusal::Unreachable(_) | Refusal::Failing(_) => {
                 (Kind::Unavailable, Code::Unavailable, Some(RETRY_SOON))
             }
+            Refusal::LeftAlone { wait, .. } => (Kind::Unavailable, Code::Unavailable, Some(*wait)),
             Refusal::Unusable(_) => (Kind::BadUpstream, Code::ManifestInvalid, None),
         };
         Self {
@@ -176,6 +178,8 @@ pub(super) fn why(refusal: &Refusal) -> Option<Why> {
         Refusal::Limited { .. } | Refusal::Withheld(_) => Some(Why::Limited),
         Refusal::Unreachable(_) => Some(Why::Unreachable),
         Refusal::Failing(_) => Some(Why::Failing),
+        Refusal::LeftAlone { because, .. } => why(because),
         Refusal::Unusable(_) => Some(Why::Unusable),
+        Refusal::Offline => Some(Why::Offline),
     }
 }

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Failure, From};
 use crate::oci::{Digest, RepositoryPath};
-use crate::upstream::Upstream;
+use crate::upstream::{Refusal, Upstream};
 
 /// Bytes at the end of a body that no reader sees before the digest agrees; a shorter body is held back
 /// whole. One socket buffer: it costs no throughput.
@@ -75,7 +75,8 @@ struct Relay {
 /// What the readers of one download share.
 pub(super) struct Fill {
     pub(super) digest: Digest,
-    pub(super) upstream: Arc<Upstream>,
+    /// Where the bytes come from that are not here; a refusal if nobody is to be asked.
+    pub(super) upstream: Result<Arc<Upstream>, Refusal>,
     pub(super) path: RepositoryPath,
     /// Stops the download.
     pub(super) cancel: CancellationToken,
@@ -86,7 +87,11 @@ pub(super) struct Fill {
 }
 
 impl Fill {
-    pub(super) fn new(digest: Digest, upstream: Arc<Upstream>, path: RepositoryPath) -> Self {
+    pub(super) fn new(
+        digest: Digest,
+        upstream: Result<Arc<Upstream>, Refusal>,
+        path: RepositoryPath,
+    ) -> Self {
         let progress = Progress {
             total: None,
             visible: 0,

@@ -26,10 +26,10 @@ impl Cache {
     /// # Errors
     /// [`Failure`], after 25 s at most.
     pub async fn tags(&self, chosen: &Chosen) -> Result<Listing, Failure> {
-        let upstream = self.upstreams.get(chosen);
+        let upstream = self.reach(chosen);
         let path = chosen.repository.path.clone();
         let ask = async move {
-            let mut tags = upstream.tags(&path).await?;
+            let mut tags = upstream?.tags(&path).await?;
             tags.sort_unstable();
             tags.dedup();
             Ok(Some(
@@ -60,10 +60,10 @@ impl Cache {
         digest: &Digest,
         asker: &Asker,
     ) -> Result<Served, Failure> {
-        let upstream = self.upstreams.get(chosen);
+        let upstream = self.reach(chosen);
         let (path, subject) = (chosen.repository.path.clone(), *digest);
         let ask = async move {
-            let index = upstream.referrers(&path, &subject).await?;
+            let index = upstream?.referrers(&path, &subject).await?;
             Ok(index.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
         };
         let subject = digest.to_string();
@@ -95,7 +95,7 @@ impl Cache {
     ) -> Result<Option<Listed>, Failure> {
         let key = format!("{kind} {} {of}", chosen.repository);
         let registry = chosen.repository.registry.to_string();
-        let rules = self.shelves.options.freshness[chosen.entry];
+        let rules = self.rules(chosen, None);
         let (shelves, clock) = (self.shelves.clone(), self.clock);
         let record = shelves.records.list(&key);
         let now = clock.now();
@@ -122,7 +122,7 @@ impl Cache {
         answer
             .unwrap_or_else(|| Err(Failure::internal()))
             .or_else(|failure| {
-                let stale = stale(record.as_ref(), &failure, &rules, age);
+                let stale = stale(record.as_ref(), &failure, rules, age);
                 stale.map(Some).ok_or(failure)
             })
     }
@@ -143,7 +143,7 @@ fn stale(
     age: impl Fn(&List) -> Duration,
 ) -> Option<Listed> {
     let why: Why = failure.why?;
-    let list = record.filter(|list| age(list) <= rules.stale_if_error)?;
+    let list = record.filter(|list| rules.offline || age(list) <= rules.stale_if_error)?;
     Some(listed(list, Outcome::Stale(why), age(list)))
 }
 

@@ -1,26 +1,19 @@
-//! The walk of a manifest: tag record, freshness, HEAD, digest, memory, disk, upstream.
+//! The walk of a manifest by digest: memory, disk, upstream. By tag it begins in `tag`.
 //!
-//! Manifests are small, so nobody sees a byte of one before it is verified whole. A tag is resolved by
-//! HEAD, which costs no budget; its content is fetched by digest, once.
+//! Manifests are small, so nobody sees a byte of one before it is verified whole.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::failure::why;
-use super::spend::Order;
-use super::{Asker, Body, Cache, Failure, From, Outcome, Served, Shelves, Why, in_time};
+use super::{Asker, Body, Cache, Failure, From, Outcome, Served, Shelves, in_time};
 use crate::clock::Time;
-use crate::oci::{Descriptor, Digest, Manifest, MediaType, Reference, Repository, Tag};
-use crate::policy::freshness::{self, After, Answer, Before, TagRecord};
+use crate::oci::{Descriptor, Digest, Manifest, MediaType, Reference, Repository};
 use crate::policy::naming::Chosen;
 use crate::store::{Held, Shelf, blocking};
-use crate::upstream::{Refusal, Upstream};
+use crate::upstream::Refusal;
 
 /// Most child manifests looked at to see whether a stale index can be served whole.
 const MAX_CHILDREN: usize = 64;
-
-/// What the upstream said a tag points at.
-pub(super) type Resolved = Descriptor;
 
 impl Cache {
     /// A manifest. `head` asks for its headers only, which may spare a counted request upstream.
@@ -49,7 +42,7 @@ impl Cache {
         Ok(served)
     }
 
-    async fn by_digest(
+    pub(super) async fn by_digest(
         &self,
         chosen: &Chosen,
         digest: &Digest,
@@ -61,7 +54,9 @@ impl Cache {
         }
         let reference = Reference::Digest(*digest);
         if head {
-            let upstream = self.upstreams.get(chosen);
+            let upstream = self
+                .reach(chosen)
+                .map_err(|refusal| self.refused(chosen, &refusal))?;
             match upstream.head(&chosen.repository.path, &reference).await {
                 Ok(descriptor) if descriptor.digest == *digest => return Ok(headers_only(descriptor)),
                 Ok(_) | Err(Refusal::Unusable(_)) => {}
@@ -73,108 +68,8 @@ impl Cache {
         Ok(served(*digest, held, From::Upstream, outcome))
     }
 
-    async fn by_tag(&self, chosen: &Chosen, tag: &Tag, head: bool, asker: &Asker) -> Result<Served, Failure> {
-        let repository = &chosen.repository;
-        let rules = self.shelves.options.freshness[chosen.entry];
-        let now = self.clock.now();
-        let record = self.shelves.records.tag(repository, tag);
-        if let Some(record) = &record
-            && freshness::before(Some(record), &rules, now) == Before::Serve
-        {
-            let served = self.by_record(chosen, record, head, asker).await;
-            if !served.as_ref().is_err_and(Failure::is_definite) {
-                return served.map(|served| aged(served, record.validated, now));
-            }
-        }
-        let held = record.is_some();
-        let (answer, refusal) = match self.resolve(chosen, tag, asker).await {
-            Ok(descriptor) => (Answer::Found(descriptor), None),
-            Err(Refusal::NotFound) => (Answer::Gone, Some(Refusal::NotFound)),
-            Err(refusal) => (Answer::None, Some(refusal)),
-        };
-        let failure = || {
-            let refusal = refusal.as_ref().unwrap_or(&Refusal::NotFound);
-            self.refused(chosen, refusal)
-        };
-        let old = record.clone();
-        match freshness::after(record, answer, &rules, now) {
-            After::Remember(new) => {
-                let served = match self.by_record(chosen, &new, head, asker).await {
-                    // The tag has moved to what cannot be had now: what it pointed at is better than nothing.
-                    Err(failure) if !failure.is_definite() => {
-                        return self
-                            .stale_instead(old, &failure, &rules, now)
-                            .await
-                            .ok_or(failure);
-                    }
-                    served => served?,
-                };
-                self.shelves.records.put_tag(repository, tag, new);
-                Ok(Served {
-                    outcome: if held {
-                        Outcome::Revalidated
-                    } else {
-                        served.outcome
-                    },
-                    ..served
-                })
-            }
-            After::Forget => {
-                self.shelves.records.remove_tag(repository, tag);
-                Err(failure())
-            }
-            After::ServeStale(record) => {
-                let why = refusal.as_ref().and_then(why).unwrap_or(Why::Failing);
-                self.stale(&record, why, now)
-                    .await
-                    .ok_or_else(|| failure().blobs_missing())
-            }
-            After::Fail => Err(failure()),
-        }
-    }
-
-    /// The content a tag record points at; for a HEAD the record is enough.
-    async fn by_record(
-        &self,
-        chosen: &Chosen,
-        record: &TagRecord,
-        head: bool,
-        asker: &Asker,
-    ) -> Result<Served, Failure> {
-        let digest = &record.descriptor.digest;
-        if head && self.held(digest).await.is_none() {
-            return Ok(headers_only(record.descriptor.clone()));
-        }
-        Box::pin(self.by_digest(chosen, digest, false, asker)).await
-    }
-
-    /// A stale tag, if everything that must follow its manifest is held: a client that gets a manifest
-    /// here asks nobody else for its blobs.
-    async fn stale(&self, record: &TagRecord, why: Why, now: Time) -> Option<Served> {
-        let digest = record.descriptor.digest;
-        let (held, from) = self.held(&digest).await?;
-        if !self.blobs_follow(&held).await {
-            return None;
-        }
-        let served = served(digest, held, from, Outcome::Stale(why));
-        Some(aged(served, record.validated, now))
-    }
-
-    /// A record that was overtaken by one whose content cannot be had.
-    async fn stale_instead(
-        &self,
-        old: Option<TagRecord>,
-        failure: &Failure,
-        rules: &freshness::Rules,
-        now: Time,
-    ) -> Option<Served> {
-        match freshness::after(old, Answer::None, rules, now) {
-            After::ServeStale(record) => self.stale(&record, failure.why?, now).await,
-            After::Remember(_) | After::Forget | After::Fail => None,
-        }
-    }
-
-    async fn blobs_follow(&self, held: &Held) -> bool {
+    /// True if everything that must follow a manifest is held: all blobs of it, or of one of its children.
+    pub(super) async fn blobs_follow(&self, held: &Held) -> bool {
         let Ok(manifest) = Manifest::parse(held.bytes.clone(), held.manifest.as_ref()) else {
             return false;
         };
@@ -203,7 +98,7 @@ impl Cache {
     }
 
     /// A manifest that is held, from memory or disk; verified either way.
-    async fn held(&self, digest: &Digest) -> Option<(Held, From)> {
+    pub(super) async fn held(&self, digest: &Digest) -> Option<(Held, From)> {
         if let Some(held) = self.shelves.memory.get(digest) {
             return held.manifest.is_some().then_some((held, From::Memory));
         }
@@ -212,19 +107,7 @@ impl Cache {
         read.await.ok().flatten().map(|held| (held, From::Disk))
     }
 
-    /// Asks what a tag points at, together with everybody who asks now.
-    async fn resolve(&self, chosen: &Chosen, tag: &Tag, asker: &Asker) -> Result<Resolved, Refusal> {
-        let key = (chosen.repository.clone(), tag.clone());
-        let question = || {
-            let upstream = self.upstreams.get(chosen);
-            let order = self.order(chosen, Reference::Tag(tag.clone()), *asker);
-            ask_tag(upstream, order, key.clone())
-        };
-        let (answer, _) = self.questions.ask(&key, question).await;
-        answer.unwrap_or_else(|| Err(Refusal::Unusable("an internal error".to_owned())))
-    }
-
-    fn refused(&self, chosen: &Chosen, refusal: &Refusal) -> Failure {
+    pub(super) fn refused(&self, chosen: &Chosen, refusal: &Refusal) -> Failure {
         Failure::of_manifest(chosen.repository.registry.as_str(), refusal)
     }
 }
@@ -271,29 +154,7 @@ impl Shelves {
     }
 }
 
-/// HEAD, or GET where the upstream does not answer HEAD properly.
-async fn ask_tag(
-    upstream: Arc<Upstream>,
-    order: Order,
-    (repository, tag): (Repository, Tag),
-) -> Result<Resolved, Refusal> {
-    let reference = Reference::Tag(tag);
-    match upstream.head(&repository.path, &reference).await {
-        Err(Refusal::Unusable(reason)) => {
-            tracing::debug!(%repository, %reference, reason, "HEAD is of no use here: falling back to GET");
-            let (digest, held) = order.carry_out().await?;
-            let media_type = held.manifest.unwrap_or(MediaType::OCI_MANIFEST);
-            Ok(Descriptor {
-                media_type,
-                digest,
-                size: held.bytes.len() as u64,
-            })
-        }
-        answer => answer,
-    }
-}
-
-fn served(digest: Digest, held: Held, from: From, outcome: Outcome) -> Served {
+pub(super) fn served(digest: Digest, held: Held, from: From, outcome: Outcome) -> Served {
     Served {
         media_type: held.manifest.unwrap_or(MediaType::OCTET_STREAM),
         digest,
@@ -305,7 +166,7 @@ fn served(digest: Digest, held: Held, from: From, outcome: Outcome) -> Served {
     }
 }
 
-fn headers_only(descriptor: Descriptor) -> Served {
+pub(super) fn headers_only(descriptor: Descriptor) -> Served {
     Served {
         media_type: descriptor.media_type,
         digest: descriptor.digest,
@@ -314,12 +175,5 @@ fn headers_only(descriptor: Descriptor) -> Served {
         from: From::Upstream,
         outcome: Outcome::Bypass,
         age: Duration::ZERO,
-    }
-}
-
-fn aged(served: Served, validated: Time, now: Time) -> Served {
-    Served {
-        age: now.since(validated),
-        ..served
     }
 }

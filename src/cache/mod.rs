@@ -17,6 +17,7 @@ mod reader;
 mod sink;
 mod spend;
 mod status;
+mod tag;
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -29,10 +30,11 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::oci::{Digest, MediaType, Registry, Repository, Tag};
 use crate::policy::flight::Flights;
+use crate::policy::naming::Chosen;
 use crate::policy::{flight, freshness};
 use crate::store::{Disk, Memory, Records, Shelf};
 use crate::telemetry::metrics::{Metrics, Place};
-use crate::upstream::Upstreams;
+use crate::upstream::{Refusal, Upstream, Upstreams};
 
 pub use crate::policy::budget::Asker;
 pub use failure::{Failure, Kind};
@@ -50,7 +52,7 @@ pub struct Options {
     /// Bytes of manifests and small blobs kept in memory.
     pub memory: u64,
     /// When tags are fresh, by entry of the configuration.
-    pub freshness: Vec<freshness::Rules>,
+    pub freshness: Vec<freshness::Policy>,
     /// What clients are told when a budget is used up, by entry of the configuration.
     pub on_exhausted: Vec<OnExhausted>,
     /// The names of the tiers, for people.
@@ -95,7 +97,9 @@ pub enum Outcome {
     Collapsed,
     /// `fwd=stale`: the upstream was asked and confirmed or replaced the record.
     Revalidated,
-    /// `hit; fwd=stale; detail=…`: served although it could not be validated.
+    /// `hit; detail=refreshing`: a little stale; the upstream is asked while the client has it already.
+    Refreshing,
+    /// `fwd=stale; detail=…`: served although it could not be validated.
     Stale(Why),
     /// `fwd=bypass`: passed through, not stored.
     Bypass,
@@ -114,6 +118,8 @@ pub enum Why {
     Denied,
     /// Its answer cannot be used.
     Unusable,
+    /// The operator wants it left alone: it was not asked.
+    Offline,
 }
 
 /// What the cache answers when it has the content.
@@ -175,12 +181,14 @@ impl Shelves {
 
 type SharedFlights = Arc<Mutex<Flights<Digest, Arc<fill::Fill>>>>;
 
-/// The cache.
+/// The cache. Clones share everything.
+#[derive(Clone)]
 pub struct Cache {
     shelves: Arc<Shelves>,
     upstreams: Arc<Upstreams>,
     flights: SharedFlights,
-    questions: coalesce::Coalesce<(Repository, Tag), Result<manifest::Resolved, crate::upstream::Refusal>>,
+    questions: coalesce::Coalesce<(Repository, Tag), Result<tag::Resolved, Refusal>>,
+    refreshes: coalesce::Coalesce<(Repository, Tag), ()>,
     fetches: coalesce::Coalesce<(Registry, Digest), spend::Bought>,
     listings: coalesce::Coalesce<String, Result<Option<lists::Listed>, Failure>>,
     tasks: TaskTracker,
@@ -211,10 +219,24 @@ impl Cache {
             upstreams,
             flights,
             questions: coalesce::Coalesce::new(tasks.clone()),
+            refreshes: coalesce::Coalesce::new(tasks.clone()),
             fetches: coalesce::Coalesce::new(tasks.clone()),
             listings: coalesce::Coalesce::new(tasks.clone()),
             tasks,
             clock,
+        }
+    }
+
+    /// What holds for a tag of a repository, or for what has no tag.
+    fn rules(&self, chosen: &Chosen, tag: Option<&Tag>) -> &freshness::Rules {
+        self.shelves.options.freshness[chosen.entry].rules(&chosen.repository.path, tag)
+    }
+
+    /// The upstream of a repository, unless it is not to be asked.
+    fn reach(&self, chosen: &Chosen) -> Result<Arc<Upstream>, Refusal> {
+        match self.rules(chosen, None).offline {
+            true => Err(Refusal::Offline),
+            false => Ok(self.upstreams.get(chosen)),
         }
     }
 

@@ -187,6 +187,8 @@ impl Reader {
         };
         let incoming = fill
             .upstream
+            .as_ref()
+            .ok()?
             .blob(&fill.path, &fill.digest, Want::Run(run))
             .await
             .ok()?;

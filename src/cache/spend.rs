@@ -33,7 +33,9 @@ impl Cache {
         digest: Digest,
         asker: &Asker,
     ) -> Result<(Held, bool), Failure> {
-        let upstream = self.upstreams.get(chosen);
+        let upstream = self
+            .reach(chosen)
+            .map_err(|refusal| self.refused(chosen, &refusal))?;
         let key = (chosen.repository.registry.clone(), digest);
         let reference = Reference::Digest(digest);
         let mut tries = 0;
@@ -93,7 +95,7 @@ impl Cache {
             (Outcome::Stale(_), _) => Avoided::Stale,
             (Outcome::Collapsed, _) => Avoided::Collapsed,
             (Outcome::Hit, Reference::Digest(_)) => Avoided::Held,
-            (Outcome::Hit, Reference::Tag(_)) => Avoided::Fresh,
+            (Outcome::Hit | Outcome::Refreshing, Reference::Tag(_)) => Avoided::Fresh,
             (Outcome::Revalidated, _) if held => Avoided::Unchanged,
             _ => return,
         };

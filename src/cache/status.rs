@@ -26,8 +26,11 @@ pub struct Status {
 pub struct UpstreamStatus {
     /// The name clients use.
     pub registry: String,
-    /// `used` or `unused`: whether anything was asked of it since the start.
+    /// `used` or `unused`: whether anything was asked of it since the start; `failing`: it does not answer
+    /// and is left alone for a moment; `offline`: it is not to be asked.
     pub state: String,
+    /// Why it is in that state, in words.
+    pub reason: Option<String>,
     /// The operator's credentials, or `anonymous`.
     pub accounts: Vec<AccountStatus>,
     /// The allowances it grants.
@@ -83,7 +86,8 @@ impl Cache {
     pub fn status(&self) -> Status {
         let used = self.upstreams.used().into_iter().map(|used| {
             let label = self.upstreams.label_of(used.entry);
-            self.status_of(used.registry.to_string(), &label, &used.upstream)
+            let offline = self.shelves.options.freshness[used.entry].usual.offline;
+            self.status_of(used.registry.to_string(), &label, &used.upstream, offline)
         });
         let unused = self
             .upstreams
@@ -106,6 +110,7 @@ impl Cache {
         let spending = &self.shelves.metrics.spending;
         for used in self.upstreams.used() {
             let label = self.upstreams.label_of(used.entry);
+            spending.failing(&label, used.upstream.left_alone().is_some());
             let (buckets, waiting) = used.upstream.budget();
             for bucket in buckets.iter().filter(|bucket| bucket.limit > 0) {
                 let allowance = Allowance {
@@ -124,14 +129,20 @@ impl Cache {
         }
     }
 
-    fn status_of(&self, registry: String, label: &str, upstream: &Upstream) -> UpstreamStatus {
+    fn status_of(&self, registry: String, label: &str, upstream: &Upstream, offline: bool) -> UpstreamStatus {
+        let (state, reason) = match upstream.left_alone() {
+            _ if offline => ("offline", None),
+            None => ("used", None),
+            Some(failing) => ("failing", Some(failing.to_string())),
+        };
         let accounts = upstream.accounts();
         let (buckets, waiting) = upstream.budget();
         let (spent, avoided) = self.shelves.metrics.spending.of(label);
         let tiers = self.shelves.options.tiers.iter().cloned();
         UpstreamStatus {
             registry,
-            state: "used".to_owned(),
+            state: state.to_owned(),
+            reason,
             buckets: buckets
                 .into_iter()
                 .map(|bucket| bucket_status(bucket, &accounts, upstream, &self.shelves.options.tiers))

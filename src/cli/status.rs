@@ -29,7 +29,11 @@ pub(super) fn draw(status: &Status) -> String {
 }
 
 fn draw_upstream(out: &mut String, upstream: &UpstreamStatus, now: u64) {
-    let _ = writeln!(out, "{}", upstream.registry);
+    let _ = match (&upstream.reason, upstream.state.as_str()) {
+        (Some(reason), state) => writeln!(out, "{}: {state}: {reason}", upstream.registry),
+        (None, state @ ("offline" | "failing")) => writeln!(out, "{}: {state}", upstream.registry),
+        (None, _) => writeln!(out, "{}", upstream.registry),
+    };
     for bucket in &upstream.buckets {
         draw_bucket(out, bucket, now);
     }

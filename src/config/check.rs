@@ -53,7 +53,7 @@ pub(super) fn check(tree: &Table, environment: &Environment, problems: &mut Prob
         cache: crate::cache::Options {
             directory: directory(&cache, environment, problems),
             memory: cache.read("memory", defaults::MEMORY, size, problems),
-            freshness: upstreams.iter().map(|each| each.freshness).collect(),
+            freshness: upstreams.iter().map(|each| each.freshness.clone()).collect(),
             on_exhausted: upstreams.iter().map(|each| each.on_exhausted).collect(),
             tiers: server
                 .clients

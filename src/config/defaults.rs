@@ -44,12 +44,22 @@ pub(super) const FLIGHTS: flight::Rules = flight::Rules {
 };
 
 /// How a tag is kept.
-pub(super) const FRESHNESS: freshness::Rules = freshness::Rules {
-    // A pushed tag is seen within a coffee, and a thousand nodes ask twelve times an hour.
-    ttl: Duration::from_secs(5 * 60),
-    // An upstream's outage or an exhausted budget over a long weekend stays invisible.
-    stale_if_error: Duration::from_secs(7 * 86_400),
-};
+pub(super) fn freshness() -> freshness::Rules {
+    freshness::Rules {
+        // A pushed tag is seen within a coffee, and a thousand nodes ask twelve times an hour.
+        ttl: Duration::from_secs(5 * 60),
+        // Nobody who waited for the ttl gets what is older: a HEAD is free, and takes a round trip.
+        stale_while_revalidate: Duration::ZERO,
+        // An upstream's outage or an exhausted budget over a long weekend stays invisible.
+        stale_if_error: Duration::from_secs(7 * 86_400),
+        immutable: freshness::Patterns::default(),
+        offline: false,
+    }
+}
+
+/// How long a definite "no" is repeated: who pushes and pulls at once waits no longer than that, and a crash
+/// loop asks six times a minute.
+pub(super) const NEGATIVE_TTL: Duration = Duration::from_secs(10);
 
 /// The size the distribution specification has registries accept at least (4 MiB).
 pub(super) const MANIFEST_LIMIT: u64 = 4 << 20;

@@ -15,6 +15,7 @@ mod clients;
 mod defaults;
 mod environment;
 mod file;
+mod freshness;
 mod problem;
 mod secret;
 mod section;

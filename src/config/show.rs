@@ -6,7 +6,7 @@ use super::units::{show_duration, show_size};
 use super::{Settings, values};
 use crate::cache::OnExhausted;
 use crate::policy::clients::Clients;
-use crate::policy::freshness;
+use crate::policy::freshness::{Exception, Patterns, Policy, Rules};
 use crate::policy::naming::{Entry, Pattern};
 use crate::upstream::{Credential, Options};
 
@@ -16,10 +16,10 @@ pub fn effective(settings: &Settings) -> String {
     // Writing to a text cannot fail.
     let _ = server(&mut out, settings).and_then(|()| cache_and_log(&mut out, settings));
     let _ = clients(&mut out, &settings.server.clients);
-    let rules = settings.cache.freshness.iter().zip(&settings.cache.on_exhausted);
-    for ((options, name), (rules, on_exhausted)) in settings.upstreams.iter().zip(&settings.names).zip(rules)
-    {
-        let _ = upstream(&mut out, options, name, rules).and_then(|()| exhausted(&mut out, *on_exhausted));
+    let policies = settings.cache.freshness.iter().zip(&settings.cache.on_exhausted);
+    let upstreams = settings.upstreams.iter().zip(&settings.names).zip(policies);
+    for ((options, name), (policy, on_exhausted)) in upstreams {
+        let _ = upstream(&mut out, options, name, policy).and_then(|()| exhausted(&mut out, *on_exhausted));
     }
     out
 }
@@ -67,7 +67,7 @@ fn cache_and_log(out: &mut String, settings: &Settings) -> std::fmt::Result {
     writeln!(out, "requests = {}", log.requests)
 }
 
-fn upstream(out: &mut String, options: &Options, name: &Entry, rules: &freshness::Rules) -> std::fmt::Result {
+fn upstream(out: &mut String, options: &Options, name: &Entry, policy: &Policy) -> std::fmt::Result {
     writeln!(out, "\n[[upstream]]")?;
     writeln!(out, "registry = \"{}\"", options.registry)?;
     if let Some(url) = &options.url {
@@ -107,11 +107,32 @@ fn upstream(out: &mut String, options: &Options, name: &Entry, rules: &freshness
         out,
         "timeouts = {{ connect = \"{connect}\", headers = \"{headers}\", idle = \"{idle}\" }}"
     )?;
-    let (ttl, stale) = (show_duration(rules.ttl), show_duration(rules.stale_if_error));
-    writeln!(
-        out,
-        "freshness = {{ ttl = \"{ttl}\", stale_if_error = \"{stale}\" }}"
+    let negative = show_duration(options.negative_ttl);
+    let usual = rules(&policy.usual);
+    writeln!(out, "freshness = {{ {usual}, negative_ttl = \"{negative}\" }}")?;
+    let exceptions: Vec<String> = policy.exceptions.iter().map(exception).collect();
+    writeln!(out, "freshness_for = [{}]", exceptions.join(", "))
+}
+
+fn rules(rules: &Rules) -> String {
+    format!(
+        "ttl = \"{}\", stale_while_revalidate = \"{}\", stale_if_error = \"{}\", immutable = {}, offline = {}",
+        show_duration(rules.ttl),
+        show_duration(rules.stale_while_revalidate),
+        show_duration(rules.stale_if_error),
+        list(rules.immutable.written()),
+        rules.offline,
     )
+}
+
+fn exception(exception: &Exception) -> String {
+    let pattern = |key, patterns: &Patterns| {
+        let first = patterns.written().first();
+        first.map_or(String::new(), |pattern| format!("{key} = {}, ", quoted(pattern)))
+    };
+    let repository = pattern("repository", &exception.repository);
+    let tag = pattern("tag", &exception.tag);
+    format!("{{ {repository}{tag}{} }}", rules(&exception.rules))
 }
 
 fn exhausted(out: &mut String, on_exhausted: OnExhausted) -> std::fmt::Result {

@@ -103,7 +103,7 @@ fn every_key_can_be_set_by_environment() {
     assert!(!settings.cache.verify_first_serve);
     assert!(settings.log.json);
     assert_eq!(settings.names[0].hosts.len(), 2);
-    assert_eq!(settings.cache.freshness[0].ttl.as_secs(), 3600);
+    assert_eq!(settings.cache.freshness[0].usual.ttl.as_secs(), 3600);
     assert_eq!(
         settings.upstreams[1].registry,
         crate::policy::naming::Pattern::parse("quay.io").unwrap()

@@ -7,15 +7,15 @@ use super::environment::Environment;
 use super::file::{Node, Value};
 use super::problem::{Place, Problems};
 use super::section::{Section, Wrong, boolean, limit, size, text, word};
-use super::{access, values};
+use super::{access, freshness, values};
 use crate::cache::OnExhausted;
 use crate::oci::Registry;
-use crate::policy::freshness;
+use crate::policy::freshness::Policy;
 use crate::policy::naming::{Entry, Pattern};
 use crate::upstream::{Options, Timeouts};
 
 /// The keys of an entry.
-pub(super) const KEYS: [&str; 14] = [
+pub(super) const KEYS: [&str; 15] = [
     "registry",
     "url",
     "default",
@@ -29,6 +29,7 @@ pub(super) const KEYS: [&str; 14] = [
     "manifest_limit",
     "timeouts",
     "freshness",
+    "freshness_for",
     "on_exhausted",
 ];
 
@@ -39,7 +40,7 @@ pub(super) struct Configured {
     /// How it is reached.
     pub(super) options: Options,
     /// How its tags are kept.
-    pub(super) freshness: freshness::Rules,
+    pub(super) freshness: Policy,
     /// What clients are told when its budget is used up.
     pub(super) on_exhausted: OnExhausted,
 }
@@ -103,7 +104,7 @@ fn entry(node: &Node, environment: &Environment, problems: &mut Problems) -> Opt
     let configured = Configured {
         name,
         options,
-        freshness: freshness(&entry, problems),
+        freshness: freshness::read(&entry, problems),
         on_exhausted: entry.read("on_exhausted", OnExhausted::Refuse, on_exhausted, problems),
     };
     named.then(|| Written {
@@ -133,6 +134,7 @@ fn options(
             manifest_limit,
             problems,
         ),
+        negative_ttl: freshness::negative_ttl(entry, problems),
         timeouts: timeouts(entry, problems),
     }
 }
@@ -144,20 +146,6 @@ fn timeouts(entry: &Section<'_>, problems: &mut Problems) -> Timeouts {
         connect: timeouts.read("connect", usual.connect, limit, problems),
         headers: timeouts.read("headers", usual.headers, limit, problems),
         idle: timeouts.read("idle", usual.idle, limit, problems),
-    }
-}
-
-fn freshness(entry: &Section<'_>, problems: &mut Problems) -> freshness::Rules {
-    let freshness = entry.section("freshness", &["ttl", "stale_if_error"], problems);
-    let usual = defaults::FRESHNESS;
-    freshness::Rules {
-        ttl: freshness.read("ttl", usual.ttl, super::section::duration, problems),
-        stale_if_error: freshness.read(
-            "stale_if_error",
-            usual.stale_if_error,
-            super::section::duration,
-            problems,
-        ),
     }
 }
 
@@ -232,6 +220,7 @@ fn anonymous(built_in: &BuiltIn, pattern: Pattern) -> Configured {
         allow_addresses: Vec::new(),
         ca: Vec::new(),
         manifest_limit: defaults::MANIFEST_LIMIT,
+        negative_ttl: defaults::NEGATIVE_TTL,
         timeouts: defaults::TIMEOUTS,
     };
     Configured {
@@ -241,7 +230,7 @@ fn anonymous(built_in: &BuiltIn, pattern: Pattern) -> Configured {
             default: false,
         },
         options,
-        freshness: defaults::FRESHNESS,
+        freshness: Policy::plain(defaults::freshness()),
         on_exhausted: OnExhausted::Refuse,
     }
 }

@@ -211,12 +211,14 @@ pub(super) const fn cache_status(outcome: Outcome) -> &'static str {
         Outcome::Miss => "seawall; fwd=miss; stored",
         Outcome::Collapsed => "seawall; fwd=miss; collapsed",
         Outcome::Revalidated => "seawall; fwd=stale",
+        Outcome::Refreshing => "seawall; hit; detail=refreshing",
         Outcome::Bypass => "seawall; fwd=bypass",
         Outcome::Stale(Why::Limited) => "seawall; fwd=stale; detail=upstream-limited",
         Outcome::Stale(Why::Unreachable) => "seawall; fwd=stale; detail=upstream-unreachable",
         Outcome::Stale(Why::Failing) => "seawall; fwd=stale; detail=upstream-failing",
         Outcome::Stale(Why::Denied) => "seawall; fwd=stale; detail=upstream-denied",
         Outcome::Stale(Why::Unusable) => "seawall; fwd=stale; detail=upstream-unusable",
+        Outcome::Stale(Why::Offline) => "seawall; hit; detail=offline",
     }
 }
 
@@ -227,6 +229,7 @@ pub(super) const fn outcome_word(outcome: Outcome) -> &'static str {
         Outcome::Miss => "miss",
         Outcome::Collapsed => "collapsed",
         Outcome::Revalidated => "revalidated",
+        Outcome::Refreshing => "refreshing",
         Outcome::Stale(_) => "stale",
         Outcome::Bypass => "bypass",
     }
@@ -239,6 +242,7 @@ const fn why_word(why: Why) -> &'static str {
         Why::Failing => "upstream-failing",
         Why::Denied => "upstream-denied",
         Why::Unusable => "upstream-unusable",
+        Why::Offline => "offline",
     }
 }
 
@@ -249,6 +253,7 @@ const fn why_words(why: Why) -> &'static str {
         Why::Failing => "the upstream is failing",
         Why::Denied => "the upstream denies access",
         Why::Unusable => "the upstream's answer cannot be used",
+        Why::Offline => "the upstream is not to be asked",
     }
 }
 

@@ -34,7 +34,7 @@ fn server(directory: &std::path::Path) -> Server {
     let cache = cache::Options {
         directory: directory.to_owned(),
         memory: 1 << 20,
-        freshness: Vec::<freshness::Rules>::new(),
+        freshness: Vec::<freshness::Policy>::new(),
         on_exhausted: Vec::new(),
         tiers: Vec::new(),
         flights: flight::Rules {

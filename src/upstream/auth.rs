@@ -11,9 +11,9 @@ use http::{HeaderMap, HeaderValue};
 use super::challenge::{Demand, choose};
 use super::realm::trusted;
 use super::token::{Key, Tokens};
+use super::wire::Wire;
 use super::{Credential, Refusal, Secret};
 use crate::clock::Clock;
-use crate::net::client::Client;
 use crate::net::url::Url;
 use crate::oci::RepositoryPath;
 
@@ -75,7 +75,7 @@ impl Auth {
     }
 
     /// What the registry will want for `path`, going by what it wanted before.
-    pub(super) async fn foresee(&self, client: &Client, path: &RepositoryPath) -> Result<Proof, Refusal> {
+    pub(super) async fn foresee(&self, client: &Wire, path: &RepositoryPath) -> Result<Proof, Refusal> {
         let known = self.known().clone();
         match known {
             None => Ok(Proof::None),
@@ -101,7 +101,7 @@ impl Auth {
     /// A host that the registry redirected to gets no credential, and its realm must be its own.
     pub(super) async fn satisfy(
         &self,
-        client: &Client,
+        client: &Wire,
         url: &Url,
         headers: &HeaderMap,
         path: &RepositoryPath,
@@ -142,7 +142,7 @@ impl Auth {
         self.token(client, key).await.map(Some)
     }
 
-    async fn token(&self, client: &Client, key: Key) -> Result<Proof, Refusal> {
+    async fn token(&self, client: &Wire, key: Key) -> Result<Proof, Refusal> {
         let credential = self.credential.as_ref().filter(|_| key.named);
         let secret = self.tokens.get(client, &key, credential, self.idle).await?;
         Ok(Proof::Token(key, secret))

@@ -9,11 +9,13 @@ use tokio::time::sleep;
 
 use super::auth::{Auth, Proof};
 use super::body::{read_whole, text};
+use super::negative::Negatives;
 use super::retry::{self, Budget, MAX_SHORT_WAITS, MAX_TRIES};
 use super::shield::Shield;
+use super::wire::Wire;
 use super::{LimitKind, Refusal, Timeouts, limits};
 use crate::clock::Clock;
-use crate::net::client::{Client, SendError};
+use crate::net::client::SendError;
 use crate::net::url::{Scheme, Url};
 use crate::oci::RepositoryPath;
 
@@ -46,11 +48,12 @@ pub(super) struct Answer {
 /// Talks to one registry.
 pub(super) struct Exchange {
     pub(super) base: Url,
-    pub(super) client: Client,
+    pub(super) client: Wire,
     /// What proves each account; one at least.
     pub(super) accounts: Vec<Auth>,
     pub(super) shield: Shield,
     pub(super) budget: Budget,
+    pub(super) negatives: Negatives,
     pub(super) timeouts: Timeouts,
     pub(super) clock: Clock,
 }
@@ -198,7 +201,11 @@ impl Exchange {
         if let Some(value) = proof.header()? {
             headers.insert(AUTHORIZATION, value);
         }
-        Ok(self.client.send(ask.method.clone(), url, headers).await?)
+        if ask.manifest && ask.method == Method::GET && self.client.is_half_open(url) {
+            // What may cost budget is no probe: a HEAD finds out first whether the host is back.
+            self.client.send(Method::HEAD, url, headers.clone()).await?;
+        }
+        self.client.send(ask.method.clone(), url, headers).await
     }
 
     /// The proof a 401 asks for. Where it does not say what it wants, the registry's `/v2/` does.

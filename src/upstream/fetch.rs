@@ -23,8 +23,12 @@ impl Upstream {
     /// [`Refusal::Unusable`] if this registry's HEAD does not tell and a GET may: registries refuse it, leave
     /// headers out, or redirect it to a URL that is signed for GET only.
     pub async fn head(&self, path: &RepositoryPath, reference: &Reference) -> Result<Descriptor, Refusal> {
-        let account = self.exchange()?.shield.account(path);
-        self.head_with(path, reference, account).await
+        let exchange = self.exchange()?;
+        let account = exchange.shield.account(path);
+        exchange.negatives.recall(account, path, reference)?;
+        let answer = self.head_with(path, reference, account).await;
+        exchange.negatives.note(account, path, reference, &answer);
+        answer
     }
 
     /// As [`Self::head`], with this account.

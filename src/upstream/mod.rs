@@ -6,6 +6,7 @@ pub mod challenge;
 mod exchange;
 mod fetch;
 mod limits;
+mod negative;
 mod pages;
 mod profile;
 mod realm;
@@ -15,6 +16,7 @@ mod shield;
 #[cfg(test)]
 mod tests;
 mod token;
+mod wire;
 
 use std::time::Duration;
 
@@ -77,6 +79,8 @@ pub struct Options {
     pub ca: Vec<Vec<u8>>,
     /// Most bytes of a manifest.
     pub manifest_limit: u64,
+    /// How long a definite "no" is repeated to those who ask again.
+    pub negative_ttl: Duration,
     /// Time limits of every step.
     pub timeouts: Timeouts,
 }
@@ -132,6 +136,17 @@ pub enum Refusal {
     /// A status that promises nothing: 5xx and the like.
     #[error("failing (status {0})")]
     Failing(u16),
+    /// It, or a host it needs, kept failing: it was not asked.
+    #[error("{because}; it is left alone for {} s more", .wait.as_secs_f64().ceil())]
+    LeftAlone {
+        /// How it failed.
+        because: Box<Self>,
+        /// How long it is still left alone.
+        wait: Duration,
+    },
+    /// The operator wants it left alone.
+    #[error("this cache is told to work offline")]
+    Offline,
     /// An answer that must not be used: too large, contradictory, or leading somewhere forbidden.
     #[error("unusable answer: {0}")]
     Unusable(String),

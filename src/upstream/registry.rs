@@ -9,8 +9,10 @@ use rustls::ClientConfig;
 
 use super::auth::Auth;
 use super::exchange::Exchange;
+use super::negative::Negatives;
 use super::retry::Budget;
 use super::shield::Shield;
+use super::wire::Wire;
 use super::{Credential, Options, Refusal, profile};
 use crate::clock::Clock;
 use crate::net::client::Client;
@@ -196,7 +198,10 @@ fn exchange(
     token_hosts.extend(profile.token_hosts.iter().map(|host| (*host).to_owned()));
     let times = options.timeouts;
     Ok(Exchange {
-        client: Client::new(dialer.clone(), gate, &entry.tls, times.connect, times.headers),
+        client: Wire::new(
+            Client::new(dialer.clone(), gate, &entry.tls, times.connect, times.headers),
+            clock,
+        ),
         shield: Shield::new(
             budgets.rules.clone(),
             credentials.iter().map(name).collect(),
@@ -209,6 +214,7 @@ fn exchange(
             .collect(),
         base,
         budget: Budget::new(),
+        negatives: Negatives::new(options.negative_ttl, clock),
         timeouts: times,
         clock,
     })

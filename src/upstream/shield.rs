@@ -224,14 +224,19 @@ impl Upstream {
         asker: Asker,
         spent: impl Fn(&Ledger),
     ) -> Result<Fetched, Refusal> {
-        let shield = &self.exchange()?.shield;
+        let exchange = self.exchange()?;
+        let shield = &exchange.shield;
+        let negatives = &exchange.negatives;
+        negatives.recall(shield.account(path), path, reference)?;
         let mut tries = 0;
         loop {
             let pass = self.pay(path, reference, asker).await?;
             spent(&shield.lock().budget.ledger());
-            let fetched = self.manifest(path, reference, pass.account()).await;
+            let account = pass.account();
+            let fetched = self.manifest(path, reference, account).await;
+            negatives.note(account, path, reference, &fetched);
             match &fetched {
-                Err(Refusal::Unreachable(_)) => drop(pass),
+                Err(Refusal::Unreachable(_) | Refusal::LeftAlone { .. }) => drop(pass),
                 _ => pass.sent(),
             }
             spent(&shield.lock().budget.ledger());
@@ -284,6 +289,12 @@ impl Upstream {
             state.budget.raise(&key(path, reference), asker);
             state.turn(now);
         }
+    }
+
+    /// How it keeps failing, while it is left alone for that.
+    pub fn left_alone(&self) -> Option<Refusal> {
+        let exchange = self.exchange().ok()?;
+        exchange.client.left_alone(&exchange.base)
     }
 
     /// What is known of this upstream's budget, and how many wait for it, by tier.

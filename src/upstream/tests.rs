@@ -59,6 +59,7 @@ fn world(script: Script, edit: impl FnOnce(&mut Options)) -> World {
         allow_addresses: Vec::new(),
         ca: Vec::new(),
         manifest_limit: 100,
+        negative_ttl: Duration::ZERO,
         timeouts: Timeouts {
             connect: 5 * second,
             headers: 10 * second,

@@ -15,9 +15,9 @@ use tokio::sync::Semaphore;
 
 use super::auth::basic;
 use super::body::{read_whole, text};
+use super::wire::Wire;
 use super::{Credential, LimitKind, Refusal, Secret, retry};
 use crate::clock::{Clock, Time};
-use crate::net::client::Client;
 use crate::net::url::Url;
 
 /// Most tokens kept for one upstream; a token is for one repository.
@@ -97,7 +97,7 @@ impl Tokens {
     /// Cancel-safe: if the one who fetches leaves, the next one does.
     pub(super) async fn get(
         &self,
-        client: &Client,
+        client: &Wire,
         key: &Key,
         credential: Option<&Credential>,
         idle: Duration,
@@ -190,7 +190,7 @@ impl Tokens {
 
     async fn fetch(
         &self,
-        client: &Client,
+        client: &Wire,
         key: &Key,
         credential: Option<&Credential>,
         idle: Duration,

@@ -470,6 +470,8 @@ async fn fact_19_referrers_come_from_the_api_or_from_the_tag() {
         )
     };
     let tag = image.manifest.to_string().replace(':', "-");
+    // What does not exist is not asked about again at once.
+    tokio::time::sleep(std::time::Duration::from_secs(10)).await;
     world
         .registry
         .manifest("library/app", Some(&tag), OCI_INDEX, &index("by/tag"));

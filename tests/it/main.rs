@@ -6,6 +6,7 @@ mod architecture;
 mod disk;
 mod facts;
 mod fill;
+mod freshness;
 mod house;
 mod licences;
 mod range;

@@ -87,6 +87,7 @@ async fn fetch(dialer: &Dialer, ca: &[u8], digest: &Digest) -> Result<usize, Ref
         allow_addresses: Vec::new(),
         ca: vec![ca.to_vec()],
         manifest_limit: 4 << 20,
+        negative_ttl: Duration::ZERO,
         timeouts: Timeouts {
             connect: Duration::from_secs(5),
             headers: Duration::from_secs(20),

@@ -62,6 +62,7 @@ pub struct Spending {
     spent: IntCounterVec,
     budget: IntGaugeVec,
     waiting: IntGaugeVec,
+    failing: IntGaugeVec,
 }
 
 impl Spending {
@@ -101,6 +102,11 @@ impl Spending {
                 "Requests that wait for their turn to spend.",
                 &["upstream", "tier"],
             ),
+            failing: gauges(
+                "seawall_upstream_failing",
+                "1 while an upstream keeps failing and is left alone for a moment.",
+                &["upstream"],
+            ),
         }
     }
 
@@ -135,6 +141,13 @@ impl Spending {
     pub fn waiting(&self, upstream: &str, tier: &str, count: u64) {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         self.waiting.with_label_values(&[upstream, tier]).set(count);
+    }
+
+    /// Whether it keeps failing.
+    pub fn failing(&self, upstream: &str, failing: bool) {
+        self.failing
+            .with_label_values(&[upstream])
+            .set(i64::from(failing));
     }
 
     /// Counted requests sent to an upstream so far, and those not needed, by reason.

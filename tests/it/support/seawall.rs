@@ -23,13 +23,25 @@ use tokio_util::task::TaskTracker;
 
 use super::registry::Registry;
 
+/// The configuration's own figures.
+pub(crate) fn usual_freshness() -> freshness::Rules {
+    freshness::Rules {
+        ttl: Duration::from_secs(300),
+        stale_while_revalidate: Duration::ZERO,
+        stale_if_error: Duration::from_secs(7 * 24 * 3600),
+        immutable: freshness::Patterns::default(),
+        offline: false,
+    }
+}
+
 /// What a test may choose.
 #[derive(Clone)]
 pub(crate) struct Choices {
     pub(crate) credentials: Vec<upstream::Credential>,
     pub(crate) clients: Clients,
     pub(crate) on_exhausted: OnExhausted,
-    pub(crate) freshness: freshness::Rules,
+    pub(crate) freshness: freshness::Policy,
+    pub(crate) negative_ttl: Duration,
     pub(crate) flights: flight::Rules,
     pub(crate) memory: u64,
     pub(crate) verify_first_serve: bool,
@@ -41,10 +53,8 @@ impl Default for Choices {
             credentials: Vec::new(),
             clients: Clients::default(),
             on_exhausted: OnExhausted::Refuse,
-            freshness: freshness::Rules {
-                ttl: Duration::from_secs(300),
-                stale_if_error: Duration::from_secs(7 * 24 * 3600),
-            },
+            freshness: freshness::Policy::plain(usual_freshness()),
+            negative_ttl: Duration::from_secs(10),
             flights: flight::Rules {
                 cooling: Duration::from_millis(500),
                 finish_below: 1 << 30,
@@ -99,6 +109,7 @@ impl Seawall {
             allow_addresses: Vec::new(),
             ca: Vec::new(),
             manifest_limit: 4 << 20,
+            negative_ttl: choices.negative_ttl,
             timeouts: Timeouts {
                 connect: Duration::from_secs(5),
                 headers: Duration::from_secs(20),

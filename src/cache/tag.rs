@@ -1,0 +1,236 @@
+//! The walk of a tag: record, freshness, HEAD; from there on it is a digest.
+//!
+//! A tag is resolved by HEAD, which costs no budget, once for everybody who asks at the same time. Whoever
+//! can be served something stale does not wait long for an upstream that does not answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::failure::why;
+use super::manifest::{headers_only, served};
+use super::spend::Order;
+use super::{Asker, Cache, Failure, Outcome, PATIENCE, Served, Why};
+use crate::clock::Time;
+use crate::oci::{Descriptor, MediaType, Reference, Repository, Tag};
+use crate::policy::freshness::{self, After, Answer, Before, TagRecord};
+use crate::policy::naming::Chosen;
+use crate::upstream::{Refusal, Upstream};
+
+/// How long a client that could have a stale tag waits for the upstream: a HEAD with a new token and a new
+/// connection takes a few round trips.
+const STALE_PATIENCE: Duration = Duration::from_secs(3);
+
+/// What the upstream said a tag points at.
+pub(super) type Resolved = Descriptor;
+
+impl Cache {
+    pub(super) async fn by_tag(
+        &self,
+        chosen: &Chosen,
+        tag: &Tag,
+        head: bool,
+        asker: &Asker,
+    ) -> Result<Served, Failure> {
+        let repository = &chosen.repository;
+        let rules = self.rules(chosen, Some(tag));
+        let now = self.clock.now();
+        let record = self.shelves.records.tag(repository, tag);
+        match (freshness::before(tag, record.as_ref(), rules, now), &record) {
+            (Before::Serve, Some(record)) => {
+                let served = self.by_record(chosen, record, head, asker).await;
+                if !served.as_ref().is_err_and(Failure::is_definite) {
+                    return served.map(|served| aged(served, record.validated, now));
+                }
+            }
+            (Before::Refresh, Some(record)) => {
+                if let Some(served) = self.as_remembered(record, Outcome::Refreshing, now).await {
+                    self.refresh(chosen, tag, asker);
+                    return Ok(served);
+                }
+            }
+            (Before::Offline, _) => return self.offline(chosen, record.as_ref(), now).await,
+            (Before::Ask | Before::Serve | Before::Refresh, _) => {}
+        }
+        let patience = match &record {
+            Some(record) if freshness::may_be_stale(record, rules, now) => STALE_PATIENCE,
+            Some(_) | None => PATIENCE,
+        };
+        self.validate(chosen, tag, head, asker, patience).await
+    }
+
+    /// Asks the upstream about a tag, serves what it points at now, and remembers that. If there is no answer
+    /// within `patience`, it is served stale and the answer is waited for behind its back.
+    async fn validate(
+        &self,
+        chosen: &Chosen,
+        tag: &Tag,
+        head: bool,
+        asker: &Asker,
+        patience: Duration,
+    ) -> Result<Served, Failure> {
+        let (repository, rules) = (&chosen.repository, self.rules(chosen, Some(tag)));
+        let resolved = tokio::time::timeout(patience, self.resolve(chosen, tag, asker)).await;
+        let resolved = resolved.unwrap_or_else(|_| {
+            self.refresh(chosen, tag, asker);
+            Err(Refusal::Unreachable("no answer so far".to_owned()))
+        });
+        let (answer, refusal) = match resolved {
+            Ok(descriptor) => (Answer::Found(descriptor), Refusal::NotFound),
+            Err(Refusal::NotFound) => (Answer::Gone, Refusal::NotFound),
+            Err(refusal) => (Answer::None, refusal),
+        };
+        let now = self.clock.now();
+        let old = self.shelves.records.tag(repository, tag);
+        match freshness::after(old.clone(), answer, rules, now) {
+            After::Remember(new) => self.moved(chosen, tag, head, asker, old, new).await,
+            After::Forget => {
+                self.shelves.records.remove_tag(repository, tag);
+                Err(self.refused(chosen, &refusal))
+            }
+            After::ServeStale(record) => {
+                let outcome = Outcome::Stale(why(&refusal).unwrap_or(Why::Failing));
+                let stale = self.as_remembered(&record, outcome, now).await;
+                stale.ok_or_else(|| self.refused(chosen, &refusal).blobs_missing())
+            }
+            After::Fail => Err(self.refused(chosen, &refusal)),
+        }
+    }
+
+    /// The upstream said what a tag points at now. Only what can be had is remembered.
+    async fn moved(
+        &self,
+        chosen: &Chosen,
+        tag: &Tag,
+        head: bool,
+        asker: &Asker,
+        old: Option<TagRecord>,
+        new: TagRecord,
+    ) -> Result<Served, Failure> {
+        let held = old.is_some();
+        let served = match self.by_record(chosen, &new, head, asker).await {
+            // The tag has moved to what cannot be had now: what it pointed at is better than nothing.
+            Err(failure) if !failure.is_definite() => {
+                let rules = self.rules(chosen, Some(tag));
+                let now = self.clock.now();
+                let old = old.filter(|old| freshness::may_be_stale(old, rules, now));
+                let (Some(old), Some(why)) = (old, failure.why) else {
+                    return Err(failure);
+                };
+                let stale = self.as_remembered(&old, Outcome::Stale(why), now).await;
+                return stale.ok_or(failure);
+            }
+            served => served?,
+        };
+        self.shelves.records.put_tag(&chosen.repository, tag, new);
+        Ok(Served {
+            outcome: if held {
+                Outcome::Revalidated
+            } else {
+                served.outcome
+            },
+            ..served
+        })
+    }
+
+    /// Asks about a tag without letting anybody wait; once, however many want it.
+    fn refresh(&self, chosen: &Chosen, tag: &Tag, asker: &Asker) {
+        let key = (chosen.repository.clone(), tag.clone());
+        let (cache, chosen, tag) = (self.clone(), chosen.clone(), tag.clone());
+        let asker = Asker {
+            deadline: self.clock.now() + PATIENCE,
+            ..*asker
+        };
+        let refresh = || async move {
+            // What it found is remembered, and what failed is told by what asks next.
+            let refreshed = Box::pin(cache.validate(&chosen, &tag, false, &asker, PATIENCE)).await;
+            if let Err(failure) = refreshed {
+                tracing::debug!(repository = %chosen.repository, %tag, why = %failure.public, "not refreshed");
+            }
+        };
+        let _ = self.refreshes.join(&key, refresh);
+    }
+
+    /// What is held of a tag whose upstream is not to be asked.
+    async fn offline(
+        &self,
+        chosen: &Chosen,
+        record: Option<&TagRecord>,
+        now: Time,
+    ) -> Result<Served, Failure> {
+        let failure = self.refused(chosen, &Refusal::Offline);
+        let Some(record) = record else {
+            return Err(failure);
+        };
+        let stale = self
+            .as_remembered(record, Outcome::Stale(Why::Offline), now)
+            .await;
+        stale.ok_or_else(|| failure.blobs_missing())
+    }
+
+    /// The content a tag record points at; for a HEAD the record is enough.
+    async fn by_record(
+        &self,
+        chosen: &Chosen,
+        record: &TagRecord,
+        head: bool,
+        asker: &Asker,
+    ) -> Result<Served, Failure> {
+        let digest = &record.descriptor.digest;
+        if head && self.held(digest).await.is_none() {
+            return Ok(headers_only(record.descriptor.clone()));
+        }
+        Box::pin(self.by_digest(chosen, digest, false, asker)).await
+    }
+
+    /// A tag as it is remembered, if everything that must follow its manifest is held: a client that gets a
+    /// manifest here asks nobody else for its blobs.
+    async fn as_remembered(&self, record: &TagRecord, outcome: Outcome, now: Time) -> Option<Served> {
+        let digest = record.descriptor.digest;
+        let (held, from) = self.held(&digest).await?;
+        if !self.blobs_follow(&held).await {
+            return None;
+        }
+        Some(aged(served(digest, held, from, outcome), record.validated, now))
+    }
+
+    /// Asks what a tag points at, together with everybody who asks now.
+    async fn resolve(&self, chosen: &Chosen, tag: &Tag, asker: &Asker) -> Result<Resolved, Refusal> {
+        let key = (chosen.repository.clone(), tag.clone());
+        let upstream = self.reach(chosen)?;
+        let question = || {
+            let order = self.order(chosen, Reference::Tag(tag.clone()), *asker);
+            ask_tag(upstream, order, key.clone())
+        };
+        let (answer, _) = self.questions.ask(&key, question).await;
+        answer.unwrap_or_else(|| Err(Refusal::Unusable("an internal error".to_owned())))
+    }
+}
+
+/// HEAD, or GET where the upstream does not answer HEAD properly.
+async fn ask_tag(
+    upstream: Arc<Upstream>,
+    order: Order,
+    (repository, tag): (Repository, Tag),
+) -> Result<Resolved, Refusal> {
+    let reference = Reference::Tag(tag);
+    match upstream.head(&repository.path, &reference).await {
+        Err(Refusal::Unusable(reason)) => {
+            tracing::debug!(%repository, %reference, reason, "HEAD is of no use here: falling back to GET");
+            let (digest, held) = order.carry_out().await?;
+            let media_type = held.manifest.unwrap_or(MediaType::OCI_MANIFEST);
+            Ok(Descriptor {
+                media_type,
+                digest,
+                size: held.bytes.len() as u64,
+            })
+        }
+        answer => answer,
+    }
+}
+
+fn aged(served: Served, validated: Time, now: Time) -> Served {
+    Served {
+        age: now.since(validated),
+        ..served
+    }
+}

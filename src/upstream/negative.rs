@@ -1,0 +1,120 @@
+//! Definite refusals, repeated for a short while to those who ask again: a crash loop that pulls what does
+//! not exist asks the upstream once in a while, not once in a second.
+//!
+//! Each is remembered for the account that was refused. Another account may be told something else.
+
+use std::num::NonZeroUsize;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use lru::LruCache;
+
+use super::Refusal;
+use crate::clock::{Clock, Time};
+use crate::oci::{Reference, RepositoryPath};
+
+/// Most refusals remembered of one upstream; strangers choose the names (S120).
+const MAX_REFUSALS: NonZeroUsize = NonZeroUsize::new(4096).expect("is not zero");
+
+/// An account, and what it asked for.
+type Key = (usize, RepositoryPath, Reference);
+
+/// The refusals of one upstream.
+pub(super) struct Negatives {
+    refusals: Mutex<LruCache<Key, (Refusal, Time)>>,
+    ttl: Duration,
+    clock: Clock,
+}
+
+impl Negatives {
+    pub(super) fn new(ttl: Duration, clock: Clock) -> Self {
+        Self {
+            refusals: Mutex::new(LruCache::new(MAX_REFUSALS)),
+            ttl,
+            clock,
+        }
+    }
+
+    /// What was answered of late; an error if that was a definite refusal.
+    pub(super) fn recall(
+        &self,
+        account: usize,
+        path: &RepositoryPath,
+        reference: &Reference,
+    ) -> Result<(), Refusal> {
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (account, path.clone(), reference.clone());
+        match refusals.peek(&key) {
+            Some((refusal, until)) if self.clock.now() < *until => Err(refusal.clone()),
+            Some(_) => {
+                refusals.pop(&key);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Remembers an answer, if it is a definite refusal.
+    pub(super) fn note<T>(
+        &self,
+        account: usize,
+        path: &RepositoryPath,
+        reference: &Reference,
+        answer: &Result<T, Refusal>,
+    ) {
+        let Err(refusal @ (Refusal::NotFound | Refusal::Denied(_))) = answer else {
+            return;
+        };
+        if self.ttl.is_zero() {
+            return;
+        }
+        let until = self.clock.now() + self.ttl;
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (account, path.clone(), reference.clone());
+        refusals.put(key, (refusal.clone(), until));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn negatives() -> (Negatives, RepositoryPath, Reference) {
+        let negatives = Negatives::new(Duration::from_secs(10), Clock::start());
+        let tag = Reference::Tag("latest".parse().unwrap());
+        (negatives, "library/app".parse().unwrap(), tag)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn f038_a_refusal_is_repeated_for_a_while_and_to_its_account_only() {
+        let (negatives, path, tag) = negatives();
+        negatives.note::<()>(0, &path, &tag, &Err(Refusal::NotFound));
+        assert_eq!(negatives.recall(0, &path, &tag), Err(Refusal::NotFound));
+        assert_eq!(negatives.recall(1, &path, &tag), Ok(()));
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(negatives.recall(0, &path, &tag), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_definite_refusals_are_remembered() {
+        let (negatives, path, tag) = negatives();
+        for answer in [
+            Ok(()),
+            Err(Refusal::Failing(503)),
+            Err(Refusal::Unreachable("gone".to_owned())),
+        ] {
+            negatives.note(0, &path, &tag, &answer);
+            assert_eq!(negatives.recall(0, &path, &tag), Ok(()));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn s120_strangers_cannot_make_it_grow() {
+        let (negatives, path, _) = negatives();
+        for number in 0..2 * MAX_REFUSALS.get() {
+            let tag = Reference::Tag(format!("t{number}").parse().unwrap());
+            negatives.note::<()>(0, &path, &tag, &Err(Refusal::NotFound));
+        }
+        assert_eq!(negatives.refusals.lock().unwrap().len(), MAX_REFUSALS.get());
+    }
+}

@@ -1,0 +1,175 @@
+//! The way to every host that belongs to one registry, with a circuit breaker for each of them.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use http::{HeaderMap, Method, Response};
+use hyper::body::Incoming;
+
+use super::Refusal;
+use crate::clock::Clock;
+use crate::net::client::Client;
+use crate::net::url::Url;
+use crate::policy::breaker::{Breaker, Verdict};
+
+/// Most hosts remembered. A registry's stores have a few names; those that answer are forgotten first.
+const MAX_HOSTS: usize = 64;
+
+/// Sends requests to a registry, its token service and its stores, unless they keep failing.
+pub(super) struct Wire {
+    client: Client,
+    /// The hosts that failed of late, by scheme, host and port.
+    hosts: Mutex<HashMap<String, Host>>,
+    clock: Clock,
+}
+
+#[derive(Default)]
+struct Host {
+    breaker: Breaker,
+    /// How it failed last.
+    last: Option<Refusal>,
+}
+
+impl Wire {
+    pub(super) fn new(client: Client, clock: Clock) -> Self {
+        Self {
+            client,
+            hosts: Mutex::default(),
+            clock,
+        }
+    }
+
+    /// Sends one request.
+    ///
+    /// Cancel-safe: dropping the future abandons the request.
+    ///
+    /// # Errors
+    /// [`Refusal::Unreachable`] and [`Refusal::Unusable`]; [`Refusal::LeftAlone`], without asking, while the
+    /// host's breaker is open.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        url: &Url,
+        headers: HeaderMap,
+    ) -> Result<Response<Incoming>, Refusal> {
+        let host = origin(url);
+        let mut asking = self.enter(&host)?;
+        let sent = self
+            .client
+            .send(method, url, headers)
+            .await
+            .map_err(Refusal::from);
+        let failure = match &sent {
+            Ok(response) => fault(response.status().as_u16()).map(Refusal::Failing),
+            Err(Refusal::Unreachable(text)) => Some(Refusal::Unreachable(text.clone())),
+            // The address filter's word, not the host's.
+            Err(_) => return sent,
+        };
+        asking.settled = true;
+        self.settle(&host, url, failure);
+        sent
+    }
+
+    /// True if the next request to this host is a probe.
+    pub(super) fn is_half_open(&self, url: &Url) -> bool {
+        let hosts = self.lock();
+        let until = hosts
+            .get(&origin(url))
+            .and_then(|host| host.breaker.opened_until());
+        until.is_some_and(|until| until <= self.clock.now())
+    }
+
+    /// How long the host is still left alone, and how it failed.
+    pub(super) fn left_alone(&self, url: &Url) -> Option<Refusal> {
+        let now = self.clock.now();
+        let hosts = self.lock();
+        let host = hosts.get(&origin(url))?;
+        let until = host.breaker.opened_until().filter(|until| *until > now)?;
+        Some(host.left_alone(until.since(now)))
+    }
+
+    fn enter<'a>(&'a self, host: &'a str) -> Result<Asking<'a>, Refusal> {
+        let now = self.clock.now();
+        let mut hosts = self.lock();
+        let probing = match hosts.get_mut(host) {
+            None => false,
+            Some(known) => match known.breaker.ask(now) {
+                Verdict::Go => false,
+                Verdict::Probe => true,
+                Verdict::Refuse(until) => return Err(known.left_alone(until.since(now))),
+            },
+        };
+        Ok(Asking {
+            wire: self,
+            host,
+            settled: !probing,
+        })
+    }
+
+    fn settle(&self, name: &str, url: &Url, failure: Option<Refusal>) {
+        let mut hosts = self.lock();
+        let Some(failure) = failure else {
+            if let Some(known) = hosts.remove(name)
+                && known.breaker.opened_until().is_some()
+            {
+                tracing::info!(host = url.host(), "it answers again");
+            }
+            return;
+        };
+        if hosts.len() >= MAX_HOSTS && !hosts.contains_key(name) {
+            hosts.retain(|_, host| host.breaker.opened_until().is_some());
+            if hosts.len() >= MAX_HOSTS {
+                return;
+            }
+        }
+        let host = hosts.entry(name.to_owned()).or_default();
+        if host.breaker.failed(self.clock.now()) {
+            tracing::warn!(host = url.host(), reason = %failure, "it keeps failing: left alone for a while");
+        }
+        host.last = Some(failure);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Host>> {
+        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Host {
+    fn left_alone(&self, wait: std::time::Duration) -> Refusal {
+        let last = self.last.clone();
+        let because = last.unwrap_or_else(|| Refusal::Unreachable("it did not answer".to_owned()));
+        Refusal::LeftAlone {
+            because: Box::new(because),
+            wait,
+        }
+    }
+}
+
+/// A request that is under way. One that is dropped unanswered says nothing of its host, but the breaker must
+/// not wait for it.
+struct Asking<'a> {
+    wire: &'a Wire,
+    host: &'a str,
+    settled: bool,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if !self.settled
+            && let Some(host) = self.wire.lock().get_mut(self.host)
+        {
+            host.breaker.abandoned();
+        }
+    }
+}
+
+/// The status, if it is a fault of the host itself.
+fn fault(status: u16) -> Option<u16> {
+    matches!(status, 408 | 500 | 502..=504 | 520..=527).then_some(status)
+}
+
+fn origin(url: &Url) -> String {
+    let uri = url.uri();
+    let authority = uri.authority().map_or("", http::uri::Authority::as_str);
+    format!("{}://{authority}", uri.scheme_str().unwrap_or("https"))
+}
