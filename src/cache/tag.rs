@@ -12,6 +12,7 @@ use super::spend::Order;
 use super::{Asker, Cache, Failure, Outcome, PATIENCE, Served, Why};
 use crate::clock::Time;
 use crate::oci::{Descriptor, MediaType, Reference, Repository, Tag};
+use crate::policy::budget::PREFETCH;
 use crate::policy::freshness::{self, After, Answer, Before, TagRecord};
 use crate::policy::naming::Chosen;
 use crate::upstream::{Refusal, Upstream};
@@ -132,12 +133,14 @@ impl Cache {
         })
     }
 
-    /// Asks about a tag without letting anybody wait; once, however many want it.
+    /// Asks about a tag without letting anybody wait; once, however many want it. It costs budget only where
+    /// that would expire unused: if the tag has moved, somebody who asks for it later pays.
     fn refresh(&self, chosen: &Chosen, tag: &Tag, asker: &Asker) {
         let key = (chosen.repository.clone(), tag.clone());
         let (cache, chosen, tag) = (self.clone(), chosen.clone(), tag.clone());
         let asker = Asker {
-            deadline: self.clock.now() + PATIENCE,
+            tier: PREFETCH,
+            deadline: self.clock.now(),
             ..*asker
         };
         let refresh = || async move {

@@ -297,9 +297,18 @@ impl Bucket {
     /// When the next requests come back, whoever spent them: at the next edge, if the window seems to be a
     /// fixed one, else when our oldest spend leaves it.
     pub(super) fn refill(&self, now: Time) -> Time {
+        self.edge(now).or_else(|| self.next_slot(now)).unwrap_or(now)
+    }
+
+    /// When the allowance is whole again: at the next edge, if the window seems to be a fixed one, else when
+    /// what is spent now has left it.
+    pub(super) fn renewal(&self, now: Time) -> Time {
+        self.edge(now).unwrap_or(now + self.window())
+    }
+
+    fn edge(&self, now: Time) -> Option<Time> {
         let edge = self.jumped.map(|at| Time::from_millis(at) + self.window());
-        let edge = edge.filter(|edge| *edge > now);
-        edge.or_else(|| self.next_slot(now)).unwrap_or(now)
+        edge.filter(|edge| *edge > now)
     }
 
     /// When at least `wanted` requests are left, if nobody else spends: as our spends leave the window, and

@@ -48,7 +48,7 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
         let parked = ledger.parked.map(Time::from_millis);
         Self {
             queue: Queue::new(&rules.reserves),
-            ranks: Ranks::new(rules.reserves),
+            ranks: Ranks::new(rules.reserves, now),
             parked: parked.filter(|until| *until <= now + ABUSE.1),
             accounts: Accounts::new(accounts, ledger, now),
             strikes: 0,

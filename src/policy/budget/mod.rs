@@ -31,10 +31,14 @@ use serde::{Deserialize, Serialize};
 pub use self::machine::{Budget, Ledger};
 use crate::clock::Time;
 
+/// The tier of what nobody waits for. It has only what would expire unused: it leaves as much as everybody
+/// else is expected to want until the allowance is whole again, and never waits for a turn.
+pub const PREFETCH: usize = usize::MAX;
+
 /// Who wants something that may cost budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asker {
-    /// Index into [`Rules::reserves`].
+    /// Index into [`Rules::reserves`], or [`PREFETCH`].
     pub tier: usize,
     /// Which client: turns go round between clients of one tier.
     pub client: u64,

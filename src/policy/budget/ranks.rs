@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::PREFETCH;
 use super::bucket::Bucket;
 use super::usage::Usage;
 use crate::clock::Time;
@@ -12,6 +13,10 @@ const MARGIN: f64 = 0.05;
 const BURST: f64 = 0.1;
 /// The slowest pace, as part of the limit per window.
 const SLOWEST: f64 = 0.01;
+/// What prefetching leaves of an untouched allowance, as part of the limit, whatever is wanted.
+const KEPT: f64 = 0.5;
+/// And of one that is nearly over: where little is wanted, its spread says little.
+const FEW: u64 = 5;
 /// A reserve of 29 % of 100 is 29, and a spend is whole, whatever floating point makes of them.
 const ROUNDING: f64 = 1e-6;
 
@@ -24,6 +29,8 @@ pub(super) struct Ranks {
     leads: Vec<Lead>,
     /// By tier: what it spends.
     usage: Vec<Usage>,
+    /// Since when spends are watched.
+    since: Time,
 }
 
 /// Spends that the pace has not yet caught up with, at that time in ms.
@@ -42,11 +49,12 @@ impl Lead {
 }
 
 impl Ranks {
-    pub(super) fn new(reserves: Vec<f64>) -> Self {
+    pub(super) fn new(reserves: Vec<f64>, now: Time) -> Self {
         Self {
             leads: vec![Lead::default(); reserves.len()],
             usage: vec![Usage::default(); reserves.len()],
             reserves,
+            since: now,
         }
     }
 
@@ -72,18 +80,40 @@ impl Ranks {
 
     /// The same, if something comes back in `refill`.
     fn leave(&self, bucket: &Bucket, tier: usize, refill: Duration, now: Time) -> u64 {
+        if tier == PREFETCH {
+            return self.unlikely_to_expire(bucket, now);
+        }
         let reserve = self.reserve(tier);
         if reserve <= 0.0 {
             return 0;
         }
         // More than the reserve must be left, so what it is beyond a whole number does not matter.
         let reserved = (reserve * bucket.limit() as f64 + ROUNDING).floor();
-        let windows = refill.as_secs_f64() / bucket.window().as_secs_f64();
-        let wanted = (self.used_above(tier, bucket, now) + bucket.foreign(now) as f64) * windows;
-        // Independent requests come in a number whose spread is its root: two of them are rarely exceeded.
-        let wanted = (wanted + 2.0 * wanted.sqrt()).ceil() as u64;
+        let wanted = self.wanted_above(tier, bucket, refill, now);
         // Of an untouched allowance one may always be had, or a small one would never be.
         wanted.min(bucket.limit().saturating_sub(1)).max(reserved as u64)
+    }
+
+    /// What the tiers above this one and neighbours will hardly exceed in that time.
+    fn wanted_above(&self, tier: usize, bucket: &Bucket, time: Duration, now: Time) -> u64 {
+        let windows = time.as_secs_f64() / bucket.window().as_secs_f64();
+        let wanted = (self.used_above(tier, bucket, now) + bucket.foreign(now) as f64) * windows;
+        // Independent requests come in a number whose spread is its root: two of them are rarely exceeded.
+        (wanted + 2.0 * wanted.sqrt()).ceil() as u64
+    }
+
+    /// What prefetching must leave: all that anybody may still want before it would expire.
+    fn unlikely_to_expire(&self, bucket: &Bucket, now: Time) -> u64 {
+        if now.since(self.since) < bucket.window() {
+            // Nobody knows yet what is used.
+            return bucket.limit();
+        }
+        let left = bucket.renewal(now).since(now);
+        let wanted = self.wanted_above(PREFETCH, bucket, left, now) + FEW;
+        // What was used of late does not bind anybody, so a part is left whatever it was.
+        let windows = (left.as_secs_f64() / bucket.window().as_secs_f64()).min(1.0);
+        let kept = (KEPT * bucket.limit() as f64 * windows).ceil() as u64;
+        wanted.max(kept)
     }
 
     /// When a tier may spend again, if `behind` go in this allowance up to then and nobody else spends. By

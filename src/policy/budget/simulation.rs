@@ -9,7 +9,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::{Asker, Budget, Limit, Observed, Reading, Rules, Verdict};
+use super::{Asker, Budget, Limit, Observed, PREFETCH, Reading, Rules, Verdict};
 use crate::clock::Time;
 
 const LIMIT: u64 = 100;
@@ -69,7 +69,7 @@ impl Server {
 }
 
 /// What every second brings: requests of production, of CI, of neighbours.
-fn arrivals(seed: u64) -> Vec<[u32; 3]> {
+fn arrivals(seed: u64, ci: f64, rest: f64) -> Vec<[u32; 3]> {
     let mut random = StdRng::seed_from_u64(seed);
     let mut count = |per_hour: f64| {
         // A Poisson process, by the second: at these rates at most a few.
@@ -83,7 +83,13 @@ fn arrivals(seed: u64) -> Vec<[u32; 3]> {
         count
     };
     let burst = |second: u64| if second % 3600 < 180 { 120.0 * 20.0 } else { 0.0 };
-    let each = (0..HOURS * 3600).map(|second| [count(40.0), count(20.0 + burst(second)), count(20.0)]);
+    let each = (0..HOURS * 3600).map(|second| {
+        [
+            count(rest * 40.0),
+            count(ci * (20.0 + burst(second))),
+            count(rest * 20.0),
+        ]
+    });
     each.collect()
 }
 
@@ -92,12 +98,24 @@ struct Score {
     asked: [u64; 2],
     failed: [u64; 2],
     refused: u64,
+    prefetched: u64,
 }
 
 impl Score {
     fn failed_percent(&self, who: usize) -> f64 {
         100.0 * self.failed[who] as f64 / self.asked[who].max(1) as f64
     }
+}
+
+/// What is wanted besides production's pulls.
+#[derive(Clone, Copy)]
+struct Demand {
+    /// How much of CI's pulls.
+    ci: f64,
+    /// How much of production's and the neighbours'.
+    rest: f64,
+    /// Whether there is always something to prefetch.
+    prefetch: bool,
 }
 
 /// The machine, driven as the upstream drives it.
@@ -108,7 +126,7 @@ struct Shielded {
 }
 
 impl Shielded {
-    fn run(kind: Kind, seed: u64) -> Score {
+    fn run(kind: Kind, seed: u64, demand: Demand) -> Score {
         let rules = Rules {
             reserves: vec![0.0, 0.3],
         };
@@ -123,7 +141,9 @@ impl Shielded {
             score: Score::default(),
         };
         let (mut owners, mut next) = (HashMap::new(), 0);
-        for (second, [production, ci, foreign]) in arrivals(seed).into_iter().enumerate() {
+        for (second, [production, ci, foreign]) in
+            arrivals(seed, demand.ci, demand.rest).into_iter().enumerate()
+        {
             let now = START * WINDOW + second as u64;
             for _ in 0..foreign {
                 this.server.get(now);
@@ -138,6 +158,9 @@ impl Shielded {
                 }
             }
             let time = Time::from_millis(now * 1000);
+            if demand.prefetch && second % 10 == 0 {
+                this.prefetch(now);
+            }
             if this.budget.due_reading(time).is_some() {
                 let told = this.server.tell(now);
                 this.budget.learn("app", &told, time);
@@ -154,6 +177,28 @@ impl Shielded {
             this.score.refused += this.server.refused;
         }
         this.score
+    }
+
+    /// One more that nobody waits for.
+    fn prefetch(&mut self, now: u64) {
+        let time = Time::from_millis(now * 1000);
+        let asker = Asker {
+            tier: PREFETCH,
+            client: 9,
+            deadline: time,
+        };
+        match self.budget.ask(&u64::MAX, "app", asker, time) {
+            Verdict::Refuse(_) => {}
+            Verdict::Wait => panic!("nobody waits for it"),
+            Verdict::Read(_) => {
+                let told = self.server.tell(now);
+                self.budget.learn("app", &told, time);
+            }
+            go @ Verdict::Go(_) => {
+                self.score.prefetched += 1;
+                self.act(u64::MAX, PRODUCTION, go, now);
+            }
+        }
     }
 
     fn ask(&mut self, key: u64, who: usize, now: u64) {
@@ -206,7 +251,7 @@ fn naive(policy: Naive, kind: Kind, seed: u64) -> Score {
     };
     let mut score = Score::default();
     let mut waiting: VecDeque<(usize, u64)> = VecDeque::new();
-    for (second, [production, ci, foreign]) in arrivals(seed).into_iter().enumerate() {
+    for (second, [production, ci, foreign]) in arrivals(seed, 1.0, 1.0).into_iter().enumerate() {
         let now = START * WINDOW + second as u64;
         for _ in 0..foreign {
             server.get(now);
@@ -232,6 +277,52 @@ fn naive(policy: Naive, kind: Kind, seed: u64) -> Score {
         score.refused += server.refused;
     }
     score
+}
+
+/// Both, and nothing to prefetch.
+const USUAL: Demand = Demand {
+    ci: 1.0,
+    rest: 1.0,
+    prefetch: false,
+};
+
+#[test]
+fn prefetching_has_only_what_would_expire_unused() {
+    for kind in [Kind::Rolling, Kind::Fixed] {
+        for (ci, rest, expected) in [(0.0, 0.25, 120..1100), (1.0, 1.0, 0..200)] {
+            let demand = Demand {
+                ci,
+                rest,
+                prefetch: true,
+            };
+            for seed in 1..=2 {
+                let score = Shielded::run(kind, seed, demand);
+                assert_eq!(
+                    (score.failed[PRODUCTION], score.refused),
+                    (0, 0),
+                    "{kind:?} {ci} {seed}"
+                );
+                let alone = Shielded::run(
+                    kind,
+                    seed,
+                    Demand {
+                        prefetch: false,
+                        ..demand
+                    },
+                );
+                let (ci_failed, before) = (score.failed_percent(CI), alone.failed_percent(CI));
+                assert!(
+                    ci_failed < before + 2.0,
+                    "{kind:?} {ci} {seed}: {ci_failed} after {before}"
+                );
+                assert!(
+                    expected.contains(&score.prefetched),
+                    "{kind:?} {ci} {seed}: {}",
+                    score.prefetched
+                );
+            }
+        }
+    }
 }
 
 #[test]
@@ -261,7 +352,11 @@ fn production_never_fails_and_the_upstream_never_refuses_while_ci_wants_twice_th
             &|seed| naive(Naive::Fifo, kind, seed),
             &mut table,
         );
-        let (failed, refused) = run("this machine", &|seed| Shielded::run(kind, seed), &mut table);
+        let (failed, refused) = run(
+            "this machine",
+            &|seed| Shielded::run(kind, seed, USUAL),
+            &mut table,
+        );
         assert!(failed == 0.0 && refused == 0, "{kind:?}:\n{table}");
     }
     // Shown with --nocapture.
