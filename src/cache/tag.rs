@@ -15,7 +15,7 @@ use crate::oci::{Descriptor, MediaType, Reference, Repository, Tag};
 use crate::policy::budget::PREFETCH;
 use crate::policy::freshness::{self, After, Answer, Before, TagRecord};
 use crate::policy::naming::Chosen;
-use crate::upstream::{Refusal, Upstream};
+use crate::upstream::{LimitKind, Refusal, Upstream};
 
 /// How long a client that could have a stale tag waits for the upstream: a HEAD with a new token and a new
 /// connection takes a few round trips.
@@ -73,7 +73,7 @@ impl Cache {
         let resolved = tokio::time::timeout(patience, self.resolve(chosen, tag, asker)).await;
         let resolved = resolved.unwrap_or_else(|_| {
             self.refresh(chosen, tag, asker);
-            Err(Refusal::Unreachable("no answer so far".to_owned()))
+            Err(self.silence(chosen))
         });
         let (answer, refusal) = match resolved {
             Ok(descriptor) => (Answer::Found(descriptor), Refusal::NotFound),
@@ -194,6 +194,18 @@ impl Cache {
             return None;
         }
         Some(aged(served(digest, held, from, outcome), record.validated, now))
+    }
+
+    /// Why there is no answer so far.
+    fn silence(&self, chosen: &Chosen) -> Refusal {
+        match self.reach(chosen) {
+            Ok(upstream) if upstream.is_parked() => Refusal::Limited {
+                kind: LimitKind::Abuse,
+                retry_after: None,
+            },
+            Ok(_) => Refusal::Unreachable("no answer so far".to_owned()),
+            Err(refusal) => refusal,
+        }
     }
 
     /// Asks what a tag points at, together with everybody who asks now.

@@ -9,3 +9,4 @@ pub mod clients;
 pub mod flight;
 pub mod freshness;
 pub mod naming;
+pub mod throttle;

@@ -12,6 +12,7 @@ use super::body::{read_whole, text};
 use super::negative::Negatives;
 use super::retry::{self, Budget, MAX_SHORT_WAITS, MAX_TRIES};
 use super::shield::Shield;
+use super::throttle::Throttle;
 use super::wire::Wire;
 use super::{LimitKind, Refusal, Timeouts, limits};
 use crate::clock::Clock;
@@ -52,6 +53,7 @@ pub(super) struct Exchange {
     /// What proves each account; one at least.
     pub(super) accounts: Vec<Auth>,
     pub(super) shield: Shield,
+    pub(super) throttle: Throttle,
     pub(super) budget: Budget,
     pub(super) negatives: Negatives,
     pub(super) timeouts: Timeouts,
@@ -63,21 +65,23 @@ impl Exchange {
     /// the time for one answer is not over.
     pub(super) async fn ask(&self, ask: &Ask<'_>) -> Result<Answer, Refusal> {
         let start = self.clock.now();
-        if let Some(wait) = self.shield.parked() {
-            return Err(Refusal::Limited {
-                kind: LimitKind::Abuse,
-                retry_after: Some(wait),
-            });
-        }
         let (mut failures, mut waits) = (0, 0);
         self.budget.earn();
         loop {
+            self.throttle.place(&self.shield, self.clock).await?;
             let result = self.judge(ask, self.follow(ask).await).await;
             let early = self.clock.now().since(start) < self.timeouts.headers;
             let wait = match &result {
-                Err(Refusal::Limited { retry_after, .. }) => {
+                Err(Refusal::Limited { kind, retry_after }) => {
                     waits += 1;
-                    retry::short_wait(*retry_after).filter(|_| early && waits <= MAX_SHORT_WAITS)
+                    let wait = match kind {
+                        // Its next place in the queue is wait enough, if that is soon.
+                        LimitKind::Abuse if self.throttle.is_soon(&self.shield) => Some(Duration::ZERO),
+                        LimitKind::Abuse | LimitKind::Pull | LimitKind::Login => {
+                            retry::short_wait(*retry_after)
+                        }
+                    };
+                    wait.filter(|_| early && waits <= MAX_SHORT_WAITS)
                 }
                 result if early && is_passing(result) => {
                     failures += 1;
@@ -118,6 +122,8 @@ impl Exchange {
             self.shield.learn(ask.path.as_str(), ask.account, told);
         }
         if !limited {
+            self.throttle.answered();
+            self.shield.answered();
             return Ok(answer);
         }
         let (head, body) = answer.response.into_parts();
@@ -129,6 +135,9 @@ impl Exchange {
         let kind = limits::kind(&head.headers, &body);
         if retry::short_wait(retry_after).is_none() && (ask.manifest || kind == LimitKind::Abuse) {
             self.shield.refused(ask.account, kind, retry_after);
+        }
+        if kind == LimitKind::Abuse && retry::short_wait(retry_after).is_none() {
+            self.throttle.refused(&self.shield, self.clock.now());
         }
         Err(Refusal::Limited { kind, retry_after })
     }

@@ -15,6 +15,7 @@ mod retry;
 mod shield;
 #[cfg(test)]
 mod tests;
+mod throttle;
 mod token;
 mod wire;
 

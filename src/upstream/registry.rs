@@ -12,6 +12,7 @@ use super::exchange::Exchange;
 use super::negative::Negatives;
 use super::retry::Budget;
 use super::shield::Shield;
+use super::throttle::Throttle;
 use super::wire::Wire;
 use super::{Credential, Options, Refusal, profile};
 use crate::clock::Clock;
@@ -214,6 +215,7 @@ fn exchange(
             .collect(),
         base,
         budget: Budget::new(),
+        throttle: Throttle::default(),
         negatives: Negatives::new(options.negative_ttl, clock),
         timeouts: times,
         clock,

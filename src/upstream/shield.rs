@@ -117,6 +117,11 @@ impl Shield {
         }
     }
 
+    /// Anything was answered: the upstream does not call it too much any more.
+    pub(super) fn answered(&self) {
+        self.lock().budget.answered();
+    }
+
     /// How long the upstream is still left alone.
     pub(super) fn parked(&self) -> Option<Duration> {
         let now = self.clock.now();
@@ -289,6 +294,12 @@ impl Upstream {
             state.budget.raise(&key(path, reference), asker);
             state.turn(now);
         }
+    }
+
+    /// True while it wants to be left alone, having called us too much.
+    pub fn is_parked(&self) -> bool {
+        let exchange = self.exchange();
+        exchange.is_ok_and(|exchange| exchange.shield.parked().is_some())
     }
 
     /// How it keeps failing, while it is left alone for that.

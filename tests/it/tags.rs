@@ -101,7 +101,9 @@ async fn a_tag_is_served_stale_while_the_upstream_cannot_answer() {
         world.registry.heal();
         tokio::time::sleep(Duration::from_secs(11)).await;
         let answer = world.seawall.get(&manifest_path("1")).await;
-        assert_eq!(answer.header("cache-status"), "seawall; fwd=stale");
+        // It was asked for this request, or meanwhile for the one before.
+        let confirmed = ["seawall; fwd=stale", "seawall; hit"].contains(&answer.header("cache-status"));
+        assert!(confirmed, "{detail}: {:?}", answer.headers);
     }
 }
 

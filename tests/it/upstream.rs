@@ -1,5 +1,7 @@
 //! What an upstream may make us do, and what not: credentials, redirects, addresses.
 
+use std::time::Duration;
+
 use http::{Method, StatusCode};
 
 use crate::support::registry::Script;
@@ -179,4 +181,34 @@ async fn only_our_own_headers_reach_the_client() {
         assert_eq!(answer.status, StatusCode::OK);
         assert!(answer.headers.values().all(|value| value != "CANARY"));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_takes_one_request_a_second_is_pulled_from_at_that_pace() {
+    let world = world(Choices::default());
+    world.registry.allow_a_second(1);
+    let image = image(&world.registry, Some("1"), 1);
+    // Forty blobs, eight clients at once, all patient.
+    let blobs: Vec<_> = (0..40_u8)
+        .map(|seed| world.registry.blob("library/app", vec![seed; 2000]))
+        .collect();
+    assert!(world.seawall.get(&manifest_path("1")).await.is_good());
+    let begun = tokio::time::Instant::now();
+    let mut failed = 0;
+    for several in blobs.chunks(4) {
+        let pulls = several.iter().map(|blob| {
+            let (seawall, path) = (world.seawall.clone(), blob_path(blob));
+            tokio::spawn(async move { seawall.get(&path).await.is_good() })
+        });
+        for pull in pulls.collect::<Vec<_>>() {
+            failed += usize::from(!pull.await.unwrap());
+        }
+    }
+    assert_eq!(failed, 0);
+    assert!(
+        begun.elapsed() < Duration::from_secs(120),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert!(world.seawall.get(&blob_path(&image.layer)).await.is_good());
 }

@@ -57,8 +57,12 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
 
     /// A response to a request for a manifest of `repository` told this.
     pub fn learn(&mut self, repository: &str, observed: &Observed, now: Time) {
-        self.strikes = 0;
         self.accounts.learn(repository, observed, now);
+    }
+
+    /// Any request was answered, and not that it was too much.
+    pub fn answered(&mut self) {
+        self.strikes = 0;
     }
 
     /// The account to send a free request with.

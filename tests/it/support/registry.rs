@@ -72,6 +72,9 @@ struct State {
     journal: Vec<Seen>,
     sent: u64,
     down: bool,
+    /// How many requests a second it takes, and when it took the last ones.
+    rate: Option<usize>,
+    taken: std::collections::VecDeque<tokio::time::Instant>,
 }
 
 /// The registry. Clones share everything.
@@ -138,6 +141,11 @@ impl Registry {
         state.down = false;
     }
 
+    /// Takes so many requests a second from now on, and answers 429 in plain words to more.
+    pub(crate) fn allow_a_second(&self, rate: usize) {
+        self.0.lock().unwrap().rate = Some(rate);
+    }
+
     /// Refuses every connection from now on, until healed.
     pub(crate) fn go_down(&self) {
         self.0.lock().unwrap().down = true;
@@ -200,6 +208,19 @@ impl Registry {
         let _ = server.serve_connection(TokioIo::new(io), service).await;
     }
 
+    /// True if this request is one too many in this second.
+    fn is_too_much(&self) -> bool {
+        let mut state = self.0.lock().unwrap();
+        let Some(rate) = state.rate else { return false };
+        let now = tokio::time::Instant::now();
+        state.taken.retain(|at| now - *at < Duration::from_secs(1));
+        if state.taken.len() >= rate {
+            return true;
+        }
+        state.taken.push_back(now);
+        false
+    }
+
     /// The script for a path, counted down.
     fn script_of(&self, path: &str) -> Script {
         let mut state = self.0.lock().unwrap();
@@ -224,6 +245,13 @@ impl Registry {
             headers: request.headers().clone(),
             version: request.version(),
         });
+        if self.is_too_much() {
+            let refusal = Response::builder().status(StatusCode::TOO_MANY_REQUESTS);
+            let words = Bytes::from_static(b"Rate exceeded");
+            return refusal
+                .body(body(words, &Script::default(), self.clone()))
+                .unwrap();
+        }
         let script = self.script_of(&path);
         tokio::time::sleep(script.delay).await;
         let mut response = Response::builder();

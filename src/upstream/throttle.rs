@@ -1,0 +1,62 @@
+//! Waits for a place among the requests that an upstream takes in a second.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::shield::Shield;
+use super::{LimitKind, Refusal};
+use crate::clock::{Clock, Time};
+use crate::policy::throttle::{self, Verdict};
+
+/// An upstream that wants to be left alone for no longer than this is waited for. Clients that are refused
+/// instead come back together.
+const SOON: Duration = Duration::from_secs(5);
+
+/// The rate of one upstream, learnt from what it refuses.
+#[derive(Default)]
+pub(super) struct Throttle(Mutex<throttle::Throttle>);
+
+impl Throttle {
+    /// Waits until a request may be sent. Cancel-safe: a place that was taken goes by unused.
+    pub(super) async fn place(&self, shield: &Shield, clock: Clock) -> Result<(), Refusal> {
+        let wait = match self.lock().ask(clock.now()) {
+            Verdict::After(wait) => wait,
+            Verdict::Refuse(until) => return Err(limited(until.since(clock.now()))),
+        };
+        let alone = shield.parked().unwrap_or_default();
+        if alone > SOON {
+            return Err(limited(alone));
+        }
+        if !wait.is_zero() {
+            sleep(wait).await;
+        }
+        Ok(())
+    }
+
+    /// True if it is worth waiting until the upstream takes requests again.
+    pub(super) fn is_soon(&self, shield: &Shield) -> bool {
+        shield.parked().is_none_or(|alone| alone <= SOON)
+    }
+
+    pub(super) fn answered(&self) {
+        self.lock().answered();
+    }
+
+    pub(super) fn refused(&self, shield: &Shield, now: Time) {
+        let until = now + shield.parked().unwrap_or_default();
+        self.lock().refused(until, now);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, throttle::Throttle> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn limited(wait: Duration) -> Refusal {
+    Refusal::Limited {
+        kind: LimitKind::Abuse,
+        retry_after: Some(wait),
+    }
+}
