@@ -8,5 +8,6 @@ pub mod budget;
 pub mod clients;
 pub mod flight;
 pub mod freshness;
+pub mod login;
 pub mod naming;
 pub mod throttle;

@@ -1,19 +1,20 @@
 //! Proving to a registry who asks: what it demanded, remembered, and the header that satisfies it.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use http::header::WWW_AUTHENTICATE;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::challenge::{Demand, choose};
+use super::login::{Logins, Turn};
 use super::realm::trusted;
 use super::token::{Key, Tokens};
 use super::wire::Wire;
 use super::{Credential, Refusal, Secret};
-use crate::clock::Clock;
+use crate::clock::{Clock, Time};
 use crate::net::url::Url;
 use crate::oci::RepositoryPath;
 
@@ -22,6 +23,7 @@ pub(super) struct Auth {
     registry: Url,
     credential: Option<Credential>,
     token_hosts: Vec<String>,
+    logins: Arc<Logins>,
     tokens: Tokens,
     known: Mutex<Option<Known>>,
     idle: Duration,
@@ -40,7 +42,11 @@ pub(super) enum Proof {
     /// Nothing.
     None,
     /// The credential itself.
-    Basic(HeaderValue),
+    Basic {
+        value: HeaderValue,
+        /// The turn to find out whether it is good, until that is known.
+        turn: Option<Turn>,
+    },
     /// A token, and what it was asked for.
     Token(Key, Secret),
 }
@@ -50,7 +56,7 @@ impl Proof {
     pub(super) fn header(&self) -> Result<Option<HeaderValue>, Refusal> {
         match self {
             Self::None => Ok(None),
-            Self::Basic(value) => Ok(Some(value.clone())),
+            Self::Basic { value, .. } => Ok(Some(value.clone())),
             Self::Token(_, secret) => sensitive(&format!("Bearer {}", secret.expose())).map(Some),
         }
     }
@@ -64,11 +70,13 @@ impl Auth {
         idle: Duration,
         clock: Clock,
     ) -> Self {
+        let logins = Arc::new(Logins::new(clock));
         Self {
             registry,
             credential,
             token_hosts,
-            tokens: Tokens::new(clock),
+            tokens: Tokens::new(logins.clone(), clock),
+            logins,
             known: Mutex::new(None),
             idle,
         }
@@ -79,7 +87,7 @@ impl Auth {
         let known = self.known().clone();
         match known {
             None => Ok(Proof::None),
-            Some(Known::Basic) => self.basic(),
+            Some(Known::Basic) => self.basic().await,
             Some(Known::Bearer(mut key)) => {
                 // Some registries demand the same scope for everything (`aws`, `*`); most name the repository.
                 if key.scope.is_empty() || key.scope.starts_with("repository:") {
@@ -108,14 +116,13 @@ impl Auth {
         tried: &Proof,
     ) -> Result<Option<Proof>, Refusal> {
         let own = url.same_origin(&self.registry);
-        let fields = headers.get_all(WWW_AUTHENTICATE).into_iter();
-        let Some(demand) = choose(fields.filter_map(|value| value.to_str().ok())) else {
+        let Some(demand) = demand(headers) else {
             return Ok(None);
         };
         let key = match demand {
-            Demand::Basic if own && self.credential.is_some() && !matches!(tried, Proof::Basic(_)) => {
+            Demand::Basic if own && self.credential.is_some() && !matches!(tried, Proof::Basic { .. }) => {
                 *self.known() = Some(Known::Basic);
-                return self.basic().map(Some);
+                return self.basic().await.map(Some);
             }
             Demand::Basic => return Err(Refusal::Denied(401)),
             Demand::Bearer {
@@ -164,16 +171,54 @@ impl Auth {
         )))
     }
 
-    fn basic(&self) -> Result<Proof, Refusal> {
-        match &self.credential {
-            Some(credential) => basic(credential).map(Proof::Basic),
-            None => Ok(Proof::None),
+    async fn basic(&self) -> Result<Proof, Refusal> {
+        let Some(credential) = &self.credential else {
+            return Ok(Proof::None);
+        };
+        self.logins.allowed()?;
+        Ok(Proof::Basic {
+            value: basic(credential)?,
+            turn: self.logins.turn_unless_proven().await?,
+        })
+    }
+
+    /// A request with this proof was answered, or not: whether the credential in it is good is known now.
+    pub(super) fn heard<B>(&self, proof: &mut Proof, answer: Result<&Response<B>, &Refusal>) {
+        let Proof::Basic { turn, .. } = proof else { return };
+        match answer {
+            Ok(response) if response.status() == StatusCode::UNAUTHORIZED => {
+                // One that wants something else now has not judged the credential.
+                if !matches!(demand(response.headers()), Some(Demand::Bearer { .. })) {
+                    self.logins.tell(Some(&Refusal::Denied(401)));
+                }
+            }
+            Ok(response) if matches!(response.status().as_u16(), 200..=399 | 404) => self.logins.tell(None),
+            Ok(_) => {}
+            Err(refusal) => self.logins.tell(Some(refusal)),
         }
+        *turn = None;
+    }
+
+    /// Until when the credential is parked.
+    pub(super) fn parked(&self) -> Option<Time> {
+        self.logins.parked()
+    }
+
+    /// # Errors
+    /// What a login would come to, while the credential is parked.
+    pub(super) fn allowed(&self) -> Result<(), Refusal> {
+        self.logins.allowed()
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Option<Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What a 401 asks for.
+fn demand(headers: &HeaderMap) -> Option<Demand> {
+    let fields = headers.get_all(WWW_AUTHENTICATE).into_iter();
+    choose(fields.filter_map(|value| value.to_str().ok()))
 }
 
 /// The scope of a pull.

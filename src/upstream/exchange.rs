@@ -100,16 +100,14 @@ impl Exchange {
     async fn judge(&self, ask: &Ask<'_>, result: Result<Answer, Refusal>) -> Result<Answer, Refusal> {
         let answer = match result {
             Ok(answer) => answer,
-            Err(Refusal::Limited { kind, retry_after }) => {
-                self.shield.refused(ask.account, kind, retry_after);
-                return Err(Refusal::Limited { kind, retry_after });
+            // Not the registry's answer, but the token service's.
+            Err(refusal) => {
+                self.shield.park(ask.account, self.auth(ask).parked());
+                if let Refusal::Limited { kind, retry_after } = refusal {
+                    self.shield.refused(ask.account, kind, retry_after);
+                }
+                return Err(refusal);
             }
-            // Not the registry's answer: the token service did not take the credential.
-            Err(Refusal::Denied(status)) => {
-                self.shield.denied(ask.account);
-                return Err(Refusal::Denied(status));
-            }
-            Err(refusal) => return Err(refusal),
         };
         let headers = answer.response.headers();
         let limited = answer.response.status() == StatusCode::TOO_MANY_REQUESTS;
@@ -171,11 +169,13 @@ impl Exchange {
     /// One try: through redirects, and through one challenge of each host.
     async fn follow(&self, ask: &Ask<'_>) -> Result<Answer, Refusal> {
         let mut url = ask.url.clone();
-        let auth = &self.accounts[ask.account.min(self.accounts.len() - 1)];
+        let auth = self.auth(ask);
         let mut proof = auth.foresee(&self.client, ask.path).await?;
         let (mut redirects, mut challenged) = (0, false);
         loop {
-            let response = self.send(ask, &url, &proof).await?;
+            let response = self.send(ask, &url, &proof).await;
+            auth.heard(&mut proof, response.as_ref());
+            let response = response?;
             if response.status() == StatusCode::UNAUTHORIZED && !challenged {
                 challenged = true;
                 if let Some(better) = self.satisfy(auth, &url, &response, ask.path, &proof).await? {
@@ -203,6 +203,10 @@ impl Exchange {
             }
             url = next;
         }
+    }
+
+    fn auth(&self, ask: &Ask<'_>) -> &Auth {
+        &self.accounts[ask.account.min(self.accounts.len() - 1)]
     }
 
     async fn send(&self, ask: &Ask<'_>, url: &Url, proof: &Proof) -> Result<Response<Incoming>, Refusal> {

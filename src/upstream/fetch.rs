@@ -26,8 +26,9 @@ impl Upstream {
         let exchange = self.exchange()?;
         let account = exchange.shield.account(path);
         exchange.negatives.recall(account, path, reference)?;
-        let answer = self.head_with(path, reference, account).await;
-        exchange.negatives.note(account, path, reference, &answer);
+        let mut ask = manifest_ask(exchange, Method::HEAD, path, reference, account)?;
+        let answer = pointed_at(exchange, exchange.ask_freely(&mut ask).await);
+        exchange.negatives.note(ask.account, path, reference, &answer);
         answer
     }
 
@@ -40,21 +41,7 @@ impl Upstream {
     ) -> Result<Descriptor, Refusal> {
         let exchange = self.exchange()?;
         let ask = manifest_ask(exchange, Method::HEAD, path, reference, account)?;
-        let answer = exchange.ask(&ask).await.map_err(|refusal| match refusal {
-            Refusal::Denied(status) => head_failed(status),
-            other => other,
-        })?;
-        let response = match (answer.response.status().as_u16(), exchange.refusal(&answer)) {
-            (200, _) => answer.response,
-            (status @ (401 | 403 | 501), _) | (status, None) => return Err(head_failed(status)),
-            (_, Some(refusal)) => return Err(refusal),
-        };
-        describe(response.headers()).ok_or_else(|| {
-            let host = exchange.base.host();
-            Refusal::Unusable(format!(
-                "{host} answered HEAD without digest, manifest type and length"
-            ))
-        })
+        pointed_at(exchange, exchange.ask(&ask).await)
     }
 
     /// Fetches a manifest by GET, which is counted: [`Self::buy`] is the way to it.
@@ -123,7 +110,7 @@ impl Upstream {
     /// See [`Refusal`].
     pub async fn referrers(&self, path: &RepositoryPath, digest: &Digest) -> Result<Option<Bytes>, Refusal> {
         let exchange = self.exchange()?;
-        let ask = Ask {
+        let mut ask = Ask {
             method: Method::GET,
             url: exchange.url(&format!("{path}/referrers/{digest}"))?,
             headers: accepting(MediaType::OCI_INDEX.as_str()),
@@ -131,7 +118,7 @@ impl Upstream {
             account: exchange.shield.account(path),
             manifest: false,
         };
-        let answer = exchange.ask(&ask).await?;
+        let answer = exchange.ask_freely(&mut ask).await?;
         if matches!(answer.response.status().as_u16(), 400 | 404 | 405 | 406) {
             return Ok(None);
         }
@@ -162,7 +149,7 @@ impl Upstream {
             let value = HeaderValue::try_from(range).expect("digits are a header value");
             headers.insert(RANGE, value);
         }
-        let ask = Ask {
+        let mut ask = Ask {
             method: Method::GET,
             url: exchange.url(&format!("{path}/blobs/{digest}"))?,
             headers,
@@ -170,7 +157,7 @@ impl Upstream {
             account: exchange.shield.account(path),
             manifest: false,
         };
-        let mut answer = exchange.ask(&ask).await?;
+        let mut answer = exchange.ask_freely(&mut ask).await?;
         if answer.elsewhere && matches!(answer.response.status().as_u16(), 401 | 403 | 404 | 410) {
             // A signed URL may have run out, and a store may lag behind: the registry names another one (F037).
             answer = exchange.ask(&ask).await?;
@@ -180,6 +167,25 @@ impl Upstream {
             None => accept(exchange, answer, want),
         }
     }
+}
+
+/// What the answer to a HEAD says that a reference points at.
+fn pointed_at(exchange: &Exchange, answer: Result<Answer, Refusal>) -> Result<Descriptor, Refusal> {
+    let answer = answer.map_err(|refusal| match refusal {
+        Refusal::Denied(status) => head_failed(status),
+        other => other,
+    })?;
+    let response = match (answer.response.status().as_u16(), exchange.refusal(&answer)) {
+        (200, _) => answer.response,
+        (status @ (401 | 403 | 501), _) | (status, None) => return Err(head_failed(status)),
+        (_, Some(refusal)) => return Err(refusal),
+    };
+    describe(response.headers()).ok_or_else(|| {
+        let host = exchange.base.host();
+        Refusal::Unusable(format!(
+            "{host} answered HEAD without digest, manifest type and length"
+        ))
+    })
 }
 
 fn manifest_ask<'a>(

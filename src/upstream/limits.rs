@@ -74,6 +74,15 @@ pub(super) fn kind(headers: &HeaderMap, body: &str) -> LimitKind {
     }
 }
 
+/// True for the body of a server in front of a registry, which counts requests of any kind.
+pub(super) fn is_plain(body: &str) -> bool {
+    let body = body.trim();
+    body.contains("HAP429")
+        || body
+            .trim_end_matches('.')
+            .eq_ignore_ascii_case("too many requests")
+}
+
 /// The wait that a message asks for: `retry-after: 880.092µs`, in the units of Go.
 pub(super) fn hint(body: &str) -> Option<Duration> {
     let (_, rest) = body.split_once("retry-after: ")?;

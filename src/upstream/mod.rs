@@ -6,6 +6,7 @@ pub mod challenge;
 mod exchange;
 mod fetch;
 mod limits;
+mod login;
 mod negative;
 mod pages;
 mod profile;

@@ -28,7 +28,7 @@ pub(super) async fn tags(exchange: &Exchange, path: &RepositoryPath) -> Result<V
         if !seen.insert(url.clone()) || seen.len() > MAX_PAGES {
             return Err(endless(exchange));
         }
-        let ask = Ask {
+        let mut ask = Ask {
             method: Method::GET,
             url: url.clone(),
             headers: HeaderMap::new(),
@@ -36,7 +36,11 @@ pub(super) async fn tags(exchange: &Exchange, path: &RepositoryPath) -> Result<V
             account: exchange.shield.account(path),
             manifest: false,
         };
-        let response = exchange.ask_for(&ask).await?;
+        let answer = exchange.ask_freely(&mut ask).await?;
+        if let Some(refusal) = exchange.refusal(&answer) {
+            return Err(refusal);
+        }
+        let response = answer.response;
         let next = next_page(&url, response.headers())?;
         let body = read_whole(response, left, exchange.timeouts.idle, "a list of tags").await?;
         left -= body.len() as u64;

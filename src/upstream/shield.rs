@@ -93,7 +93,8 @@ impl Shield {
         let limit = match kind {
             LimitKind::Pull => Limit::Pull,
             LimitKind::Abuse => Limit::Abuse { retry_after },
-            LimitKind::Login => Limit::Login,
+            // The account's own affair: it is parked.
+            LimitKind::Login => return,
         };
         tracing::warn!(
             account = self.names[account],
@@ -107,13 +108,13 @@ impl Shield {
         state.turn(now);
     }
 
-    /// The token service does not take an account's credential. The others go on; where there is no other,
-    /// the token service is asked again after a while.
-    pub(super) fn denied(&self, account: usize) {
-        if self.names.len() > 1 {
-            self.lock()
-                .budget
-                .refused(account, Limit::Login, self.clock.now());
+    /// An account is not used until then, because its credential is parked. The others go on.
+    pub(super) fn park(&self, account: usize, until: Option<Time>) {
+        if let Some(until) = until {
+            let now = self.clock.now();
+            let mut state = self.lock();
+            state.budget.park(account, until);
+            state.turn(now);
         }
     }
 
@@ -235,6 +236,9 @@ impl Upstream {
         negatives.recall(shield.account(path), path, reference)?;
         let mut tries = 0;
         loop {
+            if let Some(refusal) = self.exchange()?.shut_out() {
+                return Err(refusal);
+            }
             let pass = self.pay(path, reference, asker).await?;
             spent(&shield.lock().budget.ledger());
             let account = pass.account();

@@ -3,6 +3,7 @@
 mod answers;
 mod auth;
 mod blobs;
+mod login;
 
 use std::io;
 use std::net::IpAddr;
@@ -28,6 +29,7 @@ type Script = fn(host: &str, line: &str, head: &str) -> String;
 struct World {
     seen: Seen,
     dialled: Arc<Mutex<Vec<IpAddr>>>,
+    upstreams: Upstreams,
     upstream: Arc<Upstream>,
     options: Options,
 }
@@ -67,9 +69,12 @@ fn world(script: Script, edit: impl FnOnce(&mut Options)) -> World {
         },
     };
     edit(&mut options);
+    let mut budgets = Budgets::default();
+    budgets.rules.reserves = vec![0.0];
+    let upstreams = Upstreams::new(vec![options.clone()], budgets, &dialer, Clock::start());
     World {
-        upstream: Upstreams::new(vec![options.clone()], Budgets::default(), &dialer, Clock::start())
-            .get(&chosen()),
+        upstream: upstreams.get(&chosen()),
+        upstreams,
         options,
         seen,
         dialled,
@@ -111,6 +116,22 @@ impl World {
             .iter()
             .filter(|head| head.contains(part))
             .count()
+    }
+
+    /// Fetches a manifest as a client's request does.
+    async fn buy(&self, path: &str) -> Result<Fetched, Refusal> {
+        let asker = crate::policy::budget::Asker {
+            tier: 0,
+            client: 0,
+            deadline: self.now() + Duration::from_secs(20),
+        };
+        self.upstream
+            .buy(&path.parse().unwrap(), &tag(), asker, |_| {})
+            .await
+    }
+
+    fn now(&self) -> crate::clock::Time {
+        self.upstream.exchange().unwrap().clock.now()
     }
 
     async fn read(&self, want: Want) -> Result<(u64, Vec<u8>), Refusal> {

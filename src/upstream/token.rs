@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, RETRY_AFTER};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method};
 use lru::LruCache;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
@@ -15,8 +15,9 @@ use tokio::sync::Semaphore;
 
 use super::auth::basic;
 use super::body::{read_whole, text};
+use super::login::Logins;
 use super::wire::Wire;
-use super::{Credential, LimitKind, Refusal, Secret, retry};
+use super::{Credential, LimitKind, Refusal, Secret, limits, retry};
 use crate::clock::{Clock, Time};
 use crate::net::url::Url;
 
@@ -32,8 +33,10 @@ const MAX_TOKEN: usize = 16 << 10;
 /// Shortest and longest life believed of a token. The floor is the token specification's.
 const LIFE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(24 * 3600));
 
-/// How long a refused credential or repository is not asked about again: registries lock users and ban
-/// addresses that keep failing.
+/// Most bytes read of a refusal, to tell which it is.
+const MAX_REFUSAL: u64 = 4 << 10;
+
+/// How long a repository that was refused is not asked about again.
 const PARKED: Duration = Duration::from_secs(60);
 
 /// What a token is for. Two accounts, or an account and nobody, never share one.
@@ -52,8 +55,7 @@ pub(super) struct Key {
 /// The tokens of one upstream.
 pub(super) struct Tokens {
     slots: Mutex<LruCache<Key, Arc<Slot>>>,
-    /// Until when the credential is not tried again.
-    parked: Mutex<Option<Time>>,
+    logins: Arc<Logins>,
     clock: Clock,
 }
 
@@ -83,10 +85,10 @@ struct Failed {
 }
 
 impl Tokens {
-    pub(super) fn new(clock: Clock) -> Self {
+    pub(super) fn new(logins: Arc<Logins>, clock: Clock) -> Self {
         Self {
             slots: Mutex::new(LruCache::new(MAX_TOKENS)),
-            parked: Mutex::new(None),
+            logins,
             clock,
         }
     }
@@ -115,19 +117,20 @@ impl Tokens {
             None => slot.turn.acquire().await.expect("the semaphore is never closed"),
         };
         if let Some(known) = self.settled(&slot, asked) {
-            return known;
+            return old_instead(key, known, old);
         }
-        if credential.is_some() && lock(&self.parked).is_some_and(|until| self.clock.now() < until) {
-            return Err(Refusal::Denied(StatusCode::UNAUTHORIZED.as_u16()));
+        let turn = match credential {
+            Some(_) => self.logins.turn().await.map(Some),
+            None => Ok(None),
+        };
+        let fetched = match &turn {
+            Ok(_) => self.fetch(client, key, credential, idle).await,
+            Err(refusal) => Err(refusal.clone()),
+        };
+        if turn.is_ok() {
+            self.keep(&slot, key, &fetched);
         }
-        let fetched = self.fetch(client, key, credential, idle).await;
-        self.keep(&slot, key, &fetched);
-        match (fetched, old) {
-            (Ok(token), _) => Ok(token.secret),
-            (Err(Refusal::Denied(status)), _) => Err(Refusal::Denied(status)),
-            (Err(_), Some(old)) => Ok(old.secret),
-            (Err(refusal), None) => Err(refusal),
-        }
+        old_instead(key, fetched.map(|token| token.secret), old)
     }
 
     /// Forgets a token that a registry would not take, unless it was renewed meanwhile.
@@ -164,12 +167,16 @@ impl Tokens {
 
     fn keep(&self, slot: &Slot, key: &Key, fetched: &Result<Issued, Refusal>) {
         let now = self.clock.now();
-        if key.named && matches!(fetched, Err(Refusal::Denied(401))) {
-            *lock(&self.parked) = Some(now + PARKED);
-            tracing::warn!(
-                host = key.realm.host(),
-                "the token service refused the upstream's credential; check its user name and password"
-            );
+        if key.named {
+            self.logins.tell(fetched.as_ref().err());
+            if let Some(until) = self.logins.parked() {
+                tracing::warn!(
+                    host = key.realm.host(),
+                    %until,
+                    "the token service refused the upstream's credential, which is parked until then; check its \
+                     user name and password"
+                );
+            }
         }
         let mut state = lock(&slot.state);
         match fetched {
@@ -209,8 +216,10 @@ impl Tokens {
             429 => {
                 let hint = text(response.headers(), RETRY_AFTER);
                 let retry_after = hint.and_then(|hint| retry::retry_after(hint, sent));
-                // Failed logins are counted for the account; nobody's requests are counted for the address.
-                let kind = if key.named {
+                let body = read_whole(response, MAX_REFUSAL, idle, "a refusal").await;
+                let plain = limits::is_plain(&String::from_utf8_lossy(&body.unwrap_or_default()));
+                // Failed logins are counted for the account, in words; requests are counted for the address.
+                let kind = if key.named && !plain {
                     LimitKind::Login
                 } else {
                     LimitKind::Abuse
@@ -232,6 +241,16 @@ impl Tokens {
                 key.realm.host()
             ))
         })
+    }
+}
+
+/// A token that could not be renewed is good to its end, unless its repository is denied now. That its
+/// credential is parked says nothing of it.
+fn old_instead(key: &Key, renewed: Result<Secret, Refusal>, old: Option<Issued>) -> Result<Secret, Refusal> {
+    match (renewed, old) {
+        (Err(Refusal::Denied(status)), _) if !key.named || status != 401 => Err(Refusal::Denied(status)),
+        (Err(_), Some(old)) => Ok(old.secret),
+        (renewed, _) => renewed,
     }
 }
 

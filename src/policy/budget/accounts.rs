@@ -107,10 +107,9 @@ impl Accounts {
 
     /// A response to a request for a manifest of `repository` told this.
     pub(super) fn learn(&mut self, repository: &str, observed: &Observed, now: Time) {
-        let Some(account) = self.accounts.get_mut(observed.account) else {
+        if observed.account >= self.accounts.len() {
             return;
-        };
-        account.parked = None;
+        }
         let key = (observed.account, repository.to_owned());
         let Some(reading) = observed.reading else {
             self.bucket_of(observed.account).say_nothing(now);

@@ -18,8 +18,6 @@ use crate::clock::Time;
 const ABUSE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(15 * 60));
 /// The same where no response names figures.
 const RATE: Duration = Duration::from_secs(2);
-/// How long an account that the upstream locked is left alone.
-const LOCKED: Duration = Duration::from_secs(15 * 60);
 
 /// The budget of one upstream. `K` names what many may wait for together.
 #[derive(Debug)]
@@ -212,7 +210,6 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
         let account = account.min(self.accounts.count() - 1);
         match limit {
             Limit::Pull => self.accounts.bucket_of(account).empty(now),
-            Limit::Login => self.accounts.park(account, now + LOCKED),
             Limit::Abuse { retry_after } => {
                 // Those who count requests by the second take figures for granted nowhere: seconds do there.
                 let known = self.accounts.buckets().any(|(bucket, _)| bucket.is_known());
@@ -223,6 +220,11 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
                 self.parked = Some(now + pause);
             }
         }
+    }
+
+    /// An account is not to be used until then: its credential was refused.
+    pub fn park(&mut self, account: usize, until: Time) {
+        self.accounts.park(account, until);
     }
 
     /// How every allowance stands.

@@ -85,7 +85,7 @@ pub enum Because {
     Reserved,
     /// The tier's pace allows no more yet.
     Paced,
-    /// The upstream asked to be left alone (abuse limit), or refused every credential.
+    /// The upstream asked to be left alone (abuse limit), or every credential is parked.
     Parked,
     /// There are too many in the queue ahead.
     Queued,
@@ -137,8 +137,6 @@ pub enum Limit {
         /// For how long, if it said.
         retry_after: Option<Duration>,
     },
-    /// It does not take this account's credential, or has locked it.
-    Login,
 }
 
 /// How an allowance stands.
