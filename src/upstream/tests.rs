@@ -3,6 +3,7 @@
 mod answers;
 mod auth;
 mod blobs;
+mod limits;
 mod login;
 
 use std::io;
