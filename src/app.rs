@@ -80,7 +80,7 @@ async fn run(settings: Settings, requests: Option<AccessLog>) -> Result<(), Star
         cache,
         disk,
         records,
-        upstreams,
+        upstreams.clone(),
         metrics.clone(),
         tasks.clone(),
         clock,
@@ -95,6 +95,13 @@ async fn run(settings: Settings, requests: Option<AccessLog>) -> Result<(), Star
         let deadline = clock.now().to_system() - UNFINISHED_KEPT;
         if let Err(error) = blocking(move || sweeping.sweep_unfinished(deadline)).await {
             tracing::warn!(%error, "unfinished downloads could not be swept");
+        }
+    });
+    let stopping = shutdown.clone();
+    tasks.spawn(async move {
+        tokio::select! {
+            () = upstreams.read_budgets() => {}
+            () = stopping.cancelled() => {}
         }
     });
     say(&greeting);

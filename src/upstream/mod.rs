@@ -9,6 +9,7 @@ mod limits;
 mod login;
 mod negative;
 mod pages;
+mod probe;
 mod profile;
 mod realm;
 mod registry;

@@ -10,6 +10,8 @@ pub(super) struct Profile {
     pub(super) url: Option<&'static str>,
     /// Hosts of other owners that issue the registry's tokens.
     pub(super) token_hosts: &'static [&'static str],
+    /// A repository and a tag of it whose HEAD tells the budget of whoever asks.
+    probe: Option<(&'static str, &'static str)>,
 }
 
 const PROFILES: [Profile; 2] = [
@@ -17,12 +19,14 @@ const PROFILES: [Profile; 2] = [
         registry: Registry::DOCKER_HUB,
         url: Some("https://registry-1.docker.io"),
         token_hosts: &["auth.docker.io"],
+        probe: Some(("ratelimitpreview/test", "latest")),
     },
     // A front for another registry, whose tokens it wants.
     Profile {
         registry: "lscr.io",
         url: None,
         token_hosts: &["ghcr.io"],
+        probe: None,
     },
 ];
 
@@ -30,6 +34,7 @@ const PLAIN: Profile = Profile {
     registry: "",
     url: None,
     token_hosts: &[],
+    probe: None,
 };
 
 /// The profile of a registry.
@@ -38,4 +43,14 @@ pub(super) fn of(registry: &Registry) -> Profile {
         .into_iter()
         .find(|profile| profile.registry == registry.as_str());
     known.unwrap_or(PLAIN)
+}
+
+/// Where to read the budget of a registry: a repository and a tag, unless the operator has the registry's
+/// name lead to another host, which may not have them.
+pub(super) fn probe(registry: &Registry, url: Option<&http::Uri>) -> Option<(&'static str, &'static str)> {
+    let profile = of(registry);
+    let usual = profile.url.and_then(|url| url.parse::<http::Uri>().ok());
+    let usual = usual.as_ref().and_then(http::Uri::host);
+    let leads_there = |url: &http::Uri| url.host() == Some(usual.unwrap_or(registry.host()));
+    profile.probe.filter(|_| url.is_none_or(leads_there))
 }

@@ -142,6 +142,11 @@ impl Upstreams {
         self.entries[entry].label.clone()
     }
 
+    /// How each upstream is reached, in the order of the configuration.
+    pub(super) fn options(&self) -> impl Iterator<Item = &Options> {
+        self.entries.iter().map(|entry| &entry.options)
+    }
+
     /// The upstreams that were asked for so far, in the order of the configuration.
     pub fn used(&self) -> Vec<Used> {
         let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);

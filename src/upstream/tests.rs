@@ -5,6 +5,7 @@ mod auth;
 mod blobs;
 mod limits;
 mod login;
+mod probe;
 
 use std::io;
 use std::net::IpAddr;
