@@ -80,7 +80,7 @@ async fn run(settings: Settings, requests: Option<AccessLog>) -> Result<(), Star
         cache,
         disk,
         records,
-        upstreams.clone(),
+        upstreams,
         metrics.clone(),
         tasks.clone(),
         clock,
@@ -97,10 +97,10 @@ async fn run(settings: Settings, requests: Option<AccessLog>) -> Result<(), Star
             tracing::warn!(%error, "unfinished downloads could not be swept");
         }
     });
-    let stopping = shutdown.clone();
+    let (stopping, reading) = (shutdown.clone(), cache.clone());
     tasks.spawn(async move {
         tokio::select! {
-            () = upstreams.read_budgets() => {}
+            () = reading.read_budgets() => {}
             () = stopping.cancelled() => {}
         }
     });

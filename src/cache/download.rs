@@ -4,6 +4,7 @@
 //! as it is written. The commit (sync and rename) comes after the last reader could already have its last
 //! byte.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::oci::Hasher;
 use crate::policy::flight::Landing;
 use crate::store::{Held, Partial, Shelf, Stored, blocking};
 use crate::telemetry::metrics::Place;
-use crate::upstream::{Incoming, Refusal, Want};
+use crate::upstream::{Incoming, Refusal};
 
 /// Bytes gathered before they are written and hashed together: the best size for one writer
 /// (performance.md: 1 MiB 6.5 GB/s, 64 KiB 3–5, 4 MiB 1.7–2.7).
@@ -207,11 +208,14 @@ impl Download {
         };
         sink.start(&incoming, self).await?;
         let mut resumes = 0;
+        let mut helped = BTreeSet::new();
         loop {
             let before = sink.written;
+            helped.extend(incoming.alternate);
             let Some(mut broken) = self.pump(&mut sink, &mut incoming).await? else {
                 break;
             };
+            self.blame(incoming.alternate, false);
             if sink.written > before {
                 resumes = 0;
             }
@@ -230,21 +234,21 @@ impl Download {
             };
             sink.skip = sink.written.saturating_sub(incoming.start);
         }
-        self.finish(sink).await
+        let finished = self.finish(sink).await;
+        if matches!(finished, Err(Stop::Wrong)) {
+            helped.into_iter().for_each(|each| self.blame(Some(each), true));
+        }
+        finished
     }
 
     async fn open(&self, from: u64) -> Result<Incoming, Refusal> {
         let fill = &self.fill;
-        let incoming = fill
-            .upstream
-            .as_ref()
-            .map_err(Clone::clone)?
-            .blob(&fill.path, &fill.digest, Want::From(from))
-            .await?;
+        let incoming = self.open_anywhere(from).await?;
         let known = fill.snapshot().total;
         if let (Some(known), Some(total)) = (known, incoming.total)
             && known != total
         {
+            self.blame(incoming.alternate, true);
             return Err(Refusal::Unusable(format!(
                 "the blob was {known} bytes long and is now {total}"
             )));

@@ -6,6 +6,7 @@
 //! blob ── memory ── disk ── flight ── fill ── upstream GET, verified while it streams
 //! ```
 
+mod alternate;
 mod blob;
 mod coalesce;
 mod download;

@@ -60,6 +60,16 @@ impl Cache {
         }
     }
 
+    /// Reads the budgets of the upstreams that tell them for free, unless they are not to be asked.
+    ///
+    /// Cancel-safe: what was read is known.
+    pub async fn read_budgets(&self) {
+        let freshness = &self.shelves.options.freshness;
+        self.upstreams
+            .read_budgets(|entry| freshness[entry].usual.offline)
+            .await;
+    }
+
     /// What it takes to fetch one manifest.
     pub(super) fn order(&self, chosen: &Chosen, reference: Reference, asker: budget::Asker) -> Order {
         Order {
@@ -114,19 +124,22 @@ fn is_personal(refusal: &Refusal) -> bool {
 
 /// A manifest to be fetched, and all it takes.
 pub(super) struct Order {
-    shelves: Arc<Shelves>,
-    upstream: Arc<Upstream>,
-    label: Arc<str>,
-    repository: Repository,
-    reference: Reference,
-    asker: budget::Asker,
-    clock: Clock,
+    pub(super) shelves: Arc<Shelves>,
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) label: Arc<str>,
+    pub(super) repository: Repository,
+    pub(super) reference: Reference,
+    pub(super) asker: budget::Asker,
+    pub(super) clock: Clock,
 }
 
 impl Order {
     /// Fetches, verifies and keeps it.
     pub(super) async fn carry_out(self) -> Result<(Digest, Held), Refusal> {
-        let (digest, held) = self.verified(self.buy().await?)?;
+        let (digest, held) = match self.elsewhere().await {
+            Some(found) => found,
+            None => self.verified(self.buy().await?)?,
+        };
         self.shelves
             .keep(&self.repository, digest, &held, self.clock.now())
             .await;

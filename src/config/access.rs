@@ -4,7 +4,7 @@ use super::environment::Environment;
 use super::problem::Problems;
 use super::section::{Section, Wrong, boolean, text};
 use super::{secret, upstreams, values};
-use crate::upstream::Credential;
+use crate::upstream::{AlternateOptions, Credential};
 
 /// Why credentials need `access = "shared"` for now.
 const NOT_YET: &str = "\"public\" and \"per_client\" are not available with credentials yet";
@@ -53,17 +53,21 @@ pub(super) fn credentials(
     credentials
 }
 
-/// Judges an entry's URL: `http://` is for this machine, elsewhere only if the operator insists.
+/// Judges an entry's URLs: `http://` is for this machine, elsewhere only if the operator insists.
 pub(super) fn judge(
     entry: &Section<'_>,
-    url: Option<http::Uri>,
+    url: Option<&http::Uri>,
+    alternates: &[AlternateOptions],
     problems: &mut Problems,
-) -> Option<http::Uri> {
+) {
     let insecure = entry.read("insecure", false, boolean, problems);
-    let plain = url.as_ref().is_some_and(|url| url.scheme_str() == Some("http"));
-    let away = url.as_ref().is_some_and(|url| !values::is_loopback(url));
+    let is_plain = |url: &http::Uri| url.scheme_str() == Some("http");
+    let plain = url.is_some_and(is_plain);
+    let away = url.is_some_and(|url| !values::is_loopback(url));
+    let mut others = alternates.iter().map(|alternate| &alternate.url);
     if insecure
         && !plain
+        && !others.any(is_plain)
         && let Some(node) = entry.node("insecure")
     {
         let what = format!(
@@ -85,7 +89,15 @@ pub(super) fn judge(
         let hint = "use https://, or set insecure = true to accept this".into();
         problems.add(&node.place, format!("{}{with}", entry.name), Some(hint));
     }
-    url
+    let mut others = alternates.iter().map(|alternate| &alternate.url);
+    if !insecure
+        && others.any(|url| is_plain(url) && !values::is_loopback(url))
+        && let Some(node) = entry.node("alternates")
+    {
+        let what = format!("{}an http:// alternate beyond this machine", entry.name);
+        let hint = "use https://, or set insecure = true to accept this".into();
+        problems.add(&node.place, what, Some(hint));
+    }
 }
 
 /// RFC 7617: a user name has no colon, for that is where the password begins.

@@ -10,6 +10,7 @@
 use std::path::Path;
 
 mod access;
+mod alternates;
 mod check;
 mod clients;
 mod defaults;

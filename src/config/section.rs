@@ -109,13 +109,21 @@ impl<'a> Section<'a> {
         let Some(node) = self.node(key) else {
             return default;
         };
-        match read(node) {
-            Ok(value) => value,
-            Err(wrong) => {
-                report(&format!("{}{key}", self.name), node, wrong, problems);
-                default
-            }
-        }
+        self.take(key, node, read, problems).unwrap_or(default)
+    }
+
+    /// A value that stands under `key` as `read` understands it; `None` if it is wrong.
+    pub(super) fn take<T>(
+        &self,
+        key: &str,
+        node: &Node,
+        read: impl Fn(&Node) -> Result<T, Wrong>,
+        problems: &mut Problems,
+    ) -> Option<T> {
+        let taken = read(node);
+        taken
+            .map_err(|wrong| report(&format!("{}{key}", self.name), node, wrong, problems))
+            .ok()
     }
 
     /// Each element of the list under `key`, as `read` understands it; the wrong ones are left out.
@@ -125,13 +133,9 @@ impl<'a> Section<'a> {
         read: impl Fn(&Node) -> Result<T, Wrong>,
         problems: &mut Problems,
     ) -> Vec<T> {
-        let name = format!("{}{key}", self.name);
         let mut values = Vec::new();
         for node in self.list(key, problems) {
-            match read(node) {
-                Ok(value) => values.push(value),
-                Err(wrong) => report(&name, node, wrong, problems),
-            }
+            values.extend(self.take(key, node, &read, problems));
         }
         values
     }

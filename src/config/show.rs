@@ -8,7 +8,7 @@ use crate::cache::OnExhausted;
 use crate::policy::clients::Clients;
 use crate::policy::freshness::{Exception, Patterns, Policy, Rules};
 use crate::policy::naming::{Entry, Pattern};
-use crate::upstream::{Credential, Options};
+use crate::upstream::{AlternateOptions, Credential, Options};
 
 /// Writes the settings as TOML: every key with its value, whether it was written or is a default.
 pub fn effective(settings: &Settings) -> String {
@@ -72,9 +72,11 @@ fn upstream(out: &mut String, options: &Options, name: &Entry, policy: &Policy) 
     writeln!(out, "registry = \"{}\"", options.registry)?;
     if let Some(url) = &options.url {
         writeln!(out, "url = {}", quoted(&url.to_string()))?;
-        if url.scheme_str() == Some("http") && !values::is_loopback(url) {
-            writeln!(out, "insecure = true")?;
-        }
+    }
+    let others = options.alternates.iter().map(|alternate| &alternate.url);
+    let insecure = |url: &http::Uri| url.scheme_str() == Some("http") && !values::is_loopback(url);
+    if options.url.iter().chain(others).any(insecure) {
+        writeln!(out, "insecure = true")?;
     }
     if matches!(name.pattern, Pattern::Exact(_)) {
         writeln!(out, "default = {}", name.default)?;
@@ -87,6 +89,8 @@ fn upstream(out: &mut String, options: &Options, name: &Entry, policy: &Policy) 
         writeln!(out, "access = \"{access}\"")?;
         let credentials: Vec<String> = options.credentials.iter().map(credential).collect();
         writeln!(out, "credentials = [{}]", credentials.join(", "))?;
+        let alternates: Vec<String> = options.alternates.iter().map(alternate).collect();
+        writeln!(out, "alternates = [{}]", alternates.join(", "))?;
     }
     writeln!(out, "token_hosts = {}", list(&options.token_hosts))?;
     writeln!(out, "allow_addresses = {}", list(&options.allow_addresses))?;
@@ -160,6 +164,14 @@ fn clients(out: &mut String, clients: &Clients) -> std::fmt::Result {
 fn credential(credential: &Credential) -> String {
     let username = quoted(&credential.username);
     format!("{{ username = {username}, password = \"***\" }}")
+}
+
+fn alternate(alternate: &AlternateOptions) -> String {
+    let url = quoted(&alternate.url.to_string());
+    match &alternate.prefix {
+        None => url,
+        Some(prefix) => format!("{{ url = {url}, prefix = {} }}", quoted(prefix.as_str())),
+    }
 }
 
 fn list<T: ToString>(values: &[T]) -> String {

@@ -7,7 +7,7 @@ use super::environment::Environment;
 use super::file::{Node, Value};
 use super::problem::{Place, Problems};
 use super::section::{Section, Wrong, boolean, limit, size, text, word};
-use super::{access, freshness, values};
+use super::{access, alternates, freshness, values};
 use crate::cache::OnExhausted;
 use crate::oci::Registry;
 use crate::policy::freshness::Policy;
@@ -15,13 +15,14 @@ use crate::policy::naming::{Entry, Pattern};
 use crate::upstream::{Options, Timeouts};
 
 /// The keys of an entry.
-pub(super) const KEYS: [&str; 15] = [
+pub(super) const KEYS: [&str; 16] = [
     "registry",
     "url",
     "default",
     "hosts",
     "access",
     "credentials",
+    "alternates",
     "token_hosts",
     "allow_addresses",
     "ca",
@@ -121,10 +122,16 @@ fn options(
     problems: &mut Problems,
 ) -> Options {
     let url = entry.read("url", None, |node| values::url(node).map(Some), problems);
+    let alternates = alternates::read(entry, problems);
+    access::judge(entry, url.as_ref(), &alternates, problems);
+    let url = url.or_else(|| built_in_url(pattern));
+    let usual = format!("https://{pattern}").parse().ok();
+    alternates::judge(entry, url.as_ref().or(usual.as_ref()), &alternates, problems);
     Options {
         registry: pattern.clone(),
         credentials: access::credentials(entry, environment, problems),
-        url: access::judge(entry, url, problems).or_else(|| built_in_url(pattern)),
+        alternates,
+        url,
         token_hosts: entry.read_list("token_hosts", values::host, problems),
         allow_addresses: entry.read_list("allow_addresses", values::network, problems),
         ca: entry.read("ca", Vec::new(), values::certificates, problems),
@@ -152,7 +159,7 @@ fn timeouts(entry: &Section<'_>, problems: &mut Problems) -> Timeouts {
 /// What makes sense for one registry only. A credential for a pattern would go to whoever registers a name
 /// under it.
 fn refuse_for_pattern(entry: &Section<'_>, problems: &mut Problems) {
-    for key in ["url", "default", "hosts", "credentials"] {
+    for key in ["url", "default", "hosts", "credentials", "alternates"] {
         if let Some(node) = entry.node(key) {
             let what = format!("{}{key} is for one registry, not for a pattern", entry.name);
             let hint = "name the registry in an [[upstream]] of its own".into();
@@ -216,6 +223,7 @@ fn anonymous(built_in: &BuiltIn, pattern: Pattern) -> Configured {
         registry: pattern.clone(),
         url: built_in.url.and_then(|url| url.parse().ok()),
         credentials: Vec::new(),
+        alternates: Vec::new(),
         token_hosts: Vec::new(),
         allow_addresses: Vec::new(),
         ca: Vec::new(),

@@ -21,6 +21,8 @@ pub struct Incoming {
     pub start: u64,
     /// The length of the whole blob, if the upstream said it.
     pub total: Option<u64>,
+    /// Which alternate gives it; `None`: the upstream itself.
+    pub alternate: Option<usize>,
     pub(super) body: Counted,
 }
 

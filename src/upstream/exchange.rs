@@ -74,14 +74,12 @@ impl Exchange {
             let wait = match &result {
                 Err(Refusal::Limited { kind, retry_after }) => {
                     waits += 1;
-                    let wait = match kind {
-                        // Its next place in the queue is wait enough, if that is soon.
-                        LimitKind::Abuse if self.throttle.is_soon(&self.shield) => Some(Duration::ZERO),
-                        LimitKind::Abuse | LimitKind::Pull | LimitKind::Login => {
-                            retry::short_wait(*retry_after)
-                        }
-                    };
-                    wait.filter(|_| early && waits <= MAX_SHORT_WAITS)
+                    // Its next place in the queue is wait enough, if that is soon.
+                    let queues = *kind == LimitKind::Abuse && self.throttle.is_soon(&self.shield);
+                    let place = queues.then_some(Duration::ZERO);
+                    retry::short_wait(*retry_after)
+                        .or(place)
+                        .filter(|_| early && waits <= MAX_SHORT_WAITS)
                 }
                 result if early && is_passing(result) => {
                     failures += 1;

@@ -28,7 +28,7 @@ impl Upstream {
         exchange.negatives.recall(account, path, reference)?;
         let mut ask = manifest_ask(exchange, Method::HEAD, path, reference, account)?;
         let answer = pointed_at(exchange, exchange.ask_freely(&mut ask).await);
-        exchange.negatives.note(ask.account, path, reference, &answer);
+        exchange.note(ask.account, path, reference, &answer);
         answer
     }
 
@@ -252,6 +252,7 @@ fn accept(exchange: &Exchange, answer: Answer, want: Want) -> Result<Incoming, R
     Ok(Incoming {
         start,
         total,
+        alternate: None,
         body: Counted::new(response.into_body(), promised, exchange.timeouts.idle),
     })
 }

@@ -1,5 +1,6 @@
 //! Talking to registries: one client that is right for all of them.
 
+mod alternate;
 mod auth;
 mod body;
 pub mod challenge;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ipnet::IpNet;
 
+pub use self::alternate::AlternateOptions;
 pub use self::body::Incoming;
 pub use self::registry::{Budgets, Upstream, Upstreams, Used};
 pub use self::shield::AccountStatus;
@@ -74,6 +76,8 @@ pub struct Options {
     pub url: Option<http::Uri>,
     /// The operator's credentials; budgets choose among them. None: anonymous.
     pub credentials: Vec<Credential>,
+    /// Registries that may have the same digests, asked anonymously before the budget is.
+    pub alternates: Vec<AlternateOptions>,
     /// Hosts besides the upstream's registrable domain that its token realm may be on.
     pub token_hosts: Vec<String>,
     /// Private address ranges that redirects, realms and the upstream's own name may lead to.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use lru::LruCache;
 
 use super::Refusal;
+use super::exchange::Exchange;
 use crate::clock::{Clock, Time};
 use crate::oci::{Reference, RepositoryPath};
 
@@ -72,6 +73,25 @@ impl Negatives {
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (account, path.clone(), reference.clone());
         refusals.put(key, (refusal.clone(), until));
+    }
+}
+
+impl Exchange {
+    /// As [`Negatives::note`], unless the account was refused whatever it asked for.
+    pub(super) fn note<T>(
+        &self,
+        account: usize,
+        path: &RepositoryPath,
+        reference: &Reference,
+        answer: &Result<T, Refusal>,
+    ) {
+        if self
+            .accounts
+            .get(account)
+            .is_some_and(|account| account.parked().is_none())
+        {
+            self.negatives.note(account, path, reference, answer);
+        }
     }
 }
 

@@ -14,11 +14,16 @@ use crate::policy::naming::{Chosen, Pattern};
 const LATEST: Duration = Duration::from_secs(3);
 
 impl Upstreams {
-    /// Reads the budget of every account, one at a time, of the upstreams that have a repository for it.
+    /// Reads the budget of every account, one at a time, of the upstreams that have a repository for it, but
+    /// for the entries of the configuration that are not to be asked.
     ///
     /// Cancel-safe: what was read is known.
-    pub async fn read_budgets(&self) {
-        for (entry, options) in self.options().enumerate() {
+    pub async fn read_budgets(&self, is_offline: impl Fn(usize) -> bool) {
+        for (entry, options) in self
+            .options()
+            .enumerate()
+            .filter(|(entry, _)| !is_offline(*entry))
+        {
             let Pattern::Exact(registry) = &options.registry else {
                 continue;
             };
@@ -51,7 +56,7 @@ impl Upstream {
             // or the credential is parked, nothing is sent.
             match self.head_with(&repository.path, reference, account).await {
                 Ok(_) => {}
-                Err(error @ (Refusal::Unreachable(_) | Refusal::Failing(_))) => {
+                Err(error @ (Refusal::Unreachable(_) | Refusal::Failing(_) | Refusal::LeftAlone { .. })) => {
                     tracing::info!(%registry, %error, "its budget was not read; the first pull will tell");
                     return;
                 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lru::LruCache;
 use rustls::ClientConfig;
 
+use super::alternate::Alternates;
 use super::auth::Auth;
 use super::exchange::Exchange;
 use super::negative::Negatives;
@@ -41,13 +42,30 @@ pub struct Budgets {
 pub struct Upstream {
     exchange: Result<Exchange, UrlError>,
     pub(super) manifest_limit: u64,
+    pub(super) alternates: Alternates,
 }
 
 impl Upstream {
     fn new(entry: &Entry, registry: &Registry, budgets: &Budgets, dialer: &Dialer, clock: Clock) -> Self {
+        let plain = |options: &Options, registry: &Registry, own: bool, budgets: &Budgets| {
+            let tls = if own { &entry.tls } else { &entry.usual };
+            Self {
+                exchange: exchange(options, tls, registry, budgets, dialer, clock),
+                manifest_limit: options.manifest_limit,
+                alternates: Alternates::default(),
+            }
+        };
+        // What stands beside it spends nothing of its budget.
+        let beside = |options: &Options, registry: &Registry, own: bool| {
+            let mut beside = plain(options, registry, own, &Budgets::default());
+            if let Ok(exchange) = &mut beside.exchange {
+                exchange.throttle = Throttle::impatient();
+            }
+            beside
+        };
         Self {
-            exchange: exchange(entry, registry, budgets, dialer, clock),
-            manifest_limit: entry.options.manifest_limit,
+            alternates: Alternates::new(&entry.options, registry, beside),
+            ..plain(&entry.options, registry, true, budgets)
         }
     }
 
@@ -82,6 +100,8 @@ struct Entry {
     /// Its name in metrics.
     label: Arc<str>,
     tls: Arc<ClientConfig>,
+    /// With the machine's certificates.
+    usual: Arc<ClientConfig>,
 }
 
 impl Upstreams {
@@ -95,6 +115,7 @@ impl Upstreams {
             } else {
                 tls::client_config(&options.ca)
             },
+            usual: Arc::clone(&usual),
             options,
         };
         Self {
@@ -177,13 +198,13 @@ impl Upstreams {
 }
 
 fn exchange(
-    entry: &Entry,
+    options: &Options,
+    tls: &Arc<ClientConfig>,
     registry: &Registry,
     budgets: &Budgets,
     dialer: &Dialer,
     clock: Clock,
 ) -> Result<Exchange, UrlError> {
-    let options = &entry.options;
     let profile = profile::of(registry);
     let base = match (&options.url, profile.url) {
         (Some(url), _) => Url::from_uri(url.clone())?,
@@ -205,7 +226,7 @@ fn exchange(
     let times = options.timeouts;
     Ok(Exchange {
         client: Wire::new(
-            Client::new(dialer.clone(), gate, &entry.tls, times.connect, times.headers),
+            Client::new(dialer.clone(), gate, tls, times.connect, times.headers),
             clock,
         ),
         shield: Shield::new(

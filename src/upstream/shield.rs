@@ -232,8 +232,7 @@ impl Upstream {
     ) -> Result<Fetched, Refusal> {
         let exchange = self.exchange()?;
         let shield = &exchange.shield;
-        let negatives = &exchange.negatives;
-        negatives.recall(shield.account(path), path, reference)?;
+        exchange.negatives.recall(shield.account(path), path, reference)?;
         let mut tries = 0;
         loop {
             if let Some(refusal) = self.exchange()?.shut_out() {
@@ -243,7 +242,7 @@ impl Upstream {
             spent(&shield.lock().budget.ledger());
             let account = pass.account();
             let fetched = self.manifest(path, reference, account).await;
-            negatives.note(account, path, reference, &fetched);
+            exchange.note(account, path, reference, &fetched);
             match &fetched {
                 Err(Refusal::Unreachable(_) | Refusal::LeftAlone { .. }) => drop(pass),
                 _ => pass.sent(),

@@ -1,5 +1,6 @@
 //! The whole client against servers in memory, in virtual time.
 
+mod alternates;
 mod answers;
 mod auth;
 mod blobs;
@@ -59,6 +60,7 @@ fn world(script: Script, edit: impl FnOnce(&mut Options)) -> World {
             username: "robot".to_owned(),
             password: Secret::new("hunter2".to_owned()),
         }],
+        alternates: Vec::new(),
         token_hosts: Vec::new(),
         allow_addresses: Vec::new(),
         ca: Vec::new(),

@@ -15,10 +15,30 @@ use crate::policy::throttle::{self, Verdict};
 const SOON: Duration = Duration::from_secs(5);
 
 /// The rate of one upstream, learnt from what it refuses.
-#[derive(Default)]
-pub(super) struct Throttle(Mutex<throttle::Throttle>);
+pub(super) struct Throttle {
+    state: Mutex<throttle::Throttle>,
+    /// How long an upstream that wants to be left alone is waited for, and how long a place.
+    patience: (Duration, Duration),
+}
+
+impl Default for Throttle {
+    fn default() -> Self {
+        Self {
+            state: Mutex::default(),
+            patience: (SOON, Duration::MAX),
+        }
+    }
+}
 
 impl Throttle {
+    /// For an upstream that others can stand in for: nobody waits for it.
+    pub(super) fn impatient() -> Self {
+        Self {
+            state: Mutex::default(),
+            patience: (Duration::ZERO, Duration::from_secs(1)),
+        }
+    }
+
     /// Waits until a request may be sent. Cancel-safe: a place that was taken goes by unused.
     pub(super) async fn place(&self, shield: &Shield, clock: Clock) -> Result<(), Refusal> {
         let wait = match self.lock().ask(clock.now()) {
@@ -26,8 +46,8 @@ impl Throttle {
             Verdict::Refuse(until) => return Err(limited(until.since(clock.now()))),
         };
         let alone = shield.parked().unwrap_or_default();
-        if alone > SOON {
-            return Err(limited(alone));
+        if alone > self.patience.0 || wait > self.patience.1 {
+            return Err(limited(alone.max(wait)));
         }
         if !wait.is_zero() {
             sleep(wait).await;
@@ -37,7 +57,7 @@ impl Throttle {
 
     /// True if it is worth waiting until the upstream takes requests again.
     pub(super) fn is_soon(&self, shield: &Shield) -> bool {
-        shield.parked().is_none_or(|alone| alone <= SOON)
+        shield.parked().is_none_or(|alone| alone <= self.patience.0)
     }
 
     pub(super) fn answered(&self) {
@@ -50,7 +70,7 @@ impl Throttle {
     }
 
     fn lock(&self) -> MutexGuard<'_, throttle::Throttle> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -83,6 +83,7 @@ async fn fetch(dialer: &Dialer, ca: &[u8], digest: &Digest) -> Result<usize, Ref
         registry: pattern,
         url: Some("https://hub.test".parse().unwrap()),
         credentials: Vec::new(),
+        alternates: Vec::new(),
         token_hosts: Vec::new(),
         allow_addresses: Vec::new(),
         ca: vec![ca.to_vec()],

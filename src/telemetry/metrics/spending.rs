@@ -20,15 +20,18 @@ pub enum Avoided {
     Collapsed,
     /// It was served stale.
     Stale,
+    /// Another registry had its digest.
+    Alternate,
 }
 
 impl Avoided {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Held,
         Self::Fresh,
         Self::Unchanged,
         Self::Collapsed,
         Self::Stale,
+        Self::Alternate,
     ];
 
     const fn name(self) -> &'static str {
@@ -38,6 +41,7 @@ impl Avoided {
             Self::Unchanged => "unchanged",
             Self::Collapsed => "collapsed",
             Self::Stale => "stale",
+            Self::Alternate => "alternate",
         }
     }
 }

@@ -28,7 +28,7 @@ fn of_hub(world: &World) -> Arc<Upstream> {
 #[tokio::test(start_paused = true)]
 async fn docker_hubs_budget_is_read_once_by_head_for_each_account() {
     let world = world(FIGURES, hub);
-    world.upstreams.read_budgets().await;
+    world.upstreams.read_budgets(|_| false).await;
     let budget = of_hub(&world).budget().0;
     assert_eq!((budget[0].limit, budget[0].remaining), (200, 80));
     assert_eq!(world.count("HEAD /v2/ratelimitpreview/test/manifests/latest"), 1);
@@ -41,9 +41,9 @@ async fn nothing_is_asked_of_another_host_or_another_registry() {
         hub(options);
         options.url = Some(http::Uri::from_static("http://hub.mirror.example"));
     });
-    elsewhere.upstreams.read_budgets().await;
+    elsewhere.upstreams.read_budgets(|_| false).await;
     let other = world(FIGURES, |_| {});
-    other.upstreams.read_budgets().await;
+    other.upstreams.read_budgets(|_| false).await;
     assert_eq!(elsewhere.count("") + other.count(""), 0);
 }
 
@@ -64,7 +64,7 @@ async fn accounts_that_are_parked_are_skipped_and_the_others_read() {
         options.credentials = vec![robot, spare];
     });
     for _ in 0..2 {
-        world.upstreams.read_budgets().await;
+        world.upstreams.read_budgets(|_| false).await;
     }
     assert_eq!(world.count("Basic cm9ib3Q6"), 1);
     assert_eq!(world.count("Basic c3BhcmU6"), 2);
@@ -84,7 +84,7 @@ async fn a_machine_that_is_offline_gives_up_after_the_first_account() {
             options.credentials = vec![robot.clone(), robot];
         },
     );
-    world.upstreams.read_budgets().await;
+    world.upstreams.read_budgets(|_| false).await;
     assert!(world.count("HEAD") <= 3, "{}", world.count("HEAD"));
     assert_eq!(world.count("GET"), 0);
 }

@@ -75,6 +75,7 @@ struct State {
     /// How many requests a second it takes, and when it took the last ones.
     rate: Option<usize>,
     taken: std::collections::VecDeque<tokio::time::Instant>,
+    others: HashMap<String, Registry>,
 }
 
 /// The registry. Clones share everything.
@@ -168,14 +169,32 @@ impl Registry {
         self.0.lock().unwrap().sent
     }
 
-    /// A dialer that reaches this registry under every name.
+    /// Lets a name lead to another registry.
+    pub(crate) fn beside(&self, name: &str, other: &Self) {
+        let mut state = self.0.lock().unwrap();
+        state.others.insert(name.to_owned(), other.clone());
+    }
+
+    /// The registry at an address.
+    fn at(&self, address: std::net::IpAddr) -> Self {
+        let others = &self.0.lock().unwrap().others;
+        let found = others
+            .iter()
+            .find(|(name, _)| address_of(others, name) == address);
+        found.map_or_else(|| self.clone(), |(_, other)| other.clone())
+    }
+
+    /// A dialer that reaches this registry under every name, but for those of others beside it.
     pub(crate) fn dialer(&self) -> Dialer {
-        let registry = self.clone();
+        let (registry, names) = (self.clone(), self.clone());
         Dialer {
             proxies: Proxies::Never,
-            resolve: Arc::new(|_| Box::pin(async { Ok(vec![ADDRESS]) })),
-            connect: Arc::new(move |_| {
-                let registry = registry.clone();
+            resolve: Arc::new(move |name| {
+                let address = address_of(&names.0.lock().unwrap().others, &name);
+                Box::pin(async move { Ok(vec![address]) })
+            }),
+            connect: Arc::new(move |address| {
+                let registry = registry.at(address.ip());
                 Box::pin(async move {
                     if registry.0.lock().unwrap().down {
                         return Err(std::io::ErrorKind::ConnectionRefused.into());
@@ -317,6 +336,16 @@ impl Registry {
             bytes
         };
         response.body(body(bytes, &script, self.clone())).unwrap()
+    }
+}
+
+/// The address of a name: one of its own if it stands beside the registry.
+fn address_of(others: &HashMap<String, Registry>, name: &str) -> std::net::IpAddr {
+    let mut names: Vec<&String> = others.keys().collect();
+    names.sort();
+    match (5..).zip(names).find(|(_, known)| *known == name) {
+        Some((place, _)) => std::net::Ipv4Addr::new(1, 2, 3, place).into(),
+        None => ADDRESS,
     }
 }
 

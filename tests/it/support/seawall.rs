@@ -38,6 +38,7 @@ pub(crate) fn usual_freshness() -> freshness::Rules {
 #[derive(Clone)]
 pub(crate) struct Choices {
     pub(crate) credentials: Vec<upstream::Credential>,
+    pub(crate) alternates: Vec<upstream::AlternateOptions>,
     pub(crate) clients: Clients,
     pub(crate) on_exhausted: OnExhausted,
     pub(crate) freshness: freshness::Policy,
@@ -51,6 +52,7 @@ impl Default for Choices {
     fn default() -> Self {
         Self {
             credentials: Vec::new(),
+            alternates: Vec::new(),
             clients: Clients::default(),
             on_exhausted: OnExhausted::Refuse,
             freshness: freshness::Policy::plain(usual_freshness()),
@@ -91,6 +93,7 @@ impl Answer {
 /// Seawall.
 pub(crate) struct Seawall {
     server: Arc<Server>,
+    pub(crate) cache: Arc<Cache>,
     pub(crate) tasks: TaskTracker,
 }
 
@@ -105,6 +108,7 @@ impl Seawall {
             registry: pattern.clone(),
             url: Some("http://hub.test".parse().unwrap()),
             credentials: choices.credentials.clone(),
+            alternates: choices.alternates.clone(),
             token_hosts: Vec::new(),
             allow_addresses: Vec::new(),
             ca: Vec::new(),
@@ -172,9 +176,11 @@ impl Seawall {
             },
             clients: choices.clients,
         };
-        let server = Server::new(options, Arc::new(cache), Arc::new(names), metrics, None, clock);
+        let cache = Arc::new(cache);
+        let server = Server::new(options, cache.clone(), Arc::new(names), metrics, None, clock);
         Self {
             server: Arc::new(server),
+            cache,
             tasks,
         }
     }
@@ -183,7 +189,7 @@ impl Seawall {
     pub(crate) async fn stop(self) {
         self.tasks.close();
         self.tasks.wait().await;
-        drop(self.server);
+        drop((self.server, self.cache));
     }
 
     /// Sends a request and returns as soon as the head of the answer is there.

@@ -1,0 +1,70 @@
+//! Content from alternate sources: a manifest that would be bought, and a blob that the upstream cannot give.
+//!
+//! A digest says what the bytes must be, so it does not matter who gives them.
+
+use super::PATIENCE;
+use super::download::Download;
+use super::spend::Order;
+use crate::oci::{Digest, Manifest, Reference};
+use crate::policy::budget::PREFETCH;
+use crate::store::Held;
+use crate::telemetry::metrics::Place;
+use crate::telemetry::metrics::spending::Avoided;
+use crate::upstream::{Fetched, Incoming, Refusal, Want};
+
+impl Order {
+    /// The manifest from an alternate, verified: it costs nothing. A tag is the upstream's own to tell.
+    pub(super) async fn elsewhere(&self) -> Option<(Digest, Held)> {
+        let Reference::Digest(digest) = self.reference else {
+            return None;
+        };
+        let verify = |fetched| self.is_it(&digest, fetched);
+        let path = &self.repository.path;
+        // Nobody waits for what is prefetched.
+        let deadline = match self.asker.tier {
+            PREFETCH => self.clock.now() + PATIENCE,
+            _ => self.asker.deadline,
+        };
+        let found = self.upstream.manifest_elsewhere(path, &digest, deadline, verify);
+        let held = Box::pin(found).await?;
+        self.shelves.metrics.received(held.bytes.len() as u64);
+        self.shelves
+            .metrics
+            .spending
+            .avoided(&self.label, Avoided::Alternate);
+        Some((digest, held))
+    }
+
+    fn is_it(&self, wanted: &Digest, fetched: Fetched) -> Option<Held> {
+        if Digest::of(wanted.algorithm(), &fetched.bytes) != *wanted {
+            let repository = &self.repository;
+            tracing::warn!(%repository, digest = %wanted, "an alternate sent another manifest than was asked for");
+            self.shelves.metrics.integrity_failure(Place::Manifest);
+            return None;
+        }
+        let manifest = Manifest::parse(fetched.bytes, fetched.label.as_ref()).ok()?;
+        Some(Held::manifest(manifest))
+    }
+}
+
+impl Download {
+    /// Opens the blob at the upstream, else at an alternate that may have it.
+    pub(super) async fn open_anywhere(&self, from: u64) -> Result<Incoming, Refusal> {
+        let fill = &self.fill;
+        let want = Want::From(from);
+        let upstream = fill.upstream.as_ref().map_err(Clone::clone)?;
+        let refused = match upstream.blob(&fill.path, &fill.digest, want).await {
+            Ok(incoming) => return Ok(incoming),
+            Err(refused) => refused,
+        };
+        let elsewhere = upstream.blob_elsewhere(&fill.path, &fill.digest, want, &refused);
+        Box::pin(elsewhere).await.ok_or(refused)
+    }
+
+    /// What an alternate gave broke off, or was wrong; nothing if it was the upstream.
+    pub(super) fn blame(&self, alternate: Option<usize>, wrong: bool) {
+        if let (Some(alternate), Ok(upstream)) = (alternate, &self.fill.upstream) {
+            upstream.alternate_failed(alternate, &self.fill.digest, wrong);
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! Alternate sources: other registries that may have the same digests.
+//!
+//! They are asked by digest only, never for a tag, and anonymously: each is a small upstream of its own,
+//! without any of the credentials of the one it stands in for. What they give is hashed by whoever asked.
+//! Only public content goes this way. An upstream without credentials has no other; of one with credentials,
+//! a repository is public if the upstream itself shows it to nobody in particular.
+
+use std::num::NonZeroUsize;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use lru::LruCache;
+use tokio::time::timeout;
+
+use super::{Fetched, Incoming, Options, Refusal, Upstream, Want};
+use crate::clock::{Clock, Time};
+use crate::oci::{Digest, Reference, Registry, RepositoryPath};
+use crate::policy::alternate::{Alternate as Record, Outcome};
+use crate::policy::naming::Pattern;
+
+/// The longest that all alternates together take before the budget is asked.
+const ALL: Duration = Duration::from_secs(4);
+/// The longest that one of them takes.
+const EACH: Duration = Duration::from_secs(2);
+/// With less time than this, none is asked.
+const LEAST: Duration = Duration::from_millis(100);
+/// The longest until one of them begins to give a blob.
+const BLOB: Duration = Duration::from_secs(5);
+/// Most repositories of which it is remembered whether they are public.
+const MAX_REPOSITORIES: NonZeroUsize = NonZeroUsize::new(4096).expect("is not zero");
+/// How long a repository counts as public: its name was known to everybody then.
+const PUBLIC: Duration = Duration::from_secs(24 * 3600);
+/// How long it counts as not public.
+const PRIVATE: Duration = Duration::from_secs(10 * 60);
+/// How long the upstream is not asked again where it could not tell.
+const UNKNOWN: Duration = Duration::from_secs(30);
+
+/// Where an alternate is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlternateOptions {
+    /// Its base URL.
+    pub url: http::Uri,
+    /// What is put in front of every repository's path there.
+    pub prefix: Option<RepositoryPath>,
+}
+
+/// The alternates of one upstream, in the order in which they are asked.
+#[derive(Default)]
+pub(super) struct Alternates {
+    each: Vec<Alternate>,
+    witness: Option<Witness>,
+}
+
+struct Alternate {
+    upstream: Upstream,
+    host: String,
+    prefix: Option<RepositoryPath>,
+    record: Mutex<Record>,
+}
+
+/// Tells which repositories of an upstream with credentials are public: its own registry, asked by nobody.
+struct Witness {
+    nobody: Box<Upstream>,
+    known: Mutex<LruCache<RepositoryPath, (bool, Time)>>,
+}
+
+impl Alternates {
+    /// The alternates of an upstream; `make` makes what it takes to talk to one registry, the flag tells
+    /// whether that is the upstream's own.
+    pub(super) fn new(
+        options: &Options,
+        registry: &Registry,
+        make: impl Fn(&Options, &Registry, bool) -> Upstream,
+    ) -> Self {
+        if options.alternates.is_empty() {
+            return Self::default();
+        }
+        let nobody = Options {
+            credentials: Vec::new(),
+            alternates: Vec::new(),
+            ..options.clone()
+        };
+        let each = options.alternates.iter().map(|alternate| {
+            let host = alternate.url.authority().map_or("", http::uri::Authority::as_str);
+            let registry = host.parse().unwrap_or_else(|_| registry.clone());
+            let options = Options {
+                registry: Pattern::Exact(registry.clone()),
+                url: Some(alternate.url.clone()),
+                token_hosts: Vec::new(),
+                allow_addresses: Vec::new(),
+                ca: Vec::new(),
+                ..nobody.clone()
+            };
+            Alternate {
+                upstream: make(&options, &registry, false),
+                host: host.to_owned(),
+                prefix: alternate.prefix.clone(),
+                record: Mutex::default(),
+            }
+        });
+        let witness = (!options.credentials.is_empty()).then(|| Witness {
+            nobody: Box::new(make(&nobody, registry, true)),
+            known: Mutex::new(LruCache::new(MAX_REPOSITORIES)),
+        });
+        Self {
+            each: each.collect(),
+            witness,
+        }
+    }
+}
+
+impl Witness {
+    /// Whether a repository is public, if that is remembered.
+    fn known(&self, path: &RepositoryPath, now: Time) -> Option<bool> {
+        let mut known = lock(&self.known);
+        let known = known.get(path).filter(|(_, until)| *until > now);
+        known.map(|(public, _)| *public)
+    }
+
+    /// Asks whether a repository is public, by HEAD, which costs no budget.
+    async fn asks(&self, path: &RepositoryPath, digest: &Digest, within: Duration, clock: Clock) -> bool {
+        let reference = Reference::Digest(*digest);
+        let answer = timeout(within, self.nobody.head(path, &reference)).await;
+        let (public, keep) = match answer {
+            Ok(Ok(descriptor)) => (descriptor.digest == *digest, PUBLIC),
+            Ok(Err(Refusal::NotFound | Refusal::Denied(_) | Refusal::Unusable(_))) => (false, PRIVATE),
+            Ok(Err(_)) | Err(_) => (false, UNKNOWN),
+        };
+        let until = clock.now() + keep;
+        lock(&self.known).put(path.clone(), (public, until));
+        public
+    }
+}
+
+impl Alternate {
+    /// Asks for a digest, if it may be asked; and remembers what came of it.
+    async fn ask<T>(
+        &self,
+        digest: &Digest,
+        within: Duration,
+        clock: Clock,
+        question: impl Future<Output = Result<T, Outcome>>,
+    ) -> Option<T> {
+        if within < LEAST || !lock(&self.record).may_ask(digest, clock.now()) {
+            return None;
+        }
+        let answer = timeout(within, question).await.unwrap_or(Err(Outcome::Failed));
+        let outcome = answer.as_ref().err().copied().unwrap_or(Outcome::Gave);
+        self.tell(digest, outcome, clock.now());
+        answer.ok()
+    }
+
+    fn tell(&self, digest: &Digest, outcome: Outcome, now: Time) {
+        let mut record = lock(&self.record);
+        let before = record.rests_until(now);
+        record.tell(digest, outcome, now);
+        let host = &self.host;
+        tracing::debug!(alternate = %host, %digest, ?outcome, "an alternate was asked");
+        if let Some(until) = record.rests_until(now).filter(|_| before.is_none()) {
+            tracing::info!(alternate = %host, ?outcome, %until, "an alternate is left alone");
+        }
+    }
+
+    fn path(&self, path: &RepositoryPath) -> Option<RepositoryPath> {
+        match &self.prefix {
+            None => Some(path.clone()),
+            Some(prefix) => format!("{prefix}/{path}").parse().ok(),
+        }
+    }
+}
+
+impl Upstream {
+    /// A manifest from the first alternate that has it, if the repository is public. `verify` makes of what
+    /// came what is wanted, or refuses it. Takes a few seconds at most, and never longer than until `deadline`.
+    ///
+    /// Cancel-safe.
+    pub async fn manifest_elsewhere<T>(
+        &self,
+        path: &RepositoryPath,
+        digest: &Digest,
+        deadline: Time,
+        verify: impl Fn(Fetched) -> Option<T>,
+    ) -> Option<T> {
+        let clock = self.exchange().ok()?.clock;
+        let end = deadline.min(clock.now() + ALL);
+        let left = || end.since(clock.now());
+        if self.alternates.each.is_empty() || left() < LEAST {
+            return None;
+        }
+        if !self.is_public(path, digest, EACH.min(left()), clock).await {
+            return None;
+        }
+        let reference = Reference::Digest(*digest);
+        for alternate in &self.alternates.each {
+            let Some(path) = alternate.path(path) else {
+                continue;
+            };
+            let question = async {
+                let fetched = alternate.upstream.manifest(&path, &reference, 0).await;
+                verify(fetched.map_err(|refusal| outcome(&refusal))?).ok_or(Outcome::Wrong)
+            };
+            let found = alternate.ask(digest, EACH.min(left()), clock, Box::pin(question));
+            if let Some(found) = found.await {
+                return Some(found);
+            }
+        }
+        None
+    }
+
+    /// A blob from the first alternate that has it, where the upstream refused it for a reason that says
+    /// nothing of the blob, if the repository is known to be public.
+    ///
+    /// Cancel-safe.
+    pub async fn blob_elsewhere(
+        &self,
+        path: &RepositoryPath,
+        digest: &Digest,
+        want: Want,
+        refused: &Refusal,
+    ) -> Option<Incoming> {
+        let exchange = self.exchange().ok()?;
+        let clock = exchange.clock;
+        let passing = match refused {
+            Refusal::Unreachable(_)
+            | Refusal::Failing(_)
+            | Refusal::LeftAlone { .. }
+            | Refusal::Limited { .. } => true,
+            Refusal::Denied(_) => exchange.shut_out().is_some(),
+            Refusal::NotFound | Refusal::Withheld(_) | Refusal::Unusable(_) | Refusal::Offline => false,
+        };
+        let witness = self.alternates.witness.as_ref();
+        let public = witness.is_none_or(|witness| witness.known(path, clock.now()) == Some(true));
+        if !passing || !public {
+            return None;
+        }
+        for (index, alternate) in self.alternates.each.iter().enumerate() {
+            let Some(path) = alternate.path(path) else {
+                continue;
+            };
+            let question = async {
+                let opened = alternate.upstream.blob(&path, digest, want).await;
+                opened.map_err(|refusal| outcome(&refusal))
+            };
+            if let Some(incoming) = alternate.ask(digest, BLOB, clock, Box::pin(question)).await {
+                tracing::debug!(alternate = %alternate.host, %digest, "an alternate gives a blob");
+                return Some(Incoming {
+                    alternate: Some(index),
+                    ..incoming
+                });
+            }
+        }
+        None
+    }
+
+    /// True if others may learn that this repository is asked for.
+    async fn is_public(
+        &self,
+        path: &RepositoryPath,
+        digest: &Digest,
+        within: Duration,
+        clock: Clock,
+    ) -> bool {
+        let Some(witness) = &self.alternates.witness else {
+            return true;
+        };
+        match witness.known(path, clock.now()) {
+            Some(known) => known,
+            // An upstream that wants to be left alone is.
+            None if self.exchange().is_ok_and(|own| own.shield.parked().is_some()) => false,
+            None => witness.asks(path, digest, within, clock).await,
+        }
+    }
+
+    /// Bytes that an alternate gave are not what they should be, or broke off.
+    pub fn alternate_failed(&self, alternate: usize, digest: &Digest, wrong: bool) {
+        let outcome = if wrong { Outcome::Wrong } else { Outcome::Failed };
+        if let (Some(alternate), Ok(exchange)) = (self.alternates.each.get(alternate), self.exchange()) {
+            alternate.tell(digest, outcome, exchange.clock.now());
+        }
+    }
+}
+
+/// What a refusal says of an alternate.
+fn outcome(refusal: &Refusal) -> Outcome {
+    match refusal {
+        Refusal::NotFound | Refusal::Denied(_) => Outcome::Lacks,
+        Refusal::Limited { retry_after, .. } => Outcome::Limited {
+            retry_after: *retry_after,
+        },
+        Refusal::Withheld(_)
+        | Refusal::Unreachable(_)
+        | Refusal::Failing(_)
+        | Refusal::LeftAlone { .. }
+        | Refusal::Offline
+        | Refusal::Unusable(_) => Outcome::Failed,
+    }
+}
+
+/// No code panics while it holds one of these locks, so a poisoned one holds good data.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
