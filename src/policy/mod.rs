@@ -11,4 +11,5 @@ pub mod flight;
 pub mod freshness;
 pub mod login;
 pub mod naming;
+pub mod proxies;
 pub mod throttle;
