@@ -7,7 +7,7 @@ use super::environment::Environment;
 use super::file::{Node, Table};
 use super::problem::Problems;
 use super::section::{Section, Wrong, boolean, count, duration, limit, size, text, word};
-use super::{LogOptions, Settings, clients, defaults, upstreams};
+use super::{LogOptions, Settings, clients, defaults, proxies, upstreams};
 use crate::policy::flight;
 use crate::server::Bounds;
 
@@ -74,7 +74,15 @@ pub(super) fn check(tree: &Table, environment: &Environment, problems: &mut Prob
 fn server(top: &Section<'_>, problems: &mut Problems) -> crate::server::Options {
     let server = top.section(
         "server",
-        &["listen", "admin", "drain", "default_tier", "bounds"],
+        &[
+            "listen",
+            "admin",
+            "drain",
+            "trusted_proxies",
+            "proxy_protocol",
+            "default_tier",
+            "bounds",
+        ],
         problems,
     );
     let options = crate::server::Options {
@@ -83,6 +91,7 @@ fn server(top: &Section<'_>, problems: &mut Problems) -> crate::server::Options 
         drain: server.read("drain", defaults::DRAIN, duration, problems),
         bounds: bounds(&server, problems),
         clients: clients::read(top, problems),
+        proxies: proxies::read(&server, problems),
     };
     if options.listen == options.admin && options.listen.port() != 0 {
         let place = ["admin", "listen"].iter().find_map(|key| server.node(key));

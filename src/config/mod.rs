@@ -18,6 +18,7 @@ mod environment;
 mod file;
 mod freshness;
 mod problem;
+mod proxies;
 mod secret;
 mod section;
 mod show;

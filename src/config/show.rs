@@ -30,6 +30,8 @@ fn server(out: &mut String, settings: &Settings) -> std::fmt::Result {
     writeln!(out, "listen = \"{}\"", server.listen)?;
     writeln!(out, "admin = \"{}\"", server.admin)?;
     writeln!(out, "drain = \"{}\"", show_duration(server.drain))?;
+    writeln!(out, "trusted_proxies = {}", list(&server.proxies.trusted))?;
+    writeln!(out, "proxy_protocol = {}", server.proxies.protocol)?;
     let default = &server.clients.tiers[server.clients.default];
     writeln!(out, "default_tier = {}", quoted(&default.name))?;
     writeln!(out, "\n[server.bounds]")?;

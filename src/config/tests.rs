@@ -202,3 +202,55 @@ fn a_file_that_is_not_there_is_a_problem_that_names_it() {
         "{text}"
     );
 }
+
+#[test]
+fn proxies_are_read_and_shown() {
+    let text = "[server]\ntrusted_proxies = [\"10.0.0.4/31\", \"fd00::7\"]\nproxy_protocol = true\n";
+    let settings = settings(text);
+    let proxies = &settings.server.proxies;
+    assert!(proxies.protocol && proxies.trusts("10.0.0.5".parse().unwrap()));
+    assert!(!proxies.trusts("10.0.0.6".parse().unwrap()));
+    let shown = effective(&settings);
+    assert_eq!(&self::settings(&shown).server.proxies, proxies, "{shown}");
+    let variables = [
+        ("SEAWALL_SERVER__TRUSTED_PROXIES", "['10.0.0.4']"),
+        ("SEAWALL_SERVER__PROXY_PROTOCOL", "true"),
+    ];
+    let proxies = load_text("", &variables).unwrap().settings.server.proxies;
+    assert!(proxies.protocol && proxies.trusts("10.0.0.4".parse().unwrap()));
+}
+
+#[test]
+fn proxies_that_cannot_be_meant_are_refused() {
+    for (text, what, hint) in [
+        (
+            "proxy_protocol = true",
+            "2:18   server.proxy_protocol = true: expected server.trusted_proxies beside it",
+            "trusted_proxies = [\"10.0.0.4\"]",
+        ),
+        (
+            "proxy_protocol = true\ntrusted_proxies = []",
+            "2:18   server.proxy_protocol = true: expected server.trusted_proxies beside it",
+            "trusted_proxies = [\"10.0.0.4\"]",
+        ),
+        (
+            "proxy_protocol = true\ntrusted_proxies = [\"lb.internal\"]",
+            "3:20   server.trusted_proxies = \"lb.internal\": expected a network",
+            "",
+        ),
+        (
+            "trusted_proxies = [\"0.0.0.0/0\"]",
+            "2:20   server.trusted_proxies = \"0.0.0.0/0\": expected the network of the proxies",
+            "whoever is in it can claim to be any client",
+        ),
+        (
+            "trusted_proxies = \"10.0.0.4\"",
+            "2:19   server.trusted_proxies is a text: expected a list",
+            "write it in brackets",
+        ),
+    ] {
+        let report = refused(&format!("[server]\n{text}\n"));
+        assert!(report.starts_with("error: 1 problem "), "{report}");
+        assert!(report.contains(what) && report.contains(hint), "{report}");
+    }
+}

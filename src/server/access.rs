@@ -24,7 +24,8 @@ pub(super) struct Record {
     method: Method,
     uri: Uri,
     agent: Option<HeaderValue>,
-    peer: SocketAddr,
+    /// Who asks: the client, where a trusted proxy tells it.
+    pub(super) peer: SocketAddr,
     began: Time,
     answered: Time,
     /// What the request was understood as.
@@ -94,7 +95,11 @@ impl Record {
         line.number("bytes", self.bytes);
         line.number("ttfb_ms", millis(self.began, self.answered));
         line.number("total_ms", millis(self.began, now));
-        line.name("peer", &self.peer);
+        match self.peer.port() {
+            // A proxy told the address only.
+            0 => line.name("peer", &self.peer.ip()),
+            _ => line.name("peer", &self.peer),
+        }
         if let Some(agent) = &self.agent {
             line.text("agent", cut(&String::from_utf8_lossy(agent.as_bytes())));
         }

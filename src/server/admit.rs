@@ -4,15 +4,38 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
+use super::gate::Refused;
 use super::respond::Answer;
 use crate::cache::Asker;
 use crate::clock::Time;
 use crate::policy::clients::{self, Clients};
+use crate::policy::proxies::{Disagreement, Proxies};
 
 /// Most that a refusal is held back, and least: those who ask again at once do so less often.
 const HELD: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3));
+
+/// The address that a request comes from: its peer's, or the one for which a trusted proxy sends it.
+pub(super) fn origin(
+    proxies: &Proxies,
+    peer: SocketAddr,
+    headers: &HeaderMap,
+) -> Result<SocketAddr, Refused> {
+    let forwarded = headers.get_all(header::FORWARDED).iter();
+    let usual = headers.get_all("x-forwarded-for").iter();
+    let client = proxies.client(
+        peer,
+        forwarded.map(HeaderValue::as_bytes),
+        usual.map(HeaderValue::as_bytes),
+    );
+    client.map_err(|Disagreement| {
+        Refused::Ambiguous(
+            "Forwarded and X-Forwarded-For name different clients: the proxy has to remove the header that it \
+             does not write itself",
+        )
+    })
+}
 
 /// The asker of a request.
 pub(super) fn identify(clients: &Clients, peer: SocketAddr, head: &Parts, now: Time) -> Asker {

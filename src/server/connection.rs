@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::sendfile::Runs;
 use super::watch::{Signs, Verdict, Watchdog};
 use super::wire::Watched;
-use super::{Inner, health, http};
+use super::{Inner, health, http, preface};
 
 /// Bytes of headers an HTTP/2 peer may send for one request, decompressed (S112).
 const H2_HEADER_BYTES: u32 = 16 * 1024;
@@ -35,10 +35,16 @@ pub(super) enum Kind {
 }
 
 /// Serves a connection until it ends. Dropping the future drops the connection.
-pub(super) async fn serve<I>(inner: Arc<Inner>, io: I, peer: SocketAddr, kind: Kind, runs: Option<Runs>)
+pub(super) async fn serve<I>(inner: Arc<Inner>, mut io: I, peer: SocketAddr, kind: Kind, runs: Option<Runs>)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let _counted = inner.metrics.connected();
+    let peer = match kind {
+        Kind::Pull => preface::client(&inner, &mut io, peer).await,
+        Kind::Admin => Some(peer),
+    };
+    let Some(peer) = peer else { return };
     let signs = Arc::new(Signs::default());
     let io = Watched::new(io, signs.clone());
     let (answering, answer_signs) = (inner.clone(), signs.clone());
@@ -52,7 +58,6 @@ where
         }
     });
     let builder = builder(&inner);
-    let _counted = inner.metrics.connected();
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
     // The operator is served while clients are drained: that is when /readyz has something to say.
     let mut drains = kind == Kind::Pull;

@@ -68,6 +68,11 @@ async fn handle(
     runs: Option<Runs>,
     record: &mut Record,
 ) -> Answer {
+    let peer = match admit::origin(&inner.options.proxies, peer, &head.headers) {
+        Ok(client) => client,
+        Err(refused) => return turn_away(refused, head.version),
+    };
+    record.peer = peer;
     let host = match gate::check(head, tainted) {
         Ok(host) => host,
         Err(refused) => return turn_away(refused, head.version),

@@ -1,7 +1,7 @@
 //! HTTP towards clients: listeners, connections, drain.
 //!
 //! ```text
-//! accept ── connection ── gate ── route ── name ── cache ── respond ── body ── sendfile
+//! accept ── preface ── connection ── gate ── route ── name ── cache ── respond ── body ── sendfile
 //! ```
 
 mod access;
@@ -11,6 +11,7 @@ mod connection;
 mod gate;
 mod health;
 mod http;
+mod preface;
 mod pull;
 mod respond;
 mod sendfile;
@@ -34,6 +35,7 @@ use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::policy::clients::Clients;
 use crate::policy::naming::Names;
+use crate::policy::proxies::Proxies;
 use crate::telemetry::log::RequestLog;
 use crate::telemetry::metrics::Metrics;
 use connection::Kind;
@@ -59,6 +61,8 @@ pub struct Options {
     pub bounds: Bounds,
     /// Who may ask, and in which tier.
     pub clients: Clients,
+    /// Who may say for whom they ask.
+    pub proxies: Proxies,
 }
 
 /// Bounds on what clients may take.

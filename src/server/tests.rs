@@ -2,6 +2,7 @@
 //! same connection, which must never be answered from the payload's bytes.
 
 mod limits;
+mod proxies;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,12 +10,13 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio_util::task::TaskTracker;
 
-use super::{Bounds, Options, Server};
+use super::{AccessLog, Bounds, Options, Server};
 use crate::cache::{self, Cache};
 use crate::clock::Clock;
 use crate::net::dial::Dialer;
 use crate::oci::{Digest, Registry};
 use crate::policy::naming::{Entry, Names, Pattern};
+use crate::policy::proxies::Proxies;
 use crate::policy::{flight, freshness};
 use crate::store::{Disk, Shelf};
 use crate::telemetry::metrics::Metrics;
@@ -23,6 +25,11 @@ use crate::upstream::{Budgets, Upstreams};
 const FOLLOW: &str = "GET /v2/ HTTP/1.1\r\nHost: cache.test\r\nConnection: close\r\n\r\n";
 
 fn server(directory: &std::path::Path) -> Server {
+    server_behind(directory, Proxies::default(), None)
+}
+
+/// A server behind these proxies, with a log of its requests.
+fn server_behind(directory: &std::path::Path, proxies: Proxies, requests: Option<AccessLog>) -> Server {
     let clock = Clock::start();
     let metrics = Arc::new(Metrics::new());
     let upstreams = Arc::new(Upstreams::new(
@@ -78,21 +85,27 @@ fn server(directory: &std::path::Path) -> Server {
         drain: Duration::from_secs(1),
         bounds,
         clients: crate::policy::clients::Clients::default(),
+        proxies,
     };
     Server::new(
         options,
         Arc::new(cache),
         Arc::new(Names::new(vec![hub])),
         metrics,
-        None,
+        requests,
         clock,
     )
 }
 
 fn connect(server: &Server, tasks: &TaskTracker) -> DuplexStream {
+    connect_from([127, 0, 0, 1], server, tasks)
+}
+
+/// A connection from this address.
+fn connect_from(peer: [u8; 4], server: &Server, tasks: &TaskTracker) -> DuplexStream {
     let (near, far) = tokio::io::duplex(1 << 20);
     let server = server.clone();
-    tasks.spawn(async move { server.serve_connection(far, ([127, 0, 0, 1], 9).into()).await });
+    tasks.spawn(async move { server.serve_connection(far, (peer, 9).into()).await });
     near
 }
 
@@ -102,6 +115,11 @@ async fn statuses(payload: &[u8]) -> Vec<u16> {
     let (server, tasks) = (server(directory.path()), TaskTracker::new());
     let mut client = connect(&server, &tasks);
     client.write_all(payload).await.unwrap();
+    read_statuses(&mut client).await
+}
+
+/// The statuses of all answers until the connection closes.
+async fn read_statuses(client: &mut DuplexStream) -> Vec<u16> {
     let mut answers = Vec::new();
     // A connection that is closed early may be reset while we still read.
     let _ = client.read_to_end(&mut answers).await;

@@ -57,7 +57,7 @@ pub struct LogGuard {
 
 impl LogGuard {
     /// A queue whose lines are written to `sink`.
-    fn writing_to(sink: impl Write + Send + 'static) -> Self {
+    pub(crate) fn writing_to(sink: impl Write + Send + 'static) -> Self {
         let (queue, waiting) = sync_channel(QUEUE_LINES);
         let (finished, done) = sync_channel(1);
         let lines = RequestLog {

@@ -10,6 +10,7 @@ mod fill;
 mod freshness;
 mod house;
 mod licences;
+mod proxies;
 mod range;
 mod shield;
 mod support;

@@ -20,7 +20,7 @@ fn blob_path() -> String {
     format!("/v2/library/app/blobs/{}", Digest::sha256(&content()))
 }
 
-fn get_blob() -> Vec<u8> {
+pub(super) fn get_blob() -> Vec<u8> {
     format!("GET {} HTTP/1.1\r\nHost: a\r\n\r\n", blob_path()).into_bytes()
 }
 
@@ -146,7 +146,10 @@ async fn a_head_has_no_body_over_http_2_whatever_the_answer() {
 }
 
 /// Two listeners of the kernel's choice, and a server that runs on them until the token is cancelled.
-async fn running(server: &Server, tasks: &TaskTracker) -> ([std::net::SocketAddr; 2], CancellationToken) {
+pub(super) async fn running(
+    server: &Server,
+    tasks: &TaskTracker,
+) -> ([std::net::SocketAddr; 2], CancellationToken) {
     let data = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let admin = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addresses = [data.local_addr().unwrap(), admin.local_addr().unwrap()];

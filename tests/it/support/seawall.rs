@@ -1,5 +1,6 @@
 //! A whole Seawall on in-memory pipes, and a client in front of it.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +15,13 @@ use seawall::clock::Clock;
 use seawall::policy::budget::Rules;
 use seawall::policy::clients::Clients;
 use seawall::policy::naming::{Entry, Names, Pattern};
+use seawall::policy::proxies::Proxies;
 use seawall::policy::{flight, freshness};
 use seawall::server::{Bounds, Server};
 use seawall::store::{Disk, Records};
 use seawall::telemetry::metrics::Metrics;
 use seawall::upstream::{self, Budgets, Timeouts, Upstreams};
+use tokio::io::DuplexStream;
 use tokio_util::task::TaskTracker;
 
 use super::registry::Registry;
@@ -40,6 +43,7 @@ pub(crate) struct Choices {
     pub(crate) credentials: Vec<upstream::Credential>,
     pub(crate) alternates: Vec<upstream::AlternateOptions>,
     pub(crate) clients: Clients,
+    pub(crate) proxies: Proxies,
     pub(crate) on_exhausted: OnExhausted,
     pub(crate) freshness: freshness::Policy,
     pub(crate) negative_ttl: Duration,
@@ -54,6 +58,7 @@ impl Default for Choices {
             credentials: Vec::new(),
             alternates: Vec::new(),
             clients: Clients::default(),
+            proxies: Proxies::default(),
             on_exhausted: OnExhausted::Refuse,
             freshness: freshness::Policy::plain(usual_freshness()),
             negative_ttl: Duration::from_secs(10),
@@ -175,6 +180,7 @@ impl Seawall {
                 header_count: 100,
             },
             clients: choices.clients,
+            proxies: choices.proxies,
         };
         let cache = Arc::new(cache);
         let server = Server::new(options, cache.clone(), Arc::new(names), metrics, None, clock);
@@ -199,12 +205,26 @@ impl Seawall {
         path: &str,
         headers: &[(&str, &str)],
     ) -> Response<Incoming> {
+        let near = self.connect(([127, 0, 0, 1], 9).into());
+        Self::send(near, method, path, headers).await.unwrap()
+    }
+
+    /// A connection on which nothing has been sent, from this peer.
+    pub(crate) fn connect(&self, peer: SocketAddr) -> DuplexStream {
         let (near, far) = tokio::io::duplex(64 * 1024);
         let server = self.server.clone();
-        tokio::spawn(async move { server.serve_connection(far, ([127, 0, 0, 1], 9).into()).await });
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(near))
-            .await
-            .unwrap();
+        tokio::spawn(async move { server.serve_connection(far, peer).await });
+        near
+    }
+
+    /// Sends the first request of a connection. An error if the connection ends without an answer.
+    pub(crate) async fn send(
+        near: DuplexStream,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> hyper::Result<Response<Incoming>> {
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(near)).await?;
         tokio::spawn(async move {
             // A broken body shows in the body; the connection's own error adds nothing.
             let _ = connection.await;
@@ -219,7 +239,6 @@ impl Seawall {
         sender
             .send_request(request.body(Empty::<Bytes>::new()).unwrap())
             .await
-            .unwrap()
     }
 
     /// Sends a request and reads the answer to its end.
