@@ -10,7 +10,7 @@ use crate::clock::{Clock, Time};
 use crate::oci::{Digest, Manifest, Reference, Repository};
 use crate::policy::budget;
 use crate::policy::naming::Chosen;
-use crate::store::{Held, blocking};
+use crate::store::{Held, Shelf, blocking};
 use crate::telemetry::metrics::Place;
 use crate::telemetry::metrics::spending::Avoided;
 use crate::upstream::{Fetched, Refusal, Upstream};
@@ -18,8 +18,9 @@ use crate::upstream::{Fetched, Refusal, Upstream};
 /// Times a client asks for itself because the fetch it joined failed for a reason that may be another's:
 /// a lower tier, a tighter quota, a repository it may not see.
 const MAX_JOINS: usize = 2;
-/// Most tags that a client without an answer is told of.
+/// Most tags that a client without an answer is told of, and most that are looked through for them.
 const MAX_TAGS_TOLD: usize = 10;
+const MAX_TAGS_SEEN: usize = 100;
 
 /// What one fetch came to, for all who wait for it.
 pub(super) type Bought = Result<Held, Refusal>;
@@ -92,7 +93,7 @@ impl Cache {
             return failure;
         };
         let (shelves, repository) = (self.shelves.clone(), chosen.repository.clone());
-        let tags = blocking(move || Ok(shelves.records.tags_of(&repository, MAX_TAGS_TOLD)));
+        let tags = blocking(move || Ok(held_tags(&shelves, &repository)));
         let tags = tags.await.unwrap_or_default();
         let leave = self.shelves.options.on_exhausted[chosen.entry] == OnExhausted::FallThrough;
         Failure::withheld(&chosen.repository, withheld, &tags, leave, self.clock.now())
@@ -112,6 +113,22 @@ impl Cache {
         let spending = &self.shelves.metrics.spending;
         spending.avoided(&self.upstreams.label(chosen), why);
     }
+}
+
+/// Some tags of a repository whose manifests are held: a tag that was only asked about is known as well.
+fn held_tags(shelves: &Shelves, repository: &Repository) -> Vec<String> {
+    let tags = shelves.records.tags_of(repository, MAX_TAGS_SEEN);
+    let is_held = |tag: &String| {
+        let record = tag
+            .parse()
+            .ok()
+            .and_then(|tag| shelves.records.tag(repository, &tag));
+        record.is_some_and(|record| {
+            let digest = &record.descriptor.digest;
+            shelves.memory.get(digest).is_some() || shelves.disk.holds(Shelf::Manifests, digest)
+        })
+    };
+    tags.into_iter().filter(is_held).take(MAX_TAGS_TOLD).collect()
 }
 
 /// True if another client could fare better with the same question.

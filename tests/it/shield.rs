@@ -4,7 +4,7 @@ use http::{Method, StatusCode};
 use seawall::cache::OnExhausted;
 
 use super::support::registry::Script;
-use super::support::seawall::Choices;
+use super::support::seawall::{Choices, Seawall};
 use super::support::world::{image, manifest_path, world};
 
 /// An answer that says how much is left.
@@ -28,6 +28,12 @@ async fn without_budget_what_is_held_is_served_and_what_is_not_is_refused_unaske
     for path in [manifest_path("held"), manifest_path("missing"), by_digest] {
         world.registry.script(path, told(0));
     }
+    // What is known by its headers only is not held.
+    let known = world
+        .seawall
+        .ask(Method::HEAD, &manifest_path("missing"), &[])
+        .await;
+    assert_eq!(known.status, StatusCode::OK);
     let refused = world.seawall.get(&manifest_path("missing")).await;
     assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
     assert!(!refused.header("retry-after").is_empty());
@@ -55,6 +61,29 @@ async fn without_budget_what_is_held_is_served_and_what_is_not_is_refused_unaske
             .len(),
         1
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_names_the_tags_that_are_held_and_not_those_that_were_only_asked_about() {
+    let world = world(Choices::default());
+    image(&world.registry, Some("held"), 1);
+    assert!(world.seawall.get(&manifest_path("held")).await.is_good());
+    for (tag, seed) in [("asked", 2), ("missing", 3)] {
+        image(&world.registry, Some(tag), seed);
+        world.registry.script(manifest_path(tag), told(0));
+    }
+    let asked = world
+        .seawall
+        .ask(Method::HEAD, &manifest_path("asked"), &[])
+        .await;
+    assert_eq!(asked.status, StatusCode::OK);
+    // A stop writes down what is remembered.
+    let (registry, directory) = world.stop().await;
+    let seawall = Seawall::start(directory.path(), &registry, Choices::default());
+    let refused = seawall.get(&manifest_path("missing")).await;
+    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+    let text = String::from_utf8(refused.body.to_vec()).unwrap();
+    assert!(text.contains("held here: library/app:held\""), "{text}");
 }
 
 #[tokio::test(start_paused = true)]
