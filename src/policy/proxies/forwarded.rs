@@ -89,7 +89,8 @@ impl<'a> Iterator for Unquoted<'a> {
         let mut quoted = false;
         for (at, byte) in rest.iter().enumerate().rev() {
             if *byte == b'"' {
-                quoted = !quoted || is_escaped(&rest[..at]);
+                // The quote that opens follows `=`; one that follows a backslash is part of the text.
+                quoted = !quoted || rest[..at].ends_with(b"\\");
             } else if *byte == self.separator && !quoted {
                 self.rest = Some(&rest[..at]);
                 return Some(&rest[at + 1..]);
@@ -97,10 +98,4 @@ impl<'a> Iterator for Unquoted<'a> {
         }
         Some(rest)
     }
-}
-
-/// True if a quote after `before` is part of the quoted text: an odd number of backslashes precedes it.
-fn is_escaped(before: &[u8]) -> bool {
-    let backslashes = before.iter().rev().take_while(|byte| **byte == b'\\').count();
-    !backslashes.is_multiple_of(2)
 }

@@ -1,5 +1,7 @@
 //! Time and ends: readers that stand still, peers that stay, drains.
 
+use std::sync::OnceLock;
+
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
@@ -13,7 +15,9 @@ use super::*;
 
 /// More than the pipe of a test and the buffers of a loopback connection hold.
 pub(super) fn content() -> Vec<u8> {
-    (0..16u32 << 20).map(|index| (index % 251) as u8).collect()
+    static CONTENT: OnceLock<Vec<u8>> = OnceLock::new();
+    let make = || (0..16u32 << 20).map(|index| (index % 251) as u8).collect();
+    CONTENT.get_or_init(make).clone()
 }
 
 fn blob_path() -> String {
