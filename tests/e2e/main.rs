@@ -25,7 +25,7 @@ use support::{Result, Verdict, World};
 /// A test: its name is the sentence it proves.
 type Test = (&'static str, fn(&World) -> Result<Verdict>);
 
-const TESTS: [Test; 11] = [
+const TESTS: [Test; 14] = [
     (
         "all clients together cost one upstream GET per digest when cold",
         pulls::cold_together,
@@ -57,6 +57,18 @@ const TESTS: [Test; 11] = [
     (
         "without budget, what is not held is refused in words",
         shield::refused_in_words,
+    ),
+    (
+        "with ten requests left, fifty warm images cost none of them",
+        shield::fifty_warm_images,
+    ),
+    (
+        "without budget, podman waits as it is told and then pulls",
+        shield::podman_waits,
+    ),
+    (
+        "without budget, clients that are sent on end at once",
+        shield::sent_on,
     ),
 ];
 

@@ -100,6 +100,13 @@ impl Images {
         place(&self.layout, digest)
     }
 
+    /// Makes and pushes `count` images of one small layer each, no two alike.
+    pub(crate) fn small(&self, root: &Path, address: &str, count: usize) -> Result<Vec<Image>> {
+        (0..count)
+            .map(|number| push_small(&self.layout, root, address, number))
+            .collect()
+    }
+
     /// The digest of the largest layer.
     pub(crate) fn large_layer(&self) -> &str {
         self.app.layers.last().map_or("", String::as_str)
@@ -182,6 +189,38 @@ fn push_index(layout: &Path, address: &str, platforms: &[Image]) -> Result<Strin
     }
     let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests });
     put_manifest(layout, address, "library/multi", TAG, INDEX, &index)
+}
+
+/// An image whose one layer holds one file with its number.
+fn push_small(layout: &Path, root: &Path, address: &str, number: usize) -> Result<Image> {
+    let repository = format!("library/small-{number}");
+    fs::write(root.join("number"), format!("{number}\n"))?;
+    let archive = root.join("layer.tar");
+    run(command("tar")
+        .arg("-cf")
+        .arg(&archive)
+        .arg("-C")
+        .arg(root)
+        .arg("number"))?;
+    let layer = push_blob(layout, address, &repository, &fs::read(archive)?)?;
+    let config = json!({
+        "architecture": architecture(std::env::consts::ARCH), "os": "linux", "config": {},
+        "rootfs": { "type": "layers", "diff_ids": [layer] },
+    });
+    let config = push_blob(layout, address, &repository, &serde_json::to_vec(&config)?)?;
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": MANIFEST,
+        "config": descriptor(layout, "application/vnd.oci.image.config.v1+json", &config)?,
+        "layers": [descriptor(layout, "application/vnd.oci.image.layer.v1.tar", &layer)?],
+    });
+    let manifest = put_manifest(layout, address, &repository, TAG, MANIFEST, &manifest)?;
+    Ok(Image {
+        repository,
+        manifest,
+        config,
+        layers: vec![layer.clone()],
+        diff_ids: vec![layer],
+    })
 }
 
 /// An artifact about `app`, found by the tag `sha256-<hex>`: this registry knows no referrers of its own.

@@ -5,12 +5,13 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use super::http;
 use super::process::Result;
 
-/// The window that its headers name, in seconds. It never ends while a test runs.
-const WINDOW: u64 = 3600;
+/// The window of a limit that no test lives to see renewed.
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
 /// What an upstream without budget says, in Docker Hub's words.
 const REFUSAL: &str = r#"{"errors":[{"code":"TOOMANYREQUESTS","message":"You have reached your pull rate limit. You may increase the limit by authenticating and upgrading: https://www.docker.com/increase-rate-limit"}]}"#;
@@ -28,40 +29,52 @@ pub(crate) struct Counts {
 pub(crate) struct Limited {
     /// Host and port.
     pub(crate) address: String,
-    counts: Arc<Mutex<Counts>>,
+    window: Arc<Mutex<Window>>,
+}
+
+/// What is counted, and since when.
+struct Window {
+    counts: Counts,
+    began: Instant,
 }
 
 impl Limited {
-    /// Stands before `target` and lets `limit` manifest GETs pass.
-    pub(crate) fn start(target: &str, limit: u64) -> Result<Self> {
+    /// Stands before `target` and lets `limit` manifest GETs pass in each `window`.
+    pub(crate) fn start(target: &str, limit: u64, window: Duration) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?.to_string();
-        let counts = Arc::new(Mutex::new(Counts {
-            remaining: limit,
-            refused: 0,
+        let state = Arc::new(Mutex::new(Window {
+            counts: Counts {
+                remaining: limit,
+                refused: 0,
+            },
+            began: Instant::now(),
         }));
-        let (target, counter) = (target.to_owned(), Arc::clone(&counts));
+        let (target, counter) = (target.to_owned(), Arc::clone(&state));
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let (target, counter) = (target.clone(), Arc::clone(&counter));
                 // An error ends the connection: that is what its client is to see.
-                thread::spawn(move || drop(answer(client, &target, limit, &counter)));
+                thread::spawn(move || drop(answer(client, &target, limit, window, &counter)));
             }
         });
-        Ok(Self { address, counts })
+        Ok(Self {
+            address,
+            window: state,
+        })
     }
 
     /// What was counted so far.
     pub(crate) fn counts(&self) -> Result<Counts> {
-        Ok(*self
-            .counts
-            .lock()
-            .map_err(|_| "a thread of the limited upstream panicked")?)
+        let window = self.window.lock();
+        Ok(window
+            .map_err(|_| "a thread of the limited upstream panicked")?
+            .counts)
     }
 }
 
 /// Answers the one request of a connection.
-fn answer(client: TcpStream, target: &str, limit: u64, counts: &Mutex<Counts>) -> Result {
+fn answer(client: TcpStream, target: &str, limit: u64, window: Duration, state: &Mutex<Window>) -> Result {
     let mut reader = BufReader::new(client.try_clone()?);
     let mut line = String::new();
     reader.read_line(&mut line)?;
@@ -80,7 +93,12 @@ fn answer(client: TcpStream, target: &str, limit: u64, counts: &Mutex<Counts>) -
     }
     let manifest = path.contains("/manifests/");
     let (allowed, remaining) = {
-        let mut counts = counts.lock().map_err(|_| "poisoned")?;
+        let mut state = state.lock().map_err(|_| "poisoned")?;
+        if state.began.elapsed() >= window {
+            state.counts.remaining = limit;
+            state.began = Instant::now();
+        }
+        let counts = &mut state.counts;
         let counted = manifest && method == "GET";
         let allowed = !counted || counts.remaining > 0;
         counts.remaining -= u64::from(counted && allowed);
@@ -89,8 +107,9 @@ fn answer(client: TcpStream, target: &str, limit: u64, counts: &Mutex<Counts>) -
     };
     let mut head = String::new();
     if manifest {
-        head.push_str(&format!("ratelimit-limit: {limit};w={WINDOW}\r\n"));
-        head.push_str(&format!("ratelimit-remaining: {remaining};w={WINDOW}\r\n"));
+        let seconds = window.as_secs();
+        head.push_str(&format!("ratelimit-limit: {limit};w={seconds}\r\n"));
+        head.push_str(&format!("ratelimit-remaining: {remaining};w={seconds}\r\n"));
         head.push_str("docker-ratelimit-source: 192.0.2.1\r\n");
     }
     if !allowed {

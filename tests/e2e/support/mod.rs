@@ -62,10 +62,15 @@ impl World {
 
     /// A Seawall that asks the upstream at `address` and keeps its cache under `directory`.
     pub(crate) fn seawall_on(&self, address: &str, directory: &Path) -> Result<Seawall> {
+        self.seawall_with(address, directory, "")
+    }
+
+    /// The same with more keys for its upstream.
+    pub(crate) fn seawall_with(&self, address: &str, directory: &Path, more: &str) -> Result<Seawall> {
         if self.direct {
             return Ok(Seawall::absent(&self.upstream.address));
         }
-        let seawall = Seawall::start(directory, address, "")?;
+        let seawall = Seawall::start(directory, address, more)?;
         self.note_log(seawall.log());
         Ok(seawall)
     }
