@@ -21,8 +21,6 @@ const PROXY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1))
 
 /// The client behind a peer that sends these lines.
 fn client(peer: SocketAddr, forwarded: &[Vec<u8>], usual: &[Vec<u8>]) -> Result<SocketAddr, Disagreement> {
-    let lines = |lines: &[Vec<u8>]| lines.to_vec();
-    let (forwarded, usual) = (lines(forwarded), lines(usual));
     proxies().client(
         peer,
         forwarded.iter().map(Vec::as_slice),
@@ -149,15 +147,18 @@ fn a_peer_that_a_dual_stack_listener_spells_its_way_is_the_same_proxy() {
 fn two_headers_must_name_one_client() {
     // S082: a proxy that writes X-Forwarded-For passes on the Forwarded that a stranger sends, and the other
     // way round.
-    let (usual, spoofed) = (b"192.0.2.1".to_vec(), b"for=10.0.0.9".to_vec());
-    assert_eq!(client(PROXY, &[spoofed], &[usual.clone()]), Err(Disagreement));
+    let usual = [b"192.0.2.1".to_vec()];
     assert_eq!(
-        client(PROXY, &[b"for=unknown".to_vec()], &[usual.clone()]),
+        client(PROXY, &[b"for=10.0.0.9".to_vec()], &usual),
         Err(Disagreement)
     );
-    let agreed = client(PROXY, &[b"for=\"192.0.2.1:1\"".to_vec()], &[usual.clone()]).unwrap();
+    assert_eq!(
+        client(PROXY, &[b"for=unknown".to_vec()], &usual),
+        Err(Disagreement)
+    );
+    let agreed = client(PROXY, &[b"for=\"192.0.2.1:1\"".to_vec()], &usual).unwrap();
     assert_eq!(agreed.ip().to_string(), "192.0.2.1");
-    let empty = client(PROXY, &[b" , ".to_vec()], &[usual]).unwrap();
+    let empty = client(PROXY, &[b" , ".to_vec()], &usual).unwrap();
     assert_eq!(empty.ip().to_string(), "192.0.2.1");
     assert_eq!(client(PROXY, &[], &[]), Ok(PROXY));
 }
