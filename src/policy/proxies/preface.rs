@@ -6,6 +6,9 @@
 //! The crates that parse this format want a buffer that already holds the header, or wrap the connection;
 //! what is left once its end is known is this one page.
 
+#[cfg(test)]
+mod tests;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// How version 1 begins.
