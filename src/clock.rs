@@ -73,6 +73,16 @@ impl Clock {
         }
     }
 
+    /// The time since the clock was made: finer than [`Self::now`], and of no meaning to others.
+    pub fn elapsed(&self) -> std::time::Duration {
+        self.anchor.elapsed()
+    }
+
+    /// [`Self::elapsed`] in nanoseconds.
+    pub fn nanos(&self) -> u64 {
+        u64::try_from(self.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
     /// The present moment.
     pub fn now(&self) -> Time {
         self.epoch + self.anchor.elapsed()

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::download::Download;
 use super::fill::{Fill, Phase, Progress};
+use super::quotas::{Pass, Start};
 use super::{Asker, Body, Cache, Failure, Following, From, Kind, Outcome, Served, SharedFlights, in_time};
 use crate::clock::Clock;
 use crate::oci::{Digest, MediaType};
@@ -115,21 +116,26 @@ impl Cache {
         &self,
         chosen: &Chosen,
         digest: &Digest,
-        _asker: &Asker,
+        asker: &Asker,
     ) -> Result<Option<Served>, Failure> {
-        let now = self.clock.now();
         let upstream = self.reach(chosen);
         let path = chosen.repository.path.clone();
         let launch = || Arc::new(Fill::new(*digest, upstream.clone(), path.clone()));
-        let joined = lock(&self.flights).join(digest, |_| launch(), now);
-        let (following, outcome) = match joined {
-            Join::Lead(id, fill) => {
+        // Whoever joins another's fill needs no pass.
+        let join = |pass: &mut Pass| {
+            let now = self.clock.now();
+            let mut flights = lock(&self.flights);
+            let start = flights.would_lead(digest, now).then(|| pass.start());
+            Ok((start.transpose()?, flights.join(digest, |_| launch(), now)))
+        };
+        let (following, outcome) = match self.quotas.when_allowed(asker, join).await? {
+            (start, Join::Lead(id, fill)) => {
                 let following = self.seat(fill.clone(), Some(id));
-                self.start(fill, Some(id), chosen);
+                self.start(fill, Some(id), chosen, start);
                 (following, Outcome::Miss)
             }
-            Join::Follow(id, fill) => (self.seat(fill, Some(id)), Outcome::Collapsed),
-            Join::Cooling(_, fill) => {
+            (_, Join::Follow(id, fill)) => (self.seat(fill, Some(id)), Outcome::Collapsed),
+            (_, Join::Cooling(_, fill)) => {
                 return Err(match fill.snapshot().phase {
                     Phase::Failed(failure) => (*failure).clone(),
                     Phase::Running | Phase::Verified | Phase::Over(_) => Failure::internal(),
@@ -140,9 +146,10 @@ impl Cache {
             return await_bytes(following, outcome).await;
         }
         // The disk fails and the beginning has gone by: this client gets a fill of its own, in memory.
+        let start = self.quotas.when_allowed(asker, Pass::start).await?;
         let alone = launch();
         let following = self.seat(alone.clone(), None);
-        self.start(alone, None, chosen);
+        self.start(alone, None, chosen, Some(start));
         await_bytes(following, Outcome::Bypass).await
     }
 
@@ -159,7 +166,7 @@ impl Cache {
         }
     }
 
-    fn start(&self, fill: Arc<Fill>, id: Option<FlightId>, chosen: &Chosen) {
+    fn start(&self, fill: Arc<Fill>, id: Option<FlightId>, chosen: &Chosen, start: Option<Start>) {
         let download = Download {
             fill: fill.clone(),
             shelves: self.shelves.clone(),
@@ -178,6 +185,7 @@ impl Cache {
         self.tasks.spawn(async move {
             let landing = Box::pin(download.run()).await;
             ending.land(landing);
+            drop(start);
         });
     }
 }

@@ -57,23 +57,39 @@ where
     where
         F: Future<Output = V> + Send + 'static,
     {
+        let Ok(joined) = self.try_join(key, || Ok::<F, std::convert::Infallible>(question()));
+        joined
+    }
+
+    /// As [`Self::join`], for a question that may not be asked now.
+    ///
+    /// # Errors
+    /// What `question` says. Then none was asked, and none is in the air.
+    pub(super) fn try_join<F, E>(
+        &self,
+        key: &K,
+        question: impl FnOnce() -> Result<F, E>,
+    ) -> Result<(Answer<V>, bool), E>
+    where
+        F: Future<Output = V> + Send + 'static,
+    {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(answer) = open.get(key) {
-            return (Answer(answer.clone()), true);
+            return Ok((Answer(answer.clone()), true));
         }
+        let question = question()?;
         let (sender, answer) = watch::channel(None);
         open.insert(key.clone(), answer.clone());
         let closing = Closing {
             open: self.open.clone(),
             key: key.clone(),
         };
-        let question = question();
         self.tasks.spawn(async move {
             let value = question.await;
             drop(closing);
             sender.send_replace(Some(value));
         });
-        (Answer(answer), false)
+        Ok((Answer(answer), false))
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Why;
 use crate::oci::Code;
+use crate::policy::quota::Left;
 use crate::upstream::Refusal;
 
 /// When to ask again after a failure that names no time: long enough not to be a burden, short enough for
@@ -20,6 +21,8 @@ pub enum Kind {
     Denied,
     /// 429: the upstream limits us.
     Limited,
+    /// 429: the client has used up its quota, of operations per minute if there are figures.
+    OverQuota(Option<Left>),
     /// 503: the upstream is out of reach or failing.
     Unavailable,
     /// 504: the upstream did not answer in time.
@@ -80,7 +83,7 @@ impl Failure {
         let failure = Self::of_manifest(registry, refusal);
         let public = format!("this cache does not hold the blob, and {registry} gives none: {refusal}");
         let (kind, code) = match failure.kind {
-            Kind::Limited | Kind::Denied => (failure.kind, failure.code),
+            Kind::Limited | Kind::OverQuota(_) | Kind::Denied => (failure.kind, failure.code),
             Kind::NotFound | Kind::Unavailable | Kind::Timeout | Kind::BadUpstream => {
                 (Kind::NotFound, Code::BlobUnknown)
             }

@@ -14,6 +14,7 @@ mod failure;
 mod fill;
 mod lists;
 mod manifest;
+mod quotas;
 mod reader;
 mod sink;
 mod spend;
@@ -30,6 +31,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::oci::{Digest, MediaType, Registry, Repository, Tag};
+use crate::policy::clients::Clients;
 use crate::policy::flight::Flights;
 use crate::policy::naming::Chosen;
 use crate::policy::{flight, freshness};
@@ -39,6 +41,7 @@ use crate::upstream::{Refusal, Upstream, Upstreams};
 
 pub use crate::policy::budget::Asker;
 pub use failure::{Failure, Kind};
+pub use quotas::{Client, Pacer, Quotas};
 pub use reader::{Broken, Following, Piece, Reader};
 pub use status::{AccountStatus, BucketStatus, Status, UpstreamStatus};
 
@@ -56,8 +59,10 @@ pub struct Options {
     pub freshness: Vec<freshness::Policy>,
     /// What clients are told when a budget is used up, by entry of the configuration.
     pub on_exhausted: Vec<OnExhausted>,
-    /// The names of the tiers, for people.
-    pub tiers: Vec<String>,
+    /// Who may ask, in which tier, and what the tiers grant.
+    pub clients: Clients,
+    /// Bytes of bodies per second that all clients share; `None` for as many as the machine can send.
+    pub bandwidth: Option<u64>,
     /// When abandoned fills are finished.
     pub flights: flight::Rules,
     /// Hash a blob again when it is first served after a start.
@@ -192,6 +197,7 @@ pub struct Cache {
     refreshes: coalesce::Coalesce<(Repository, Tag), ()>,
     fetches: coalesce::Coalesce<(Registry, Digest), spend::Bought>,
     listings: coalesce::Coalesce<String, Result<Option<lists::Listed>, Failure>>,
+    quotas: Arc<Quotas>,
     tasks: TaskTracker,
     clock: Clock,
 }
@@ -209,6 +215,13 @@ impl Cache {
     ) -> Self {
         let memory = Memory::new(options.memory);
         let flights = Arc::new(Mutex::new(Flights::new(options.flights)));
+        let quotas = Quotas::new(
+            options.clients.clone(),
+            options.bandwidth,
+            metrics.clone(),
+            tasks.clone(),
+            clock,
+        );
         Self {
             shelves: Arc::new(Shelves {
                 options,
@@ -223,6 +236,7 @@ impl Cache {
             refreshes: coalesce::Coalesce::new(tasks.clone()),
             fetches: coalesce::Coalesce::new(tasks.clone()),
             listings: coalesce::Coalesce::new(tasks.clone()),
+            quotas: Arc::new(quotas),
             tasks,
             clock,
         }
@@ -239,6 +253,11 @@ impl Cache {
             true => Err(Refusal::Offline),
             false => Ok(self.upstreams.get(chosen)),
         }
+    }
+
+    /// What each client may take.
+    pub fn quotas(&self) -> &Quotas {
+        &self.quotas
     }
 
     /// Removes what nobody has resumed since `deadline`. Blocks.

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::quotas::{Pass, Quotas};
 use super::{Asker, Cache, Failure, From, OnExhausted, Outcome, Served, Shelves};
 use crate::clock::{Clock, Time};
 use crate::oci::{Digest, Manifest, Reference, Repository};
@@ -41,11 +42,19 @@ impl Cache {
         let reference = Reference::Digest(digest);
         let mut tries = 0;
         loop {
-            let order = || {
-                let order = self.order(chosen, reference.clone(), *asker);
-                async move { Box::pin(order.carry_out()).await.map(|(_, held)| held) }
+            // Whoever joins another's fetch needs no pass.
+            let join = |pass: &mut Pass| {
+                self.fetches.try_join(&key, || {
+                    let start = pass.start()?;
+                    let order = self.order(chosen, reference.clone(), *asker);
+                    Ok(async move {
+                        let fetched = Box::pin(order.carry_out()).await;
+                        drop(start);
+                        fetched.map(|(_, held)| held)
+                    })
+                })
             };
-            let (answer, joined) = self.fetches.join(&key, order);
+            let (answer, joined) = self.quotas.when_allowed(asker, join).await?;
             if joined {
                 upstream.joined(&chosen.repository.path, &reference, *asker);
             }
@@ -80,6 +89,7 @@ impl Cache {
             repository: chosen.repository.clone(),
             reference,
             asker,
+            quotas: self.quotas.clone(),
             clock: self.clock,
         }
     }
@@ -147,6 +157,7 @@ pub(super) struct Order {
     pub(super) repository: Repository,
     pub(super) reference: Reference,
     pub(super) asker: budget::Asker,
+    pub(super) quotas: Arc<Quotas>,
     pub(super) clock: Clock,
 }
 
@@ -161,6 +172,21 @@ impl Order {
             .keep(&self.repository, digest, &held, self.clock.now())
             .await;
         Ok((digest, held))
+    }
+
+    /// As [`Self::carry_out`], for an order that nobody has a pass for: only now it is known to be needed.
+    pub(super) async fn carry_out_with_pass(self) -> Result<(Digest, Held), Refusal> {
+        let pass = self.quotas.when_allowed(&self.asker, Pass::start).await;
+        let start = pass.map_err(|failure| {
+            Refusal::Withheld(budget::Withheld {
+                because: budget::Because::Paced,
+                until: self.clock.now() + failure.retry_after.unwrap_or_default(),
+                reading: None,
+            })
+        })?;
+        let fetched = self.carry_out().await;
+        drop(start);
+        fetched
     }
 
     /// Waits for its turn and spends.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Cache;
 use crate::clock::Time;
 use crate::policy::budget::{self, Standing};
+use crate::policy::clients::Tier;
 use crate::telemetry::metrics::spending::Allowance;
 use crate::upstream::{self, Upstream};
 
@@ -123,8 +124,8 @@ impl Cache {
                     spending.allowance(&label, *account, allowance);
                 }
             }
-            for (tier, count) in self.shelves.options.tiers.iter().zip(waiting) {
-                spending.waiting(&label, tier, count);
+            for (tier, count) in self.shelves.options.clients.tiers.iter().zip(waiting) {
+                spending.waiting(&label, &tier.name, count);
             }
         }
     }
@@ -138,14 +139,20 @@ impl Cache {
         let accounts = upstream.accounts();
         let (buckets, waiting) = upstream.budget();
         let (spent, avoided) = self.shelves.metrics.spending.of(label);
-        let tiers = self.shelves.options.tiers.iter().cloned();
+        let tiers = self
+            .shelves
+            .options
+            .clients
+            .tiers
+            .iter()
+            .map(|tier| tier.name.clone());
         UpstreamStatus {
             registry,
             state: state.to_owned(),
             reason,
             buckets: buckets
                 .into_iter()
-                .map(|bucket| bucket_status(bucket, &accounts, upstream, &self.shelves.options.tiers))
+                .map(|bucket| bucket_status(bucket, &accounts, upstream, &self.shelves.options.clients.tiers))
                 .collect(),
             accounts: accounts.into_iter().map(account_status).collect(),
             waiting: tiers.zip(waiting).filter(|(_, count)| *count > 0).collect(),
@@ -168,7 +175,7 @@ fn bucket_status(
     bucket: budget::BucketStatus,
     accounts: &[upstream::AccountStatus],
     upstream: &Upstream,
-    tiers: &[String],
+    tiers: &[Tier],
 ) -> BucketStatus {
     let (state, until) = match bucket.standing {
         Standing::Unknown => ("unknown", None),
@@ -180,7 +187,7 @@ fn bucket_status(
     let names = bucket.accounts.iter().filter_map(|index| accounts.get(*index));
     let reserved = tiers.iter().zip(upstream.reserves()).map(|(tier, reserve)| {
         let count = (reserve * bucket.limit as f64).ceil();
-        (tier.clone(), count as u64)
+        (tier.name.clone(), count as u64)
     });
     BucketStatus {
         source: bucket.source,

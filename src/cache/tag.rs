@@ -231,7 +231,7 @@ async fn ask_tag(
     match upstream.head(&repository.path, &reference).await {
         Err(Refusal::Unusable(reason)) => {
             tracing::debug!(%repository, %reference, reason, "HEAD is of no use here: falling back to GET");
-            let (digest, held) = order.carry_out().await?;
+            let (digest, held) = order.carry_out_with_pass().await?;
             let media_type = held.manifest.unwrap_or(MediaType::OCI_MANIFEST);
             Ok(Descriptor {
                 media_type,

@@ -7,7 +7,7 @@ use super::environment::Environment;
 use super::file::{Node, Table};
 use super::problem::Problems;
 use super::section::{Section, Wrong, boolean, count, duration, limit, size, text, word};
-use super::{LogOptions, Settings, clients, defaults, proxies, upstreams};
+use super::{LogOptions, Settings, clients, defaults, proxies, tiers, upstreams};
 use crate::policy::flight;
 use crate::server::Bounds;
 
@@ -55,12 +55,8 @@ pub(super) fn check(tree: &Table, environment: &Environment, problems: &mut Prob
             memory: cache.read("memory", defaults::MEMORY, size, problems),
             freshness: upstreams.iter().map(|each| each.freshness.clone()).collect(),
             on_exhausted: upstreams.iter().map(|each| each.on_exhausted).collect(),
-            tiers: server
-                .clients
-                .tiers
-                .iter()
-                .map(|tier| tier.name.clone())
-                .collect(),
+            clients: server.clients.clone(),
+            bandwidth: bandwidth(&top, problems),
             flights,
             verify_first_serve: cache.read("verify_first_serve", true, boolean, problems),
         },
@@ -81,6 +77,7 @@ fn server(top: &Section<'_>, problems: &mut Problems) -> crate::server::Options 
             "trusted_proxies",
             "proxy_protocol",
             "default_tier",
+            "bandwidth",
             "bounds",
         ],
         problems,
@@ -101,6 +98,12 @@ fn server(top: &Section<'_>, problems: &mut Problems) -> crate::server::Options 
         problems.add(place, what, Some(hint));
     }
     options
+}
+
+/// The link that all clients share; the server's other keys are judged elsewhere.
+fn bandwidth(top: &Section<'_>, problems: &mut Problems) -> Option<u64> {
+    let server = top.section("server", &[], &mut Problems::default());
+    server.read("bandwidth", None, tiers::bandwidth, problems)
 }
 
 fn bounds(server: &Section<'_>, problems: &mut Problems) -> Bounds {

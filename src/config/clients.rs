@@ -1,22 +1,14 @@
 //! The tiers, and the clients that have them.
 
-use super::file::{Node, Value};
+use super::file::Node;
 use super::problem::{Problems, did_you_mean};
 use super::section::{Section, Wrong, text};
-use super::values;
+use super::{tiers, values};
 use crate::policy::clients::{Clients, Rule, Tier};
-
-/// The tiers that exist without being written, with their reserves in percent.
-const BUILT_IN: [(&str, f64); 4] = [
-    ("unlimited", 0.0),
-    ("premium", 0.0),
-    ("standard", 20.0),
-    ("basic", 40.0),
-];
 
 /// Reads `[tier.*]`, `[[client]]` and `server.default_tier`.
 pub(super) fn read(top: &Section<'_>, problems: &mut Problems) -> Clients {
-    let tiers = tiers(top, problems);
+    let tiers = tiers::read(top, problems);
     // Its other keys are judged elsewhere.
     let server = top.section("server", &[], &mut Problems::default());
     let default = server.read("default_tier", 0, |node| tier(node, &tiers), problems);
@@ -29,38 +21,6 @@ pub(super) fn read(top: &Section<'_>, problems: &mut Problems) -> Clients {
         rules,
         default,
     }
-}
-
-fn tiers(top: &Section<'_>, problems: &mut Problems) -> Vec<Tier> {
-    let mut tiers: Vec<Tier> = BUILT_IN
-        .iter()
-        .map(|(name, percent)| Tier {
-            name: (*name).to_owned(),
-            reserve: percent / 100.0,
-        })
-        .collect();
-    let Some(node) = top.node("tier") else {
-        return tiers;
-    };
-    let Value::Table(table) = &node.value else {
-        let hint = "write [tier.NAME] and below it its keys".into();
-        problems.add(&node.place, "tier: expected a table for each tier", Some(hint));
-        return tiers;
-    };
-    for (name, entry) in &table.0 {
-        let section = Section::open(format!("tier.{name}."), Some(&entry.node), &["reserve"], problems);
-        let known = tiers.iter().position(|tier| tier.name == *name);
-        let usual = known.map_or(0.0, |index| tiers[index].reserve);
-        let tier = Tier {
-            name: name.clone(),
-            reserve: section.read("reserve", usual, percent, problems),
-        };
-        match known {
-            Some(index) => tiers[index] = tier,
-            None => tiers.push(tier),
-        }
-    }
-    tiers
 }
 
 fn rule(node: &Node, tiers: &[Tier], problems: &mut Problems) -> Option<Rule> {
@@ -109,16 +69,4 @@ fn tier(node: &Node, tiers: &[Tier]) -> Result<usize, Wrong> {
             None => wrong.hint(format!("write [tier.{name}] to make it one")),
         }
     })
-}
-
-/// `40%` as 0.4.
-fn percent(node: &Node) -> Result<f64, Wrong> {
-    let wrong = || Wrong::expected("a part from \"0%\" to \"100%\"");
-    let written = text(node).map_err(|_| wrong())?;
-    let figure = written.strip_suffix('%').map(str::trim_end);
-    let figure: f64 = figure.and_then(|figure| figure.parse().ok()).ok_or_else(wrong)?;
-    (0.0..=100.0)
-        .contains(&figure)
-        .then_some(figure / 100.0)
-        .ok_or_else(wrong)
 }

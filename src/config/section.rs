@@ -35,6 +35,14 @@ impl Wrong {
         }
     }
 
+    /// The word would do as well.
+    pub(super) fn or(self, word: &str) -> Self {
+        Self {
+            expected: format!("{}, or \"{word}\"", self.expected),
+            ..self
+        }
+    }
+
     /// Keeps the value out of the report, because it may hold a secret.
     pub(super) fn secret(self) -> Self {
         Self { shown: false, ..self }
@@ -230,6 +238,12 @@ pub(super) fn count(node: &Node, most: usize) -> Result<usize, Wrong> {
 pub(super) fn size(node: &Node) -> Result<u64, Wrong> {
     let wrong = || Wrong::expected(units::A_SIZE);
     units::size(&text(node).map_err(|_| wrong())?).ok_or_else(wrong)
+}
+
+/// A rate in bytes per second.
+pub(super) fn rate(node: &Node) -> Result<u64, Wrong> {
+    let wrong = || Wrong::expected(units::A_RATE);
+    units::rate(&text(node).map_err(|_| wrong())?).ok_or_else(wrong)
 }
 
 /// A duration, which may be zero.

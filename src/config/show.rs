@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 
 use super::units::{show_duration, show_size};
-use super::{Settings, values};
+use super::{Settings, tiers, values};
 use crate::cache::OnExhausted;
 use crate::policy::clients::Clients;
 use crate::policy::freshness::{Exception, Patterns, Policy, Rules};
 use crate::policy::naming::{Entry, Pattern};
+use crate::policy::quota::Quota;
 use crate::upstream::{AlternateOptions, Credential, Options};
 
 /// Writes the settings as TOML: every key with its value, whether it was written or is a default.
@@ -34,6 +35,7 @@ fn server(out: &mut String, settings: &Settings) -> std::fmt::Result {
     writeln!(out, "proxy_protocol = {}", server.proxies.protocol)?;
     let default = &server.clients.tiers[server.clients.default];
     writeln!(out, "default_tier = {}", quoted(&default.name))?;
+    writeln!(out, "bandwidth = {}", tiers::show_rate(settings.cache.bandwidth))?;
     writeln!(out, "\n[server.bounds]")?;
     writeln!(out, "connections = {}", bounds.connections)?;
     writeln!(
@@ -153,6 +155,7 @@ fn clients(out: &mut String, clients: &Clients) -> std::fmt::Result {
     for tier in &clients.tiers {
         writeln!(out, "\n[tier.{}]", quoted(&tier.name))?;
         writeln!(out, "reserve = \"{}%\"", tier.reserve * 100.0)?;
+        quota(out, &tier.quota)?;
     }
     for rule in &clients.rules {
         writeln!(out, "\n[[client]]")?;
@@ -161,6 +164,14 @@ fn clients(out: &mut String, clients: &Clients) -> std::fmt::Result {
         writeln!(out, "match = {{ cidr = {} }}", list(&rule.networks))?;
     }
     Ok(())
+}
+
+fn quota(out: &mut String, quota: &Quota) -> std::fmt::Result {
+    writeln!(out, "read_ops_per_minute = {}", tiers::show(quota.reads))?;
+    writeln!(out, "write_ops_per_minute = {}", tiers::show(quota.writes))?;
+    writeln!(out, "bandwidth = {}", tiers::show_rate(quota.bandwidth))?;
+    writeln!(out, "concurrent_fills = {}", tiers::show(quota.fills))?;
+    writeln!(out, "weight = {}", quota.weight)
 }
 
 fn credential(credential: &Credential) -> String {

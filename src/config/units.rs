@@ -1,4 +1,5 @@
-//! Sizes and durations as people write them: a whole number and a unit, `20GiB` or `90s`.
+//! Sizes and durations as people write them: a whole number and a unit, `20GiB` or `90s`; and rates, which may
+//! have a fraction, `7.5MB/s`.
 //!
 //! A number without a unit is refused: nobody can tell whether `256` means bytes or mebibytes.
 
@@ -26,6 +27,21 @@ const DURATIONS: [(&str, u64); 5] = [
     ("ms", 1),
 ];
 
+/// Units of rates in bytes per second, largest first. Eight bits are a byte; sellers of lines count in the one,
+/// those of disks in the other.
+const RATES: [(&str, u64); 10] = [
+    ("GiB/s", 1 << 30),
+    ("GB/s", 1_000_000_000),
+    ("Gbit/s", 125_000_000),
+    ("MiB/s", 1 << 20),
+    ("MB/s", 1_000_000),
+    ("Mbit/s", 125_000),
+    ("KiB/s", 1 << 10),
+    ("KB/s", 1_000),
+    ("Kbit/s", 125),
+    ("B/s", 1),
+];
+
 /// Longest duration taken, ten years: far beyond any use, and safe to add to any moment.
 const LONGEST_MILLIS: u64 = 3650 * 86_400_000;
 
@@ -38,6 +54,9 @@ pub(super) const A_SIZE: &str = "a size with a unit, such as \"20GiB\" or \"512K
 /// What is expected of a duration, for people.
 pub(super) const A_DURATION: &str = "a duration with a unit, such as \"500ms\", \"90s\", \"5m\" or \"7d\"";
 
+/// What is expected of a rate, for people.
+pub(super) const A_RATE: &str = "a rate with a unit, such as \"60Mbit/s\", \"60MB/s\" or \"7.5MiB/s\"";
+
 /// Reads `256MiB` as bytes. `None` unless it is a whole number directly followed by a unit of [`SIZES`].
 pub(super) fn size(text: &str) -> Option<u64> {
     scaled(text, &SIZES).filter(|bytes| *bytes <= LARGEST_BYTES)
@@ -49,6 +68,27 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
     scaled(text, &DURATIONS)
         .filter(|millis| *millis <= LONGEST_MILLIS)
         .map(Duration::from_millis)
+}
+
+/// Reads `60Mbit/s` as bytes per second. `None` unless it is a number with at most three digits behind its point,
+/// directly followed by a unit of [`RATES`].
+pub(super) fn rate(text: &str) -> Option<u64> {
+    let Some((whole, rest)) = text.split_once('.') else {
+        return scaled(text, &RATES).filter(|bytes| *bytes <= LARGEST_BYTES);
+    };
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    let (fraction, unit) = rest.split_at(digits);
+    if !(1..=3).contains(&digits) {
+        return None;
+    }
+    let thousandths = scaled(&format!("{whole}{fraction:0<3}{unit}"), &RATES)?;
+    Some(thousandths / 1000).filter(|_| !whole.is_empty())
+}
+
+/// Writes bytes per second so that [`rate`] reads the same, in the largest unit of lines that divides them.
+pub(super) fn show_rate(bytes: u64) -> String {
+    let lines = |unit: &str| unit.contains("bit") || unit == "B/s";
+    show(bytes, RATES.iter().filter(|(unit, _)| lines(unit)))
 }
 
 /// Writes bytes so that [`size`] reads the same, in the largest binary unit that divides them.
@@ -109,10 +149,40 @@ mod tests {
         }
     }
 
+    #[test]
+    fn rates_are_in_bits_or_bytes_and_say_which() {
+        for (text, bytes) in [
+            ("60Mbit/s", 7_500_000),
+            ("60MB/s", 60_000_000),
+            ("7.5MiB/s", 7_864_320),
+            ("0.125Gbit/s", 15_625_000),
+            ("1B/s", 1),
+        ] {
+            assert_eq!(rate(text), Some(bytes), "{text}");
+        }
+        for wrong in [
+            "60",
+            "60M",
+            "60MB",
+            "60Mbps",
+            ".5MB/s",
+            "5.MB/s",
+            "1.2345MB/s",
+            "1.2.3MB/s",
+            "-1MB/s",
+            "9999999999GiB/s",
+            "",
+        ] {
+            assert_eq!(rate(wrong), None, "{wrong}");
+        }
+        assert_eq!(show_rate(7_500_000), "60Mbit/s");
+    }
+
     proptest! {
         #[test]
         fn what_is_shown_reads_back_as_the_same_amount(bytes in 0..=LARGEST_BYTES, millis in 0..=LONGEST_MILLIS) {
             prop_assert_eq!(size(&show_size(bytes)), Some(bytes));
+            prop_assert_eq!(rate(&show_rate(bytes)), Some(bytes));
             let length = Duration::from_millis(millis);
             prop_assert_eq!(duration(&show_duration(length)), Some(length));
         }

@@ -1,9 +1,11 @@
 //! Who asks, what rank they have, and how long they wait for an answer.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use ipnet::IpNet;
+
+use super::quota::Quota;
 
 /// One rank of clients.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,6 +14,8 @@ pub struct Tier {
     pub name: String,
     /// The part of every upstream's budget (0 to 1) that it may not touch.
     pub reserve: f64,
+    /// What each of its clients may take.
+    pub quota: Quota,
 }
 
 /// One client that the operator named.
@@ -62,6 +66,14 @@ impl Clients {
         }
     }
 
+    /// What people call a client: its name, else its address or network.
+    pub fn name_of(&self, client: u64) -> String {
+        let named = usize::try_from(client)
+            .ok()
+            .and_then(|index| self.rules.get(index));
+        named.map_or_else(|| address_of(client), |rule| rule.name.clone())
+    }
+
     /// By tier: what it may not touch.
     pub fn reserves(&self) -> Vec<f64> {
         self.tiers.iter().map(|tier| tier.reserve).collect()
@@ -75,6 +87,7 @@ impl Default for Clients {
             tiers: vec![Tier {
                 name: "unlimited".to_owned(),
                 reserve: 0.0,
+                quota: Quota::UNLIMITED,
             }],
             rules: Vec::new(),
             default: 0,
@@ -89,6 +102,19 @@ fn by_address(address: IpAddr) -> u64 {
         IpAddr::V6(address) => (Ipv6Addr::to_bits(address) >> 64) as u64,
     };
     bits | 1 << 63
+}
+
+/// The address that [`by_address`] made a number of. An IPv6 network whose highest bit cannot be told any more is
+/// given the reading that is in use: global addresses have it unset, local ones set.
+fn address_of(client: u64) -> String {
+    let bits = client & !(1 << 63);
+    if let Ok(address) = u32::try_from(bits)
+        && address > 0
+    {
+        return Ipv4Addr::from_bits(address).to_string();
+    }
+    let bits = if bits >> 62 == 0 { bits } else { client };
+    format!("{}/64", Ipv6Addr::from_bits(u128::from(bits) << 64))
 }
 
 /// How long the client of this User-Agent waits for an answer before it gives up or goes on: upstreams.md
@@ -148,6 +174,23 @@ mod tests {
         assert_ne!(who("192.0.2.1").client, who("192.0.2.2").client);
         assert_eq!(who("2001:db8::1"), who("2001:db8::2"));
         assert_ne!(who("2001:db8::1"), who("2001:db8:0:1::1"));
+    }
+
+    #[test]
+    fn a_client_is_called_by_its_name_or_where_it_comes_from() {
+        let clients = clients();
+        for (address, name) in [
+            ("10.20.1.1", "ci"),
+            ("192.0.2.1", "192.0.2.1"),
+            ("255.255.255.255", "255.255.255.255"),
+            ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
+            ("fd00:1::5", "fd00:1::/64"),
+            ("fe80::5", "fe80::/64"),
+            ("::1", "::/64"),
+        ] {
+            let client = clients.identify(address.parse().unwrap()).client;
+            assert_eq!(clients.name_of(client), name);
+        }
     }
 
     #[test]

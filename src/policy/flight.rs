@@ -122,6 +122,14 @@ impl<K: Eq + Hash + Clone, V: Clone> Flights<K, V> {
         Join::Lead(id, shared)
     }
 
+    /// True if whoever joined `key` now would have to fetch it.
+    pub fn would_lead(&self, key: &K, now: Time) -> bool {
+        self.flights.get(key).is_none_or(|flight| match flight.state {
+            State::Flying { .. } => false,
+            State::Cooling { until } => now >= until,
+        })
+    }
+
     /// Looks at the flight for `key` without taking part; `None` unless it is in the air.
     pub fn peek(&self, key: &K) -> Option<&V> {
         let flight = self.flights.get(key)?;

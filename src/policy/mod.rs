@@ -11,5 +11,7 @@ pub mod flight;
 pub mod freshness;
 pub mod login;
 pub mod naming;
+pub mod pacing;
 pub mod proxies;
+pub mod quota;
 pub mod throttle;

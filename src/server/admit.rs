@@ -1,17 +1,20 @@
-//! Who asks, in which rank, and how long the answer is of use.
+//! Who asks, in which rank, how long the answer is of use, and whether they may ask at all.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::gate::Refused;
-use super::respond::Answer;
-use crate::cache::Asker;
+use super::respond::{self, Answer};
+use crate::cache::{Asker, Client, Failure, Quotas};
 use crate::clock::Time;
+use crate::oci::Route;
 use crate::policy::clients::{self, Clients};
 use crate::policy::proxies::{Disagreement, Proxies};
+use crate::policy::quota::Left;
 
 /// Most that a refusal is held back, and least: those who ask again at once do so less often.
 const HELD: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3));
@@ -44,6 +47,48 @@ pub(super) fn identify(clients: &Clients, peer: SocketAddr, head: &Parts, now: T
         tier: identity.tier,
         client: identity.client,
         deadline: now + clients::patience(agent(head)),
+    }
+}
+
+/// A request that may be answered.
+pub(super) struct Admitted {
+    /// `None` if nothing limits who asks.
+    client: Option<Arc<Client>>,
+    /// What is left of its requests, if they are counted.
+    left: Option<Left>,
+}
+
+/// Counts a request against its client's quota. Asking whether this is a registry is free.
+///
+/// # Errors
+/// The 429, if nothing is left.
+pub(super) fn admit(quotas: &Quotas, route: &Route, asker: &Asker) -> Result<Admitted, Failure> {
+    let client = match route {
+        Route::Base => None,
+        _ => quotas.of(asker),
+    };
+    let left = client.as_ref().map(|client| quotas.read(client)).transpose()?;
+    Ok(Admitted {
+        client,
+        left: left.flatten(),
+    })
+}
+
+impl Admitted {
+    /// Has the answer's body sent at the client's rate, and tells with a manifest what is left. Who reads a
+    /// registry's budget reads it there, and nowhere else.
+    pub(super) fn grant(&self, quotas: &Quotas, route: &Route, mut answer: Answer) -> Answer {
+        let status = answer.status();
+        if let Some(left) = self.left
+            && matches!(route, Route::Manifest(..))
+            && (status.is_success() || status == StatusCode::NOT_MODIFIED)
+        {
+            respond::put_left(answer.headers_mut(), left);
+        }
+        match self.client.as_ref().and_then(|client| quotas.pacer(client)) {
+            Some(pacer) if status.is_success() => answer.map(|body| body.paced(pacer)),
+            _ => answer,
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use http_body::{Frame, SizeHint};
 use rustix::io::ReadWriteFlags;
 
 use super::sendfile::{LONGEST_RUN, Runs};
-use crate::cache::{Body, Broken, Piece, Reader};
+use crate::cache::{Body, Broken, Pacer, Piece, Reader};
 use crate::oci::ByteRange;
 use crate::store::blocking;
 
@@ -48,6 +48,8 @@ pub(crate) struct PullBody {
     left: Option<u64>,
     /// Where to note files to be sent by the kernel; only for plain HTTP/1 connections.
     runs: Option<Runs>,
+    /// What says how much may be sent, and when; `None` for as much as the reader takes.
+    pacer: Option<Box<Pacer>>,
 }
 
 impl PullBody {
@@ -58,6 +60,7 @@ impl PullBody {
             state: State::Ready,
             left: Some(0),
             runs: None,
+            pacer: None,
         }
     }
 
@@ -69,6 +72,7 @@ impl PullBody {
             state: State::Ready,
             left,
             runs: None,
+            pacer: None,
         }
     }
 
@@ -80,6 +84,7 @@ impl PullBody {
             state: State::Ready,
             left: length,
             runs: None,
+            pacer: None,
         }
     }
 
@@ -91,6 +96,7 @@ impl PullBody {
             state: State::Ready,
             left: Some(range.len()),
             runs: None,
+            pacer: None,
         }
     }
 
@@ -109,12 +115,34 @@ impl PullBody {
             state: State::Ready,
             left: Some(left),
             runs: None,
+            pacer: None,
         }
     }
 
     /// Lets the kernel send what stands in files.
     pub(crate) fn with_runs(self, runs: Option<Runs>) -> Self {
         Self { runs, ..self }
+    }
+
+    /// Sends no faster than this pacer says.
+    pub(crate) fn paced(self, pacer: Pacer) -> Self {
+        Self {
+            pacer: Some(Box::new(pacer)),
+            ..self
+        }
+    }
+
+    /// Waits until bytes may be sent, if some are at hand: nobody takes a lease for what is still to come.
+    fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<u64> {
+        let at_hand = match self.segments.front() {
+            Some(Segment::Bytes(bytes)) => bytes.len() as u64,
+            Some(Segment::File { offset, end, .. }) => end.saturating_sub(*offset),
+            Some(Segment::Reader(_)) | None => 0,
+        };
+        match &mut self.pacer {
+            Some(pacer) if at_hand > 0 => pacer.poll_credit(context, self.left.unwrap_or(at_hand)),
+            _ => Poll::Ready(u64::MAX),
+        }
     }
 
     /// A stand-in for the next run of a file whose pages are in memory.
@@ -130,6 +158,9 @@ impl PullBody {
             Some(left) if len > left => Poll::Ready(Some(Err(io::Error::other("more bytes than announced")))),
             left => {
                 self.left = left.map(|left| left - len);
+                if let Some(pacer) = &mut self.pacer {
+                    pacer.sent(len);
+                }
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
         }
@@ -145,22 +176,29 @@ impl PullBody {
         }
     }
 
-    /// Takes the next step that needs no waiting; `None` if the state has to be polled.
-    fn step(&mut self) -> Option<Poll<Option<io::Result<Frame<Bytes>>>>> {
+    /// Takes the next step that needs no waiting, with at most `room` bytes; `None` if the state has to be polled.
+    fn step(&mut self, room: u64) -> Option<Poll<Option<io::Result<Frame<Bytes>>>>> {
         let Some(segment) = self.segments.pop_front() else {
             return Some(self.end());
         };
         match segment {
             Segment::Bytes(bytes) if bytes.is_empty() => None,
-            Segment::Bytes(bytes) => Some(self.emit(bytes)),
+            Segment::Bytes(mut bytes) => {
+                let room = usize::try_from(room).unwrap_or(usize::MAX);
+                if bytes.len() > room {
+                    self.segments.push_front(Segment::Bytes(bytes.split_off(room)));
+                }
+                Some(self.emit(bytes))
+            }
             Segment::File { offset, end, .. } if offset >= end => None,
             Segment::File { file, offset, end } => {
-                if let Some(bytes) = self.stand_in(&file, offset, end) {
+                let now = end.min(offset.saturating_add(room));
+                if let Some(bytes) = self.stand_in(&file, offset, now) {
                     let offset = offset + bytes.len() as u64;
                     self.segments.push_front(Segment::File { file, offset, end });
                     return Some(self.emit(bytes));
                 }
-                let len = usize::try_from((end - offset).min(CHUNK)).unwrap_or(0);
+                let len = usize::try_from((now - offset).min(CHUNK)).unwrap_or(0);
                 match read_resident(&file, offset, len) {
                     Some(bytes) => {
                         let offset = offset + bytes.len() as u64;
@@ -201,7 +239,8 @@ impl http_body::Body for PullBody {
         loop {
             match &mut self.state {
                 State::Ready => {
-                    if let Some(outcome) = self.step() {
+                    let room = ready!(self.poll_room(context));
+                    if let Some(outcome) = self.step(room) {
                         return outcome;
                     }
                 }

@@ -13,15 +13,17 @@ use http::{Method, Request, Response, StatusCode, Version, header};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::Inner;
 use super::access::Record;
 use super::admit;
 use super::body::PullBody;
 use super::gate::{self, Refused};
+use super::pull::{self, Told};
 use super::respond::{self, Answer, Wishes};
 use super::sendfile::Runs;
 use super::watch::{Active, Signs, Turn};
-use super::{Inner, pull};
-use crate::oci::{Code, Route};
+use crate::cache::Asker;
+use crate::oci::{Code, Registry, Repository, Route};
 
 /// Answers a request of a client.
 pub(super) async fn answer(
@@ -81,31 +83,58 @@ async fn handle(
         Ok(route) => &*record.route.insert(route),
         Err(error) => return pull::no_route(&error),
     };
+    let quotas = inner.cache.quotas();
+    let asker = admit::identify(&inner.options.clients, peer, head, inner.clock.now());
+    let answer = match admit::admit(quotas, route, &asker) {
+        Ok(admitted) => {
+            let told = find(
+                inner,
+                head,
+                (route, host.as_ref()),
+                &asker,
+                runs,
+                &mut record.repository,
+            );
+            let told = told.await;
+            (record.from, record.outcome) = (told.from, told.outcome);
+            admitted.grant(quotas, route, told.answer)
+        }
+        Err(over_quota) => respond::fail(&over_quota),
+    };
+    let hold = admit::hold(head, &answer, &asker, inner.clock.now());
+    if !hold.is_zero() {
+        tokio::time::sleep(hold).await;
+    }
+    answer
+}
+
+/// Chooses the repository that a route means, and answers from it.
+async fn find(
+    inner: &Inner,
+    head: &Parts,
+    (route, host): (&Route, Option<&Registry>),
+    asker: &Asker,
+    runs: Option<Runs>,
+    repository: &mut Option<Repository>,
+) -> Told {
     let Some(target) = route.target() else {
-        return match route {
+        return pull::of_our_own(match route {
             Route::Catalog(registry, page) => pull::catalog(&inner.cache, registry.as_ref(), page).await,
             _ => pull::base(),
-        };
+        });
     };
-    let chosen = match inner.names.choose(target, host.as_ref()) {
+    let chosen = match inner.names.choose(target, host) {
         Ok(chosen) => chosen,
-        Err(unknown) => return pull::no_registry(&unknown),
+        Err(unknown) => return pull::of_our_own(pull::no_registry(&unknown)),
     };
-    record.repository = Some(chosen.repository.clone());
-    let asker = admit::identify(&inner.options.clients, peer, head, inner.clock.now());
+    *repository = Some(chosen.repository.clone());
     let wishes = Wishes {
         headers: &head.headers,
         head: head.method == Method::HEAD,
         namespace: target.namespace.as_ref(),
         runs,
     };
-    let told = pull::answer(&inner.cache, route, &chosen, &asker, wishes).await;
-    (record.from, record.outcome) = (told.from, told.outcome);
-    let hold = admit::hold(head, &told.answer, &asker, inner.clock.now());
-    if !hold.is_zero() {
-        tokio::time::sleep(hold).await;
-    }
-    told.answer
+    pull::answer(&inner.cache, route, &chosen, asker, wishes).await
 }
 
 /// The answer to a HEAD has the headers of a GET and no body. hyper sees to that in HTTP/1 only.

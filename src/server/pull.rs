@@ -215,7 +215,8 @@ fn failed(failure: &Failure) -> Told {
     }
 }
 
-fn of_our_own(answer: Answer) -> Told {
+/// An answer that no content of an upstream's went into.
+pub(super) fn of_our_own(answer: Answer) -> Told {
     Told {
         answer,
         from: "none",

@@ -10,6 +10,7 @@ use super::body::PullBody;
 use super::sendfile::Runs;
 use crate::cache::{Failure, Kind, Outcome, Served, Why};
 use crate::oci::{ByteRange, Code, RangeSet, Registry, Selected, error_body};
+use crate::policy::quota::Left;
 
 /// The answer to a request.
 pub(super) type Answer = Response<PullBody>;
@@ -17,6 +18,8 @@ pub(super) type Answer = Response<PullBody>;
 const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
+const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
 const NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
 /// Headers of an answer, at most: room for them is made at once.
 const MOST_HEADERS: usize = 16;
@@ -141,7 +144,7 @@ pub(super) fn fail(failure: &Failure) -> Answer {
     let status = match failure.kind {
         Kind::NotFound => StatusCode::NOT_FOUND,
         Kind::Denied => StatusCode::FORBIDDEN,
-        Kind::Limited => StatusCode::TOO_MANY_REQUESTS,
+        Kind::Limited | Kind::OverQuota(_) => StatusCode::TOO_MANY_REQUESTS,
         Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         Kind::Timeout => StatusCode::GATEWAY_TIMEOUT,
         Kind::BadUpstream => StatusCode::BAD_GATEWAY,
@@ -153,12 +156,22 @@ pub(super) fn fail(failure: &Failure) -> Answer {
     if let Some(wait) = wait.filter(|_| status != StatusCode::NOT_FOUND) {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
     }
-    let status = match failure.why {
-        Some(why) => format!("seawall; fwd=miss; detail={}", why_word(why)),
-        None => "seawall; fwd=miss".to_owned(),
+    if let Kind::OverQuota(Some(left)) = failure.kind {
+        put_left(headers, left);
+    }
+    let status = match (failure.kind, failure.why) {
+        (Kind::OverQuota(_), _) => "seawall; detail=over-quota".to_owned(),
+        (_, Some(why)) => format!("seawall; fwd=miss; detail={}", why_word(why)),
+        (_, None) => "seawall; fwd=miss".to_owned(),
     };
     put(headers, CACHE_STATUS, &status);
     response
+}
+
+/// Tells what is left of the client's quota, as Docker Hub does: another Seawall reads it as a budget.
+pub(super) fn put_left(headers: &mut HeaderMap, left: Left) {
+    put(headers, LIMIT, &format!("{};w=60", left.limit));
+    put(headers, REMAINING, &format!("{};w=60", left.remaining));
 }
 
 /// Answers with an error of our own.

@@ -43,7 +43,8 @@ fn server_behind(directory: &std::path::Path, proxies: Proxies, requests: Option
         memory: 1 << 20,
         freshness: Vec::<freshness::Policy>::new(),
         on_exhausted: Vec::new(),
-        tiers: Vec::new(),
+        clients: crate::policy::clients::Clients::default(),
+        bandwidth: None,
         flights: flight::Rules {
             cooling: Duration::ZERO,
             finish_below: 0,

@@ -3,6 +3,7 @@
 //! Labels come from our own enums and the names in the configuration only: no repository, tag, digest or client ever becomes a label, so the
 //! number of series does not depend on what strangers ask for.
 
+pub mod quotas;
 pub mod spending;
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
@@ -51,6 +52,8 @@ pub struct Metrics {
     fills: IntGauge,
     connections: IntGauge,
     panics: IntCounter,
+    /// Clients' quotas: refusals and waits.
+    pub quotas: quotas::Quotas,
     /// Budgets: spent and not spent.
     pub spending: spending::Spending,
 }
@@ -112,6 +115,7 @@ impl Metrics {
             fills: gauge("seawall_fills", "Downloads under way."),
             connections: gauge("seawall_connections", "Connections of clients."),
             panics: counter("seawall_panics_total", "Requests that ended in a panic."),
+            quotas: quotas::Quotas::new(&registry),
             spending: spending::Spending::new(&registry),
             registry,
         }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use http::{Method, StatusCode};
 use seawall::policy::clients::{Clients, Rule, Tier};
 use seawall::policy::proxies::Proxies;
+use seawall::policy::quota::Quota;
 
 use super::support::registry::Script;
 use super::support::seawall::{Choices, Seawall, read};
@@ -19,6 +20,7 @@ fn choices(protocol: bool) -> Choices {
     let tier = |name: &str, reserve| Tier {
         name: name.to_owned(),
         reserve,
+        quota: Quota::UNLIMITED,
     };
     Choices {
         clients: Clients {

@@ -144,12 +144,8 @@ impl Seawall {
             memory: choices.memory,
             freshness: vec![choices.freshness],
             on_exhausted: vec![choices.on_exhausted],
-            tiers: choices
-                .clients
-                .tiers
-                .iter()
-                .map(|tier| tier.name.clone())
-                .collect(),
+            clients: choices.clients.clone(),
+            bandwidth: None,
             flights: choices.flights,
             verify_first_serve: choices.verify_first_serve,
         };

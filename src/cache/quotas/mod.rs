@@ -1,0 +1,171 @@
+//! What each client may take, kept: operations, fetches under way, bytes per second.
+//!
+//! A client is one over all its connections. Who has no quota has no record here, and costs one comparison.
+//!
+//! ```text
+//! request ── of(asker) ── read ──> 429, or what is left
+//!                           │ body ── Pacer: the client's pace ── the link all share
+//!                           └ miss ── when_allowed: a place, a write operation ── fetch
+//! ```
+
+mod operations;
+mod pacer;
+mod start;
+#[cfg(test)]
+mod tests;
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use lru::LruCache;
+use tokio_util::task::TaskTracker;
+
+use self::operations::Operations;
+pub use self::pacer::Pacer;
+use self::pacer::SharedLink;
+use self::start::Places;
+pub(super) use self::start::{Pass, Start};
+use super::{Asker, Failure, Kind};
+use crate::clock::Clock;
+use crate::oci::Code;
+use crate::policy::clients::Clients;
+use crate::policy::pacing::{self, Pace};
+use crate::policy::quota::{Left, UsedUp};
+use crate::telemetry::metrics::Metrics;
+
+/// Clients remembered. Who is forgotten begins with a fresh minute; a stranger needs as many addresses or /64s
+/// to make that happen.
+const MOST_CLIENTS: NonZeroUsize = NonZeroUsize::new(16_384).expect("it is not zero");
+/// When to ask again after a quota that names no time: it ends with somebody's download.
+const RETRY_SOON: Duration = Duration::from_secs(5);
+
+/// The quotas of all clients.
+pub struct Quotas {
+    clients: Clients,
+    link: Option<Arc<SharedLink>>,
+    known: Mutex<LruCache<(usize, u64), Arc<Client>>>,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+}
+
+/// What one client has taken.
+pub struct Client {
+    tier: usize,
+    number: u64,
+    reads: Option<Operations>,
+    writes: Option<Operations>,
+    places: Option<Places>,
+    pace: Option<Mutex<Pace>>,
+    /// Bytes it takes at a time.
+    lease: u64,
+}
+
+impl Quotas {
+    /// Quotas for these clients, who share a link of `bandwidth` bytes per second if there is one.
+    pub(super) fn new(
+        clients: Clients,
+        bandwidth: Option<u64>,
+        metrics: Arc<Metrics>,
+        tasks: TaskTracker,
+        clock: Clock,
+    ) -> Self {
+        let weights: Vec<u32> = clients.tiers.iter().map(|tier| tier.quota.weight).collect();
+        let link = bandwidth.map(|rate| Arc::new(SharedLink::new(rate, &weights, tasks, clock)));
+        Self {
+            clients,
+            link,
+            known: Mutex::new(LruCache::new(MOST_CLIENTS)),
+            metrics,
+            clock,
+        }
+    }
+
+    /// The record of whoever asks; `None` if nothing limits them.
+    pub fn of(&self, asker: &Asker) -> Option<Arc<Client>> {
+        let quota = &self.clients.tiers.get(asker.tier)?.quota;
+        if quota.is_unlimited() && self.link.is_none() {
+            return None;
+        }
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let client = known.get_or_insert((asker.tier, asker.client), || {
+            let rates = [quota.bandwidth, self.link.as_ref().map(|link| link.rate)];
+            let leases = rates.into_iter().flatten().map(pacing::lease);
+            Arc::new(Client {
+                tier: asker.tier,
+                number: asker.client,
+                reads: quota.reads.map(|figure| Operations::new(figure, self.clock)),
+                writes: quota.writes.map(|figure| Operations::new(figure, self.clock)),
+                places: quota.fills.map(Places::new),
+                pace: quota.bandwidth.map(|rate| Mutex::new(Pace::new(rate))),
+                lease: leases.min().unwrap_or(u64::MAX),
+            })
+        });
+        Some(client.clone())
+    }
+
+    /// Counts one request of a client. `None` if its requests are not limited.
+    ///
+    /// # Errors
+    /// The 429, if it has none left.
+    pub fn read(&self, client: &Client) -> Result<Option<Left>, Failure> {
+        let Some(reads) = &client.reads else {
+            return Ok(None);
+        };
+        let spent = reads.spend().map(Some);
+        spent.map_err(|wait| self.refusal(client, UsedUp::Reads, wait))
+    }
+
+    /// What sends a client's bodies at its rate; `None` if nothing paces it.
+    pub fn pacer(&self, client: &Arc<Client>) -> Option<Pacer> {
+        let paced = client.pace.is_some() || self.link.is_some();
+        paced.then(|| {
+            let waits = self.metrics.quotas.waits(&self.clients.tiers[client.tier].name);
+            Pacer::new(client.clone(), self.link.clone(), waits, self.clock)
+        })
+    }
+
+    /// The 429 that says who limits whom, and until when.
+    fn refusal(&self, client: &Client, used_up: UsedUp, wait: Duration) -> Failure {
+        let tier = &self.clients.tiers[client.tier];
+        self.metrics.quotas.refused(&tier.name, used_up.name());
+        let left = |operations: &Option<Operations>| operations.as_ref().map(Operations::nothing_left);
+        let (figure, left) = match used_up {
+            UsedUp::Reads => {
+                let left = left(&client.reads);
+                let figure = left.map_or(0, |left| left.limit);
+                (
+                    format!("{figure} requests per minute, and they are used up"),
+                    left,
+                )
+            }
+            UsedUp::Writes => {
+                let left = left(&client.writes);
+                let figure = left.map_or(0, |left| left.limit);
+                let words =
+                    "objects per minute to be fetched for it, and they are used up; what is held is served";
+                (format!("{figure} {words}"), left)
+            }
+            UsedUp::Fills => {
+                let figure = client.places.as_ref().map_or(0, Places::count);
+                let words = "fetches at once, and all are under way; what is held is served";
+                (format!("{figure} {words}"), None)
+            }
+        };
+        // A header has whole seconds: rounded up, so that asking then succeeds.
+        let seconds = wait.as_nanos().div_ceil(1_000_000_000).max(1);
+        let wait = Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX));
+        let name = self.clients.name_of(client.number);
+        let (tier, until) = (&tier.name, self.clock.now() + wait);
+        Failure {
+            kind: Kind::OverQuota(left),
+            code: Code::TooManyRequests,
+            public: format!(
+                "this Seawall allows the client {name} (tier {tier}) {figure}; ask again in {seconds} s, at {until}"
+            )
+            .into(),
+            retry_after: Some(wait),
+            why: None,
+        }
+    }
+}
