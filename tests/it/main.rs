@@ -11,6 +11,7 @@ mod freshness;
 mod house;
 mod licences;
 mod proxies;
+mod quotas;
 mod range;
 mod shield;
 mod support;

@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use seawall::cache::{self, Cache, OnExhausted};
 use seawall::clock::Clock;
+use seawall::net::dial::Dialer;
 use seawall::policy::budget::Rules;
 use seawall::policy::clients::Clients;
 use seawall::policy::naming::{Entry, Names, Pattern};
@@ -44,6 +45,7 @@ pub(crate) struct Choices {
     pub(crate) alternates: Vec<upstream::AlternateOptions>,
     pub(crate) clients: Clients,
     pub(crate) proxies: Proxies,
+    pub(crate) bandwidth: Option<u64>,
     pub(crate) on_exhausted: OnExhausted,
     pub(crate) freshness: freshness::Policy,
     pub(crate) negative_ttl: Duration,
@@ -59,6 +61,7 @@ impl Default for Choices {
             alternates: Vec::new(),
             clients: Clients::default(),
             proxies: Proxies::default(),
+            bandwidth: None,
             on_exhausted: OnExhausted::Refuse,
             freshness: freshness::Policy::plain(usual_freshness()),
             negative_ttl: Duration::from_secs(10),
@@ -100,11 +103,17 @@ pub(crate) struct Seawall {
     server: Arc<Server>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) tasks: TaskTracker,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Seawall {
     /// Starts over a directory, in front of a registry that is `docker.io` and the default.
     pub(crate) fn start(directory: &Path, registry: &Registry, choices: Choices) -> Self {
+        Self::start_over(directory, &registry.dialer(), choices)
+    }
+
+    /// Starts over a directory, in front of whatever is dialled.
+    pub(crate) fn start_over(directory: &Path, dialer: &Dialer, choices: Choices) -> Self {
         let clock = Clock::start();
         let tasks = TaskTracker::new();
         let metrics = Arc::new(Metrics::new());
@@ -133,19 +142,14 @@ impl Seawall {
             },
             ledgers: records.ledgers(),
         };
-        let upstreams = Arc::new(Upstreams::new(
-            vec![upstreams],
-            budgets,
-            &registry.dialer(),
-            clock,
-        ));
+        let upstreams = Arc::new(Upstreams::new(vec![upstreams], budgets, dialer, clock));
         let options = cache::Options {
             directory: directory.to_owned(),
             memory: choices.memory,
             freshness: vec![choices.freshness],
             on_exhausted: vec![choices.on_exhausted],
             clients: choices.clients.clone(),
-            bandwidth: None,
+            bandwidth: choices.bandwidth,
             flights: choices.flights,
             verify_first_serve: choices.verify_first_serve,
         };
@@ -179,11 +183,19 @@ impl Seawall {
             proxies: choices.proxies,
         };
         let cache = Arc::new(cache);
-        let server = Server::new(options, cache.clone(), Arc::new(names), metrics, None, clock);
+        let server = Server::new(
+            options,
+            cache.clone(),
+            Arc::new(names),
+            metrics.clone(),
+            None,
+            clock,
+        );
         Self {
             server: Arc::new(server),
             cache,
             tasks,
+            metrics,
         }
     }
 
@@ -201,7 +213,18 @@ impl Seawall {
         path: &str,
         headers: &[(&str, &str)],
     ) -> Response<Incoming> {
-        let near = self.connect(([127, 0, 0, 1], 9).into());
+        self.open_from([127, 0, 0, 1], method, path, headers).await
+    }
+
+    /// As [`Self::open`], from another address.
+    pub(crate) async fn open_from(
+        &self,
+        address: [u8; 4],
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Response<Incoming> {
+        let near = self.connect((address, 9).into());
         Self::send(near, method, path, headers).await.unwrap()
     }
 
