@@ -3,6 +3,7 @@
 
 mod limits;
 mod proxies;
+mod quotas;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use crate::cache::{self, Cache};
 use crate::clock::Clock;
 use crate::net::dial::Dialer;
 use crate::oci::{Digest, Registry};
+use crate::policy::clients::Clients;
 use crate::policy::naming::{Entry, Names, Pattern};
 use crate::policy::proxies::Proxies;
 use crate::policy::{flight, freshness};
@@ -30,6 +32,16 @@ fn server(directory: &std::path::Path) -> Server {
 
 /// A server behind these proxies, with a log of its requests.
 fn server_behind(directory: &std::path::Path, proxies: Proxies, requests: Option<AccessLog>) -> Server {
+    server_for(directory, Clients::default(), None, Duration::from_secs(1))
+}
+
+/// A server for these clients, who share a link of so many bytes per second if there is one.
+fn server_for(
+    directory: &std::path::Path,
+    clients: Clients,
+    bandwidth: Option<u64>,
+    drain: Duration,
+) -> Server {
     let clock = Clock::start();
     let metrics = Arc::new(Metrics::new());
     let upstreams = Arc::new(Upstreams::new(
@@ -43,8 +55,8 @@ fn server_behind(directory: &std::path::Path, proxies: Proxies, requests: Option
         memory: 1 << 20,
         freshness: Vec::<freshness::Policy>::new(),
         on_exhausted: Vec::new(),
-        clients: crate::policy::clients::Clients::default(),
-        bandwidth: None,
+        clients: clients.clone(),
+        bandwidth,
         flights: flight::Rules {
             cooling: Duration::ZERO,
             finish_below: 0,
@@ -83,10 +95,11 @@ fn server_behind(directory: &std::path::Path, proxies: Proxies, requests: Option
     let options = Options {
         listen: local,
         admin: local,
-        drain: Duration::from_secs(1),
+        drain,
         bounds,
         clients: crate::policy::clients::Clients::default(),
         proxies,
+        clients,
     };
     Server::new(
         options,

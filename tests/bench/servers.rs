@@ -11,7 +11,8 @@ use crate::support::images::upload;
 use crate::support::process::{Process, command, free_address};
 use crate::support::{Result, Seawall, Upstream, http};
 
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// The media type of the manifest.
+pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const BLOB_BYTES: usize = 64 << 20;
 const MANIFEST_BYTES: usize = 2048;
 
@@ -41,17 +42,9 @@ impl Servers {
         let directory = tempfile::Builder::new().prefix("seawall-bench-").tempdir()?;
         let root = directory.path();
         let registry = Upstream::start(root)?;
-        let blob: Vec<u8> = noise(BLOB_BYTES / 8).flatten().collect();
-        let digest = upload(&registry.address, "library/app", &blob)?;
-        let manifest = manifest(&digest)?;
-        let blob_path = format!("/v2/library/app/blobs/{digest}");
-        let manifest_path = format!("/v2/library/app/manifests/{}", digest_of(&manifest));
-        let typed = [("Content-Type", MANIFEST)];
-        let pushed = http::request(&registry.address, "PUT", &manifest_path, &typed, &manifest)?;
-        if pushed.status != 201 {
-            return Err(format!("the registry refused the manifest: {}", pushed.status).into());
-        }
-        for (path, bytes) in [(&blob_path, &blob), (&manifest_path, &manifest)] {
+        let (blob_path, manifest_path) = store(&registry.address)?;
+        for path in [&blob_path, &manifest_path] {
+            let bytes = http::request(&registry.address, "GET", path, &[("Accept", MANIFEST)], &[])?.body;
             let file = root.join("static").join(path.trim_start_matches('/'));
             fs::create_dir_all(file.parent().unwrap_or(root))?;
             fs::write(file, bytes)?;
@@ -107,6 +100,20 @@ impl Servers {
         }
         Ok(())
     }
+}
+
+/// Puts the blob and the manifest into the registry at `address`; their paths.
+pub(crate) fn store(address: &str) -> Result<(String, String)> {
+    let blob: Vec<u8> = noise(BLOB_BYTES / 8).flatten().collect();
+    let digest = upload(address, "library/app", &blob)?;
+    let manifest = manifest(&digest)?;
+    let manifest_path = format!("/v2/library/app/manifests/{}", digest_of(&manifest));
+    let typed = [("Content-Type", MANIFEST)];
+    let pushed = http::request(address, "PUT", &manifest_path, &typed, &manifest)?;
+    if pushed.status != 201 {
+        return Err(format!("the registry refused the manifest: {}", pushed.status).into());
+    }
+    Ok((format!("/v2/library/app/blobs/{digest}"), manifest_path))
 }
 
 /// One worker on plain files with sendfile: the least that any server can do for these bytes.

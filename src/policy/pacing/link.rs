@@ -204,7 +204,8 @@ impl<V> Tier<V> {
             self.now = self.now.max(client.tags.finish);
         }
         self.since_sweep += 1;
-        if self.since_sweep > self.clients.len() {
+        // Often enough that the crowd stays small, seldom enough that sweeping does not show.
+        if self.since_sweep * 2 > self.clients.len() {
             self.since_sweep = 0;
             let now = self.now;
             let matters = |client: &Client<V>| client.tags.finish.saturating_add(catch_up) > now;

@@ -25,10 +25,18 @@ impl Seawall {
     /// Starts it on `directory` (cache, configuration, log) before the upstream at `upstream`, until ready.
     /// `more` is put at the end of its configuration.
     pub(crate) fn start(directory: &Path, upstream: &str, more: &str) -> Result<Self> {
+        Self::start_with(directory, upstream, "", more)
+    }
+
+    /// As [`Self::start`], with more lines in `[server]`.
+    pub(crate) fn start_with(directory: &Path, upstream: &str, server: &str, more: &str) -> Result<Self> {
         let (address, admin) = (free_address()?, free_address()?);
         let config = directory.join("seawall.toml");
         let cache = directory.join("cache");
-        std::fs::write(&config, settings(&address, &admin, &cache, upstream) + more)?;
+        std::fs::write(
+            &config,
+            settings(&address, &admin, server, &cache, upstream) + more,
+        )?;
         let mut serve = command(env!("CARGO_BIN_EXE_seawall"));
         serve.arg("serve").arg("--config").arg(&config);
         let mut process = Process::start("seawall", serve, directory)?;
@@ -91,9 +99,9 @@ impl Seawall {
     }
 }
 
-fn settings(listen: &str, admin: &str, cache: &Path, upstream: &str) -> String {
+fn settings(listen: &str, admin: &str, server: &str, cache: &Path, upstream: &str) -> String {
     format!(
-        "[server]\nlisten = \"{listen}\"\nadmin = \"{admin}\"\n\n\
+        "[server]\nlisten = \"{listen}\"\nadmin = \"{admin}\"\n{server}\n\
          [cache]\ndirectory = \"{}\"\n\n\
          [[upstream]]\nregistry = \"docker.io\"\nurl = \"http://{upstream}\"\ndefault = true\n",
         cache.display()

@@ -1,0 +1,188 @@
+//! What quotas cost a client that stays within them, and how exactly the pacer holds a rate:
+//! `cargo bench --bench quotas`.
+//!
+//! One Seawall per setting, all on one core and the client on the other, warm. Settings that are compared take
+//! turns, so that a slow moment of the machine hits all of them, and medians are printed. It takes two minutes.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "this measures in real time and reports to a terminal; there is no reactor to block"
+)]
+
+mod load;
+#[allow(
+    dead_code,
+    reason = "here Seawall is compared with itself: nginx and the registry have no turns"
+)]
+mod servers;
+#[path = "../e2e/support/mod.rs"]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the benchmark starts servers as the tests do, and needs none of their comparisons"
+)]
+mod support;
+
+use std::path::Path;
+
+use load::Run;
+use servers::{MANIFEST, Server, store};
+use support::process::{command, run};
+use support::{Result, Seawall, Upstream, http};
+
+/// Times that each setting has its turn.
+const ROUNDS: usize = 9;
+/// Connections that fetch the blob: a node's parallel layer downloads.
+const BLOB_CONNECTIONS: usize = 4;
+/// Connections that fetch the manifest.
+const MANIFEST_CONNECTIONS: usize = 16;
+/// Rates asked of the pacer, in MB/s, and the connections that share each.
+const RATES: [(u64, usize); 4] = [(5, 1), (200, 4), (1000, 1), (1000, 4)];
+
+/// No quota; every quota, far above the load; and on top of them a link that is never full.
+const OFF: &str = "";
+const ON: &str = "\n[tier.measured]\nread_ops_per_minute = 1000000000\nwrite_ops_per_minute = 1000000\n\
+    bandwidth = \"100GB/s\"\nconcurrent_fills = 1000\n";
+const LINK: &str = "bandwidth = \"100GB/s\"\n";
+
+fn main() -> Result {
+    pin(0)?;
+    let directory = tempfile::Builder::new().prefix("seawall-bench-").tempdir()?;
+    let registry = Upstream::start(directory.path())?;
+    let (blob, manifest) = store(&registry.address)?;
+    let start = |name: &str, server: &str, tiers: &str| -> Result<Measured> {
+        let path = directory.path().join(name);
+        std::fs::create_dir(&path)?;
+        Measured::start(&path, &registry.address, server, tiers, [&blob, &manifest])
+    };
+    let mut settings = [
+        start("off", OFF, OFF)?,
+        start("on", TIER, ON)?,
+        start("link", &format!("{TIER}{LINK}"), ON)?,
+    ];
+    let mut paced = Vec::new();
+    for (index, (rate, connections)) in RATES.into_iter().enumerate() {
+        let tier = format!("\n[tier.measured]\nbandwidth = \"{rate}MB/s\"\n");
+        paced.push((rate, connections, start(&format!("paced-{index}"), TIER, &tier)?));
+    }
+    pin(1)?;
+    for _ in 0..ROUNDS {
+        for setting in &mut settings {
+            setting.take_turn(&blob, &manifest)?;
+        }
+    }
+    print_costs(&mut settings);
+    println!(
+        "\n{:<34}{:>10}{:>10}{:>10}",
+        "paced, MB/s", "asked", "got", "got/asked"
+    );
+    for (rate, connections, measured) in &paced {
+        let mut got = Vec::new();
+        for _ in 0..if *rate < 100 { 1 } else { 5 } {
+            let turn = Run::of(&measured.server(), &blob, *connections)?;
+            got.push(turn.bytes as f64 / 1e6 / turn.seconds);
+        }
+        let got = median(&mut got);
+        let name = format!("64 MiB blob x{connections}");
+        println!("{name:<34}{rate:>10}{got:>10.1}{:>10.3}", got / *rate as f64);
+    }
+    Ok(())
+}
+
+/// Puts everybody into the tier that is measured.
+const TIER: &str = "default_tier = \"measured\"\n";
+
+/// One Seawall, and what it did, a value per turn.
+struct Measured {
+    seawall: Seawall,
+    gigabytes: Vec<f64>,
+    cpu: Vec<f64>,
+    manifests: Vec<f64>,
+}
+
+impl Measured {
+    /// Starts one with more lines in `[server]` and more tables, and warms it.
+    fn start(
+        directory: &Path,
+        upstream: &str,
+        server: &str,
+        tables: &str,
+        paths: [&String; 2],
+    ) -> Result<Self> {
+        let more = format!("\n[log]\nrequests = false\n{tables}");
+        let seawall = Seawall::start_with(directory, upstream, server, &more)?;
+        for path in paths {
+            // Twice: it keeps what the first one brought, and verifies it on the second.
+            for _ in 0..2 {
+                let answer = http::request(&seawall.address, "GET", path, &[("Accept", MANIFEST)], &[])?;
+                if answer.status != 200 {
+                    return Err(format!("{path}: {}", answer.status).into());
+                }
+            }
+        }
+        Ok(Self {
+            seawall,
+            gigabytes: Vec::new(),
+            cpu: Vec::new(),
+            manifests: Vec::new(),
+        })
+    }
+
+    fn server(&self) -> Server {
+        Server {
+            address: self.seawall.address.clone(),
+            id: self.seawall.id(),
+        }
+    }
+
+    fn take_turn(&mut self, blob: &str, manifest: &str) -> Result {
+        let blobs = Run::of(&self.server(), blob, BLOB_CONNECTIONS)?;
+        let gigabytes = blobs.bytes as f64 / 1e9;
+        self.gigabytes.push(gigabytes / blobs.seconds);
+        self.cpu.push(blobs.cpu_seconds / gigabytes);
+        let manifests = Run::of(&self.server(), manifest, MANIFEST_CONNECTIONS)?;
+        self.manifests.push(manifests.answers as f64 / manifests.seconds);
+        Ok(())
+    }
+}
+
+fn print_costs(settings: &mut [Measured; 3]) {
+    println!("medians of {ROUNDS} turns; servers on one core, client on another\n");
+    println!(
+        "{:<34}{:>10}{:>10}{:>10}{:>10}{:>10}",
+        "quotas", "off", "on", "on, link", "on/off", "link/off"
+    );
+    let row = |name: String, digits: usize, values: [f64; 3]| {
+        let [off, on, link] = values;
+        let (on_ratio, link_ratio) = (on / off, link / off);
+        println!(
+            "{name:<34}{off:>10.digits$}{on:>10.digits$}{link:>10.digits$}{on_ratio:>10.3}{link_ratio:>10.3}"
+        );
+    };
+    let blob = format!("64 MiB blob x{BLOB_CONNECTIONS}, GB/s");
+    row(blob, 2, settings.each_mut().map(|one| median(&mut one.gigabytes)));
+    let cpu = "server CPU seconds per GB".to_owned();
+    row(cpu, 3, settings.each_mut().map(|one| median(&mut one.cpu)));
+    let manifest = format!("2 KiB manifest x{MANIFEST_CONNECTIONS}, GET/s");
+    row(
+        manifest,
+        0,
+        settings.each_mut().map(|one| median(&mut one.manifests)),
+    );
+}
+
+/// Keeps this process, and those it starts from now on, on one core, where there is more than one.
+fn pin(core: usize) -> Result {
+    let online = run(command("nproc").arg("--all"))?;
+    if online.trim().parse::<usize>()? < 2 {
+        return Ok(());
+    }
+    let this = std::process::id().to_string();
+    run(command("taskset").args(["-cp", &core.to_string(), &this])).map(drop)
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
