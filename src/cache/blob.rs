@@ -52,14 +52,16 @@ impl Cache {
             let (length, body) = (bytes.len() as u64, Body::Memory(bytes));
             return Ok(served(*digest, Some(length), body, From::Memory, Outcome::Hit));
         }
-        if let Some(stored) = self.on_disk(digest).await?
+        let stored = self.on_disk(digest).await?;
+        let held = stored.is_some();
+        if let Some(stored) = stored
             && self.shelves.disk.is_verified(digest, stored.size)
         {
             let body = Body::File(stored.file, stored.size);
             return Ok(served(*digest, Some(stored.size), body, From::Disk, Outcome::Hit));
         }
         for _ in 0..MAX_JOINS {
-            if let Some(served) = self.follow(chosen, digest, asker).await? {
+            if let Some(served) = self.follow(chosen, digest, held, asker).await? {
                 return Ok(served);
             }
         }
@@ -111,21 +113,22 @@ impl Cache {
     }
 
     /// Joins the fill of a digest, starting it if there is none, and waits for its first bytes. `None` if
-    /// it ended without a verdict: another attempt may succeed at once.
+    /// it ended without a verdict: another attempt may succeed at once. What is `held` only has to be hashed.
     async fn follow(
         &self,
         chosen: &Chosen,
         digest: &Digest,
+        held: bool,
         asker: &Asker,
     ) -> Result<Option<Served>, Failure> {
         let upstream = self.reach(chosen);
         let path = chosen.repository.path.clone();
         let launch = || Arc::new(Fill::new(*digest, upstream.clone(), path.clone()));
-        // Whoever joins another's fill needs no pass.
+        // Whoever joins another's fill, or has only what is here hashed, needs no pass.
         let join = |pass: &mut Pass| {
             let now = self.clock.now();
             let mut flights = lock(&self.flights);
-            let start = flights.would_lead(digest, now).then(|| pass.start());
+            let start = (!held && flights.would_lead(digest, now)).then(|| pass.start());
             Ok((start.transpose()?, flights.join(digest, |_| launch(), now)))
         };
         let (following, outcome) = match self.quotas.when_allowed(asker, join).await? {

@@ -26,13 +26,40 @@ use crate::upstream::{Budgets, Upstreams};
 
 const FOLLOW: &str = "GET /v2/ HTTP/1.1\r\nHost: cache.test\r\nConnection: close\r\n\r\n";
 
+/// What a test may choose.
+struct Chosen {
+    clients: Clients,
+    /// The link that they share, in bytes per second.
+    bandwidth: Option<u64>,
+    drain: Duration,
+    proxies: Proxies,
+    requests: Option<AccessLog>,
+}
+
+impl Default for Chosen {
+    fn default() -> Self {
+        Self {
+            clients: Clients::default(),
+            bandwidth: None,
+            drain: Duration::from_secs(1),
+            proxies: Proxies::default(),
+            requests: None,
+        }
+    }
+}
+
 fn server(directory: &std::path::Path) -> Server {
-    server_behind(directory, Proxies::default(), None)
+    server_with(directory, Chosen::default())
 }
 
 /// A server behind these proxies, with a log of its requests.
 fn server_behind(directory: &std::path::Path, proxies: Proxies, requests: Option<AccessLog>) -> Server {
-    server_for(directory, Clients::default(), None, Duration::from_secs(1))
+    let chosen = Chosen {
+        proxies,
+        requests,
+        ..Chosen::default()
+    };
+    server_with(directory, chosen)
 }
 
 /// A server for these clients, who share a link of so many bytes per second if there is one.
@@ -42,6 +69,16 @@ fn server_for(
     bandwidth: Option<u64>,
     drain: Duration,
 ) -> Server {
+    let chosen = Chosen {
+        clients,
+        bandwidth,
+        drain,
+        ..Chosen::default()
+    };
+    server_with(directory, chosen)
+}
+
+fn server_with(directory: &std::path::Path, chosen: Chosen) -> Server {
     let clock = Clock::start();
     let metrics = Arc::new(Metrics::new());
     let upstreams = Arc::new(Upstreams::new(
@@ -55,8 +92,8 @@ fn server_for(
         memory: 1 << 20,
         freshness: Vec::<freshness::Policy>::new(),
         on_exhausted: Vec::new(),
-        clients: clients.clone(),
-        bandwidth,
+        clients: chosen.clients.clone(),
+        bandwidth: chosen.bandwidth,
         flights: flight::Rules {
             cooling: Duration::ZERO,
             finish_below: 0,
@@ -95,18 +132,17 @@ fn server_for(
     let options = Options {
         listen: local,
         admin: local,
-        drain,
+        drain: chosen.drain,
         bounds,
-        clients: crate::policy::clients::Clients::default(),
-        proxies,
-        clients,
+        clients: chosen.clients,
+        proxies: chosen.proxies,
     };
     Server::new(
         options,
         Arc::new(cache),
         Arc::new(Names::new(vec![hub])),
         metrics,
-        requests,
+        chosen.requests,
         clock,
     )
 }

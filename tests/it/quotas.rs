@@ -224,6 +224,22 @@ async fn what_is_held_costs_no_write_and_what_is_not_is_refused_until_the_time_t
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_held_before_a_restart_costs_no_write_although_it_is_hashed_again() {
+    let first = world(Choices::default());
+    let mut held = Vec::new();
+    for index in 0..5 {
+        held.push(held_blob(&first, MIB + index, 1).await);
+    }
+    let (registry, directory) = first.stop().await;
+    let seawall = Seawall::start(directory.path(), &registry, granting(writes(1)));
+    let before = registry.journal().len();
+    for blob in &held {
+        assert!(get_from(&seawall, MINE, &blob_path(blob)).await.is_good());
+    }
+    assert_eq!(registry.journal().len(), before);
+}
+
+#[tokio::test(start_paused = true)]
 async fn joining_anothers_fetch_costs_no_write() {
     let world = world(granting(writes(1)));
     let slow = Script::paced(Duration::from_millis(500));
