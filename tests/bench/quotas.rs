@@ -72,22 +72,8 @@ fn main() -> Result {
             setting.take_turn(&blob, &manifest)?;
         }
     }
-    print_costs(&mut settings);
-    println!(
-        "\n{:<34}{:>10}{:>10}{:>10}",
-        "paced, MB/s", "asked", "got", "got/asked"
-    );
-    for (rate, connections, measured) in &paced {
-        let mut got = Vec::new();
-        for _ in 0..if *rate < 100 { 1 } else { 5 } {
-            let turn = Run::of(&measured.server(), &blob, *connections)?;
-            got.push(turn.bytes as f64 / 1e6 / turn.seconds);
-        }
-        let got = median(&mut got);
-        let name = format!("64 MiB blob x{connections}");
-        println!("{name:<34}{rate:>10}{got:>10.1}{:>10.3}", got / *rate as f64);
-    }
-    Ok(())
+    print_costs(&settings);
+    print_rates(&settings[0], &paced, &blob)
 }
 
 /// Puts everybody into the tier that is measured.
@@ -147,29 +133,59 @@ impl Measured {
     }
 }
 
-fn print_costs(settings: &mut [Measured; 3]) {
-    println!("medians of {ROUNDS} turns; servers on one core, client on another\n");
+fn print_costs(settings: &[Measured; 3]) {
+    println!(
+        "medians of {ROUNDS} turns, ratios of turns side by side; servers on one core, client on another\n"
+    );
     println!(
         "{:<34}{:>10}{:>10}{:>10}{:>10}{:>10}",
         "quotas", "off", "on", "on, link", "on/off", "link/off"
     );
-    let row = |name: String, digits: usize, values: [f64; 3]| {
-        let [off, on, link] = values;
-        let (on_ratio, link_ratio) = (on / off, link / off);
+    let row = |name: String, digits: usize, of: fn(&Measured) -> &Vec<f64>| {
+        let [off, on, link] = settings.each_ref().map(of);
+        let ratio = |these: &[f64]| median(these.iter().zip(off).map(|(this, off)| this / off));
+        let (on_ratio, link_ratio) = (ratio(on), ratio(link));
+        let [off, on, link] = [off, on, link].map(|values| median(values.iter().copied()));
         println!(
             "{name:<34}{off:>10.digits$}{on:>10.digits$}{link:>10.digits$}{on_ratio:>10.3}{link_ratio:>10.3}"
         );
     };
-    let blob = format!("64 MiB blob x{BLOB_CONNECTIONS}, GB/s");
-    row(blob, 2, settings.each_mut().map(|one| median(&mut one.gigabytes)));
-    let cpu = "server CPU seconds per GB".to_owned();
-    row(cpu, 3, settings.each_mut().map(|one| median(&mut one.cpu)));
-    let manifest = format!("2 KiB manifest x{MANIFEST_CONNECTIONS}, GET/s");
+    row(format!("64 MiB blob x{BLOB_CONNECTIONS}, GB/s"), 2, |one| {
+        &one.gigabytes
+    });
+    row("server CPU seconds per GB".to_owned(), 3, |one| &one.cpu);
     row(
-        manifest,
+        format!("2 KiB manifest x{MANIFEST_CONNECTIONS}, GET/s"),
         0,
-        settings.each_mut().map(|one| median(&mut one.manifests)),
+        |one| &one.manifests,
     );
+}
+
+/// What each rate came to, beside what the machine sends unpaced at that moment: no pacer can hold more.
+fn print_rates(off: &Measured, paced: &[(u64, usize, Measured)], blob: &str) -> Result {
+    println!(
+        "\n{:<34}{:>10}{:>10}{:>10}{:>10}",
+        "paced, MB/s", "asked", "got", "got/asked", "unpaced"
+    );
+    for (rate, connections, measured) in paced {
+        let speed = |server: &Measured| -> Result<f64> {
+            let turn = Run::of(&server.server(), blob, *connections)?;
+            Ok(turn.bytes as f64 / 1e6 / turn.seconds)
+        };
+        let (mut got, mut free) = (Vec::new(), Vec::new());
+        // One turn of a slow rate is long enough.
+        for _ in 0..if *rate < 100 { 1 } else { ROUNDS } {
+            got.push(speed(measured)?);
+            free.push(speed(off)?);
+        }
+        let (got, free) = (median(got), median(free));
+        let name = format!("64 MiB blob x{connections}");
+        println!(
+            "{name:<34}{rate:>10}{got:>10.1}{:>10.3}{free:>10.0}",
+            got / *rate as f64
+        );
+    }
+    Ok(())
 }
 
 /// Keeps this process, and those it starts from now on, on one core, where there is more than one.
@@ -182,7 +198,8 @@ fn pin(core: usize) -> Result {
     run(command("taskset").args(["-cp", &core.to_string(), &this])).map(drop)
 }
 
-fn median(values: &mut [f64]) -> f64 {
+fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
