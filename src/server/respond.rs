@@ -170,8 +170,8 @@ pub(super) fn fail(failure: &Failure) -> Answer {
 
 /// Tells what is left of the client's quota, as Docker Hub does: another Seawall reads it as a budget.
 pub(super) fn put_left(headers: &mut HeaderMap, left: Left) {
-    put(headers, LIMIT, &format!("{};w=60", left.limit));
-    put(headers, REMAINING, &format!("{};w=60", left.remaining));
+    put_shared(headers, LIMIT, format!("{};w=60", left.limit).into());
+    put_shared(headers, REMAINING, format!("{};w=60", left.remaining).into());
 }
 
 /// Answers with an error of our own.

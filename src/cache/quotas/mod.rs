@@ -33,6 +33,7 @@ use crate::policy::clients::Clients;
 use crate::policy::pacing::{self, Pace};
 use crate::policy::quota::{Left, UsedUp};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::quotas::Waits;
 
 /// Clients remembered. Who is forgotten begins with a fresh minute; a stranger needs as many addresses or /64s
 /// to make that happen.
@@ -59,6 +60,8 @@ pub struct Client {
     pace: Option<Mutex<Pace>>,
     /// Bytes it takes at a time.
     lease: u64,
+    /// Counts how often its bodies waited.
+    waits: Waits,
 }
 
 impl Quotas {
@@ -83,7 +86,8 @@ impl Quotas {
 
     /// The record of whoever asks; `None` if nothing limits them.
     pub fn of(&self, asker: &Asker) -> Option<Arc<Client>> {
-        let quota = &self.clients.tiers.get(asker.tier)?.quota;
+        let tier = self.clients.tiers.get(asker.tier)?;
+        let quota = &tier.quota;
         if quota.is_unlimited() && self.link.is_none() {
             return None;
         }
@@ -99,6 +103,7 @@ impl Quotas {
                 places: quota.fills.map(Places::new),
                 pace: quota.bandwidth.map(|rate| Mutex::new(Pace::new(rate))),
                 lease: leases.min().unwrap_or(u64::MAX),
+                waits: self.metrics.quotas.waits(&tier.name),
             })
         });
         Some(client.clone())
@@ -119,10 +124,7 @@ impl Quotas {
     /// What sends a client's bodies at its rate; `None` if nothing paces it.
     pub fn pacer(&self, client: &Arc<Client>) -> Option<Pacer> {
         let paced = client.pace.is_some() || self.link.is_some();
-        paced.then(|| {
-            let waits = self.metrics.quotas.waits(&self.clients.tiers[client.tier].name);
-            Pacer::new(client.clone(), self.link.clone(), waits, self.clock)
-        })
+        paced.then(|| Pacer::new(client.clone(), self.link.clone(), self.clock))
     }
 
     /// The 429 that says who limits whom, and until when.

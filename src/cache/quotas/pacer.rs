@@ -12,7 +12,6 @@ use tokio_util::task::TaskTracker;
 use super::Client;
 use crate::clock::Clock;
 use crate::policy::pacing::{Link, Next, Pace, Ticket};
-use crate::telemetry::metrics::quotas::Waits;
 
 /// The link that all clients share, and the task that hands out its turns while anybody waits.
 pub(super) struct SharedLink {
@@ -109,23 +108,16 @@ pub struct Pacer {
     /// Bytes that may be sent.
     credit: u64,
     state: State,
-    waits: Waits,
     clock: Clock,
 }
 
 impl Pacer {
-    pub(super) fn new(
-        client: Arc<Client>,
-        link: Option<Arc<SharedLink>>,
-        waits: Waits,
-        clock: Clock,
-    ) -> Self {
+    pub(super) fn new(client: Arc<Client>, link: Option<Arc<SharedLink>>, clock: Clock) -> Self {
         Self {
             client,
             link,
             credit: 0,
             state: State::Idle,
-            waits,
             clock,
         }
     }
@@ -144,7 +136,7 @@ impl Pacer {
                     let lease = *lease;
                     let queued = self.link.as_ref().and_then(|link| link.ask(&self.client, lease));
                     if let Some((ticket, turn)) = queued {
-                        self.waits.waited();
+                        self.client.waits.waited();
                         self.state = State::Queued(lease, ticket, turn);
                     } else {
                         (self.credit, self.state) = (lease, State::Idle);
@@ -176,7 +168,7 @@ impl Pacer {
             self.state = State::Allowed(lease);
             return;
         }
-        self.waits.waited();
+        self.client.waits.waited();
         let sleep = tokio::time::sleep(Duration::from_nanos(wait));
         self.state = State::Sleeping(lease, Box::pin(sleep));
     }
