@@ -14,6 +14,7 @@ mod proxies;
 mod quotas;
 mod range;
 mod shield;
+mod sim;
 mod support;
 mod tags;
 mod tls;

@@ -41,6 +41,8 @@ pub(crate) fn usual_freshness() -> freshness::Rules {
 /// What a test may choose.
 #[derive(Clone)]
 pub(crate) struct Choices {
+    /// Where the upstream is.
+    pub(crate) url: String,
     pub(crate) credentials: Vec<upstream::Credential>,
     pub(crate) alternates: Vec<upstream::AlternateOptions>,
     pub(crate) clients: Clients,
@@ -57,6 +59,7 @@ pub(crate) struct Choices {
 impl Default for Choices {
     fn default() -> Self {
         Self {
+            url: "http://hub.test".to_owned(),
             credentials: Vec::new(),
             alternates: Vec::new(),
             clients: Clients::default(),
@@ -120,7 +123,7 @@ impl Seawall {
         let pattern = Pattern::Exact("docker.io".parse().unwrap());
         let upstreams = upstream::Options {
             registry: pattern.clone(),
-            url: Some("http://hub.test".parse().unwrap()),
+            url: Some(choices.url.parse().unwrap()),
             credentials: choices.credentials.clone(),
             alternates: choices.alternates.clone(),
             token_hosts: Vec::new(),

@@ -1,0 +1,243 @@
+//! A Seawall in front of a simulated upstream, and the clients that pull through it.
+
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use seawall::oci::Digest;
+use seawall::policy::clients::{Clients, Rule, Tier};
+use seawall::policy::quota::Quota;
+use seawall::upstream::{Credential, Secret};
+use tempfile::TempDir;
+
+use super::content::Image;
+use super::presets::{PASSWORD, Preset};
+use super::switches::Switches;
+use super::wire::host;
+use super::{Role, Sim};
+use crate::support::seawall::{Answer, Choices, Seawall};
+
+/// The first seed; every world prints its own when it fails.
+const SEED: u64 = 0x5ea_0a11;
+
+/// An upstream, a Seawall, and its directory. What the tripwires caught fails the test at the end.
+pub(crate) struct Shop {
+    pub(crate) sim: Sim,
+    pub(crate) seawall: Arc<Seawall>,
+    directory: TempDir,
+    choices: Choices,
+    name: String,
+    seed: u64,
+}
+
+impl Shop {
+    /// Opens in front of an upstream with these switches.
+    pub(crate) fn open(switches: Switches) -> Self {
+        Self::open_with("", switches, Choices::default(), SEED)
+    }
+
+    /// Opens in front of a preset, with its account if it has one.
+    pub(crate) fn of(preset: &Preset) -> Self {
+        Self::open_with(preset.name, preset.switches.clone(), Choices::default(), SEED)
+    }
+
+    /// Opens with choices. Where they name no credential, those of the upstream's accounts are used.
+    pub(crate) fn open_with(name: &str, switches: Switches, mut choices: Choices, seed: u64) -> Self {
+        choices.url = format!("http://{}{}", host(Role::Registry), switches.prefix);
+        if choices.credentials.is_empty() {
+            let names = switches.accounts.iter().map(|account| account.name);
+            choices.credentials = names.map(|name| credential(name, PASSWORD)).collect();
+        }
+        let sim = Sim::new(switches, seed);
+        let directory = in_memory();
+        let seawall = Seawall::start_over(directory.path(), &sim.dialer(), choices.clone());
+        Self {
+            sim,
+            seawall: Arc::new(seawall),
+            directory,
+            choices,
+            name: name.to_owned(),
+            seed,
+        }
+    }
+
+    /// Stops Seawall and starts it again over what it had written down.
+    pub(crate) async fn restart(&mut self) {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let elsewhere = in_memory();
+        let stand_in = Seawall::start_over(elsewhere.path(), &self.sim.dialer(), self.choices.clone());
+        let old = std::mem::replace(&mut self.seawall, Arc::new(stand_in));
+        Arc::into_inner(old).unwrap().stop().await;
+        let again = Seawall::start_over(self.directory.path(), &self.sim.dialer(), self.choices.clone());
+        self.seawall = Arc::new(again);
+        self.sim.tripwires(super::tripwires::Tripwires::forget_tokens);
+    }
+
+    /// A client that waits when it is told to, and tries again.
+    pub(crate) fn patient(&self) -> Client {
+        Client {
+            seawall: self.seawall.clone(),
+            address: [127, 0, 0, 1],
+            agent: "containers/5.30",
+            tries: 30,
+        }
+    }
+
+    /// A client that takes the first answer.
+    pub(crate) fn curt(&self) -> Client {
+        self.patient().trying(1)
+    }
+
+    /// One of the low tier's clients, which takes the first answer.
+    pub(crate) fn ci(&self) -> Client {
+        Client {
+            address: [10, 20, 0, 1],
+            ..self.curt()
+        }
+    }
+
+    /// Which world this is, for messages.
+    pub(crate) fn label(&self) -> String {
+        format!("{} (seed {:#x})", self.name, self.seed)
+    }
+}
+
+impl Drop for Shop {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let sprung = self.sim.sprung();
+        assert!(sprung.is_empty(), "{}: {sprung:#?}", self.label());
+    }
+}
+
+/// A directory that no disk slows down, where there is such a thing: thousands of pulls are written here.
+fn in_memory() -> TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
+}
+
+/// A user and a password.
+pub(crate) fn credential(name: &str, password: &str) -> Credential {
+    Credential {
+        username: name.to_owned(),
+        password: Secret::new(password.to_owned()),
+    }
+}
+
+/// Production, which may have everything, and CI from 10.20.0.0/16, which may not touch this part of it.
+pub(crate) fn tiers(reserve: f64) -> Clients {
+    let tier = |name: &str, reserve| Tier {
+        name: name.to_owned(),
+        reserve,
+        quota: Quota::UNLIMITED,
+    };
+    Clients {
+        tiers: vec![tier("production", 0.0), tier("ci", reserve)],
+        rules: vec![Rule {
+            name: "ci".to_owned(),
+            tier: 1,
+            networks: vec!["10.20.0.0/16".parse().unwrap()],
+        }],
+        default: 0,
+    }
+}
+
+/// Where a manifest is.
+pub(crate) fn manifest(repository: &str, reference: impl Display) -> String {
+    format!("/v2/{repository}/manifests/{reference}")
+}
+
+/// Where a blob is.
+pub(crate) fn blob(repository: &str, digest: &Digest) -> String {
+    format!("/v2/{repository}/blobs/{digest}")
+}
+
+/// Who pulls.
+#[derive(Clone)]
+pub(crate) struct Client {
+    seawall: Arc<Seawall>,
+    address: [u8; 4],
+    agent: &'static str,
+    tries: u32,
+}
+
+impl Client {
+    /// The same, by another name.
+    pub(crate) fn named(self, agent: &'static str) -> Self {
+        Self { agent, ..self }
+    }
+
+    /// The same, with so many tries.
+    pub(crate) fn trying(self, tries: u32) -> Self {
+        Self { tries, ..self }
+    }
+
+    /// Asks; again after the pause that was named, as long as there are tries left. Everything it sends
+    /// beside the question is its own business: none of it may reach an upstream.
+    pub(crate) async fn ask(&self, method: Method, path: &str) -> Answer {
+        let own = [
+            ("user-agent", self.agent),
+            ("cookie", "session=CANARY"),
+            ("x-forwarded-for", "198.51.100.7, CANARY"),
+            ("authorization", "Basic Q0FOQVJZ"),
+            ("referer", "http://CANARY.example/"),
+        ];
+        let mut left = self.tries;
+        loop {
+            let opened = self.seawall.open_from(self.address, method.clone(), path, &own);
+            let answer = crate::support::seawall::read(opened.await).await;
+            left -= 1;
+            // A blob that cannot be had just now is a 404, so that clients ask elsewhere before they return.
+            let elsewhere = String::from_utf8_lossy(&answer.body).contains("BLOB_UNKNOWN");
+            let passing = answer.status == StatusCode::TOO_MANY_REQUESTS
+                || answer.status.is_server_error()
+                || elsewhere
+                || !answer.complete;
+            if !passing || left == 0 {
+                return answer;
+            }
+            let pause = answer.header("retry-after").parse().unwrap_or(1);
+            tokio::time::sleep(Duration::from_secs(pause)).await;
+        }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.ask(Method::GET, path).await
+    }
+
+    /// Pulls an image for one platform, and holds every byte against its digest. Comes back with what the
+    /// tag pointed at.
+    pub(crate) async fn pull(&self, image: &Image, platform: usize) -> Result<Digest, String> {
+        let repository = &image.repository;
+        let answer = self.get(&manifest(repository, &image.tag)).await;
+        let index = verified(&answer, None)?;
+        let platform = &image.platforms[platform];
+        let answer = self.get(&manifest(repository, platform.manifest)).await;
+        verified(&answer, Some(&platform.manifest))?;
+        for digest in &platform.blobs {
+            verified(&self.get(&blob(repository, digest)).await, Some(digest))?;
+        }
+        Ok(index)
+    }
+}
+
+/// The digest of a complete answer, which is what it says, and what was wanted.
+pub(crate) fn verified(answer: &Answer, wanted: Option<&Digest>) -> Result<Digest, String> {
+    if !answer.is_good() {
+        let text = String::from_utf8_lossy(&answer.body);
+        return Err(format!(
+            "{} (complete: {}) {text}",
+            answer.status, answer.complete
+        ));
+    }
+    let digest = Digest::sha256(&answer.body);
+    let said = answer.header("docker-content-digest").to_owned();
+    if said != digest.to_string() || wanted.is_some_and(|wanted| *wanted != digest) {
+        return Err(format!("{said} and {wanted:?} for what is {digest}"));
+    }
+    Ok(digest)
+}

@@ -1,0 +1,10 @@
+//! What Seawall makes of upstreams as they are, a file per theme.
+
+mod bodies;
+mod clients;
+mod credentials;
+mod every;
+mod freshness;
+mod limits;
+mod refusals;
+mod tokens;
