@@ -8,3 +8,4 @@ mod freshness;
 mod limits;
 mod refusals;
 mod tokens;
+mod twelve_hours;
