@@ -87,18 +87,20 @@ impl Cache {
     pub fn status(&self) -> Status {
         let used = self.upstreams.used().into_iter().map(|used| {
             let label = self.upstreams.label_of(used.entry);
-            let offline = self.shelves.options.freshness[used.entry].usual.offline;
+            let offline = self.is_offline(used.entry);
             self.status_of(used.registry.to_string(), &label, &used.upstream, offline)
         });
-        let unused = self
-            .upstreams
-            .unused()
-            .into_iter()
-            .map(|registry| UpstreamStatus {
-                registry: registry.to_string(),
-                state: "unused".to_owned(),
-                ..UpstreamStatus::default()
-            });
+        let unused = self.upstreams.unused().into_iter();
+        let unused = unused.map(|(entry, registry)| UpstreamStatus {
+            registry: registry.to_string(),
+            state: if self.is_offline(entry) {
+                "offline"
+            } else {
+                "unused"
+            }
+            .to_owned(),
+            ..UpstreamStatus::default()
+        });
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             now: self.clock.now().as_millis(),
@@ -128,6 +130,10 @@ impl Cache {
                 spending.waiting(&label, &tier.name, count);
             }
         }
+    }
+
+    fn is_offline(&self, entry: usize) -> bool {
+        self.shelves.options.freshness[entry].usual.offline
     }
 
     fn status_of(&self, registry: String, label: &str, upstream: &Upstream, offline: bool) -> UpstreamStatus {

@@ -85,7 +85,7 @@ fn status(asking: &Asking) -> ExitCode {
             }
             let status = serde_json::from_slice(&body);
             status
-                .map(|status| status::draw(&status))
+                .map(|status| status::draw(&status, status::Colours::of_stdout()))
                 .map_err(|error| format!("the admin listener at {address} answered with no status: {error}"))
         });
         match shown {

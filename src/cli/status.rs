@@ -2,115 +2,183 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use crate::cache::{BucketStatus, Status, UpstreamStatus};
+use crate::cache::{AccountStatus, BucketStatus, Status, UpstreamStatus};
 use crate::clock::Time;
 
 /// Characters of a gauge.
 const GAUGE: u64 = 30;
 
-/// Draws the status for a terminal.
-pub(super) fn draw(status: &Status) -> String {
+/// Whether the picture has colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Colours {
+    /// For a terminal.
+    Ansi,
+    /// For a pipe or a file, or who wants none.
+    None,
+}
+
+/// What a colour says.
+#[derive(Clone, Copy)]
+enum Tone {
+    Name,
+    Good,
+    Warning,
+    Bad,
+    Faint,
+}
+
+impl Colours {
+    /// Those that standard output can show, unless `NO_COLOR` is set.
+    pub(super) fn of_stdout() -> Self {
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty());
+        match std::io::stdout().is_terminal() && !plain {
+            true => Self::Ansi,
+            false => Self::None,
+        }
+    }
+
+    fn paint(self, tone: Tone, text: &str) -> String {
+        let code = match tone {
+            Tone::Name => "1",
+            Tone::Good => "32",
+            Tone::Warning => "33",
+            Tone::Bad => "31",
+            Tone::Faint => "2",
+        };
+        match self {
+            Self::Ansi if !text.is_empty() => format!("\x1b[{code}m{text}\x1b[0m"),
+            Self::Ansi | Self::None => text.to_owned(),
+        }
+    }
+}
+
+/// Draws the status.
+pub(super) fn draw(status: &Status, colours: Colours) -> String {
     let mut out = String::new();
-    let (used, unused): (Vec<_>, Vec<_>) = status
+    let (unused, used): (Vec<_>, Vec<_>) = status
         .upstreams
         .iter()
-        .partition(|upstream| upstream.state != "unused");
+        .partition(|upstream| upstream.state == "unused");
     for upstream in used {
-        draw_upstream(&mut out, upstream, status.now);
+        draw_upstream(&mut out, upstream, status.now, colours);
     }
     if !unused.is_empty() {
         let names: Vec<&str> = unused.iter().map(|upstream| upstream.registry.as_str()).collect();
+        let line = format!("not used yet: {}", names.join(" "));
         // Writing to a String cannot fail, here and below.
-        let _ = writeln!(out, "not used yet: {}", names.join(" "));
+        let _ = writeln!(out, "{}", colours.paint(Tone::Faint, &line));
     }
     out
 }
 
-fn draw_upstream(out: &mut String, upstream: &UpstreamStatus, now: u64) {
-    let _ = match (&upstream.reason, upstream.state.as_str()) {
-        (Some(reason), state) => writeln!(out, "{}: {state}: {reason}", upstream.registry),
-        (None, state @ ("offline" | "failing")) => writeln!(out, "{}: {state}", upstream.registry),
-        (None, _) => writeln!(out, "{}", upstream.registry),
+fn draw_upstream(out: &mut String, upstream: &UpstreamStatus, now: u64, colours: Colours) {
+    let state = match (&upstream.reason, upstream.state.as_str()) {
+        (Some(reason), state) => format!("  {state}: {reason}"),
+        (None, "offline") => "  offline: what is held is served, and nothing is asked".to_owned(),
+        (None, _) => String::new(),
     };
+    let name = colours.paint(Tone::Name, &upstream.registry);
+    let _ = writeln!(out, "{name}{}", colours.paint(Tone::Bad, &state));
     for bucket in &upstream.buckets {
-        draw_bucket(out, bucket, now);
+        draw_bucket(out, bucket, now, colours);
     }
-    for account in upstream.accounts.iter().filter(|account| account.state != "ok") {
-        let until = account.until.map_or(String::new(), |until| {
-            format!(", tried again {}", in_time(until, now))
-        });
-        let _ = writeln!(out, "  account {}: {}{until}", account.name, account.state);
+    let accounts = upstream.accounts.iter();
+    let accounts: Vec<String> = accounts
+        .map(|account| draw_account(account, now, colours))
+        .collect();
+    if !accounts.is_empty() {
+        let _ = writeln!(out, "  credentials  {}", accounts.join("; "));
     }
     if upstream.waiting.values().any(|count| *count > 0) {
-        let _ = writeln!(out, "  waiting: {}", counts(&upstream.waiting));
+        let waiting = colours.paint(Tone::Warning, &counts(&upstream.waiting));
+        let _ = writeln!(out, "  waiting      {waiting}");
+    }
+    if upstream.spent > 0 {
+        let _ = writeln!(out, "  spent        {} since the start", upstream.spent);
     }
     let avoided: u64 = upstream.avoided.values().sum();
-    if upstream.spent > 0 || avoided > 0 {
-        let _ = write!(out, "  spent {}, avoided {avoided}", upstream.spent);
-        let reasons = if avoided > 0 {
-            format!(" ({})", counts(&upstream.avoided))
-        } else {
-            String::new()
-        };
-        let _ = writeln!(out, "{reasons}");
+    if avoided > 0 {
+        let _ = writeln!(out, "  avoided      {avoided}: {}", counts(&upstream.avoided));
     }
     out.push('\n');
 }
 
-fn draw_bucket(out: &mut String, bucket: &BucketStatus, now: u64) {
+fn draw_account(account: &AccountStatus, now: u64, colours: Colours) -> String {
+    let until = account
+        .until
+        .map(|until| format!(", tried again {}", in_time(until, now)));
+    let state = format!("{}{}", account.state, until.unwrap_or_default());
+    let tone = if account.state == "ok" {
+        Tone::Good
+    } else {
+        Tone::Bad
+    };
+    format!("{} {}", account.name, colours.paint(tone, &state))
+}
+
+fn draw_bucket(out: &mut String, bucket: &BucketStatus, now: u64, colours: Colours) {
     let who = bucket.accounts.join(" + ");
     let source = match &bucket.source {
         Some(source) if *source != who => format!(" as {source}"),
         _ => String::new(),
     };
-    let until = bucket.until.map(|until| in_time(until, now)).unwrap_or_default();
-    match bucket.state.as_str() {
-        "unknown" => {
-            let _ = writeln!(out, "  {who}{source}: no budget named so far");
-        }
-        "unlimited" => {
-            let _ = writeln!(out, "  {who}{source}: not limited");
-        }
-        state => {
-            let window = bucket
-                .window
-                .map_or(String::new(), |window| format!(" per {}", span(window)));
-            let _ = writeln!(
-                out,
-                "  {who}{source}\n  {}  {} of {}{window} left; spent: {} by us, {} by neighbours",
-                gauge(bucket),
-                bucket.remaining,
-                bucket.limit,
-                bucket.own,
-                bucket.foreign,
-            );
-            if state != "known" {
-                let _ = writeln!(out, "  {state}: asked again {until}");
-            }
-            if !bucket.reserved.is_empty() {
-                let _ = writeln!(
-                    out,
-                    "  reserved (▒), out of reach for: {}",
-                    counts(&bucket.reserved)
-                );
-            }
-            if let Some(slot) = bucket.next_slot.filter(|_| bucket.remaining < bucket.limit) {
-                let _ = writeln!(out, "  next slot {}", in_time(slot, now));
-            }
-        }
+    let again = bucket.until.map_or(String::new(), |until| {
+        format!("asked again {}", in_time(until, now))
+    });
+    let words = match bucket.state.as_str() {
+        "unknown" => "no budget named so far".to_owned(),
+        "unlimited" => "not limited".to_owned(),
+        // It named no figures before it wanted to be left alone.
+        state if bucket.limit == 0 => colours.paint(Tone::Bad, &format!("{state}: {again}")),
+        _ => return draw_figures(out, bucket, &format!("{who}{source}"), &again, now, colours),
+    };
+    let _ = writeln!(out, "  {who}{source}: {words}");
+}
+
+fn draw_figures(out: &mut String, bucket: &BucketStatus, who: &str, again: &str, now: u64, colours: Colours) {
+    let window = bucket
+        .window
+        .map_or(String::new(), |window| format!(" per {}", span(window)));
+    let (gauge, left, limit) = (gauge(bucket, colours), bucket.remaining, bucket.limit);
+    let _ = writeln!(out, "  {gauge}  {left} of {limit}{window} left, {who}");
+    if bucket.state != "known" {
+        let state = format!("{}: {again}", bucket.state);
+        let _ = writeln!(out, "  {}", colours.paint(Tone::Bad, &state));
+    }
+    let slot = bucket.next_slot.filter(|_| left < limit);
+    let slot = slot.map_or(String::new(), |slot| {
+        format!("; next slot {}", in_time(slot, now))
+    });
+    let _ = writeln!(
+        out,
+        "  in window    {} by us, {} by neighbours{slot}",
+        bucket.own, bucket.foreign
+    );
+    if !bucket.reserved.is_empty() {
+        let reserved = counts(&bucket.reserved);
+        let _ = writeln!(out, "  reserved ▒   out of reach for {reserved}");
     }
 }
 
 /// `█` free for every tier, `▒` left but reserved, `░` spent.
-fn gauge(bucket: &BucketStatus) -> String {
+fn gauge(bucket: &BucketStatus, colours: Colours) -> String {
     let limit = bucket.limit.max(1);
     let cells = |count: u64| (count.min(limit) * GAUGE).div_ceil(limit);
     let left = cells(bucket.remaining);
     let reserved = cells(bucket.reserved.values().copied().max().unwrap_or(0)).min(left);
-    let draw = |symbol: &str, count: u64| symbol.repeat(usize::try_from(count).unwrap_or_default());
-    draw("▒", reserved) + &draw("█", left - reserved) + &draw("░", GAUGE - left)
+    let draw = |symbol: &str, count: u64, tone| {
+        let cells = symbol.repeat(usize::try_from(count).unwrap_or_default());
+        colours.paint(tone, &cells)
+    };
+    let parts = [
+        draw("▒", reserved, Tone::Warning),
+        draw("█", left - reserved, Tone::Good),
+        draw("░", GAUGE - left, Tone::Faint),
+    ];
+    parts.concat()
 }
 
 fn counts(counts: &BTreeMap<String, u64>) -> String {
@@ -157,20 +225,28 @@ mod tests {
         }
     }
 
+    fn account(name: &str, state: &str, until: Option<u64>) -> AccountStatus {
+        AccountStatus {
+            name: name.to_owned(),
+            state: state.to_owned(),
+            until,
+        }
+    }
+
     #[test]
     fn a_gauge_shows_what_is_free_reserved_and_spent() {
-        assert_eq!(gauge(&bucket()), "▒▒▒▒▒▒▒▒▒▒▒▒███░░░░░░░░░░░░░░░");
+        assert_eq!(gauge(&bucket(), Colours::None), "▒▒▒▒▒▒▒▒▒▒▒▒███░░░░░░░░░░░░░░░");
         let empty = BucketStatus {
             remaining: 0,
             ..bucket()
         };
-        assert_eq!(gauge(&empty), "░".repeat(30));
+        assert_eq!(gauge(&empty, Colours::None), "░".repeat(30));
         let strange = BucketStatus {
             limit: 0,
             remaining: 7,
             ..bucket()
         };
-        assert_eq!(gauge(&strange).chars().count(), 30);
+        assert_eq!(gauge(&strange, Colours::None).chars().count(), 30);
     }
 
     #[test]
@@ -180,6 +256,10 @@ mod tests {
             state: "used".to_owned(),
             buckets: vec![bucket()],
             waiting: BTreeMap::from([("basic".to_owned(), 3), ("premium".to_owned(), 0)]),
+            accounts: vec![
+                account("robot", "ok", None),
+                account("old", "parked", Some(241_000)),
+            ],
             spent: 31,
             avoided: BTreeMap::from([("held".to_owned(), 1200)]),
             ..UpstreamStatus::default()
@@ -194,13 +274,48 @@ mod tests {
             upstreams: vec![hub, idle],
             ..Status::default()
         };
-        assert_eq!(
-            draw(&status),
-            "docker.io\n  anonymous as 192.0.2.7\n  \
-             ▒▒▒▒▒▒▒▒▒▒▒▒███░░░░░░░░░░░░░░░  50 of 100 per 60 min left; spent: 30 by us, 20 by neighbours\n  \
-             reserved (▒), out of reach for: basic 40, standard 20\n  next slot in 60 s\n  waiting: basic 3\n  \
-             spent 31, avoided 1200 (held 1200)\n\nnot used yet: ghcr.io\n"
+        let picture = [
+            "docker.io",
+            "  ▒▒▒▒▒▒▒▒▒▒▒▒███░░░░░░░░░░░░░░░  50 of 100 per 60 min left, anonymous as 192.0.2.7",
+            "  in window    30 by us, 20 by neighbours; next slot in 60 s",
+            "  reserved ▒   out of reach for basic 40, standard 20",
+            "  credentials  robot ok; old parked, tried again in 4 min",
+            "  waiting      basic 3",
+            "  spent        31 since the start",
+            "  avoided      1200: held 1200",
+            "",
+            "not used yet: ghcr.io",
+            "",
+        ];
+        assert_eq!(draw(&status, Colours::None), picture.join("\n"));
+        let coloured = draw(&status, Colours::Ansi);
+        assert!(
+            coloured.contains("\x1b[31mparked, tried again in 4 min\x1b[0m"),
+            "{coloured}"
         );
+    }
+
+    #[test]
+    fn a_failing_and_an_offline_upstream_say_so_beside_their_names() {
+        let upstream = |registry: &str, state: &str, reason: Option<&str>| UpstreamStatus {
+            registry: registry.to_owned(),
+            state: state.to_owned(),
+            reason: reason.map(str::to_owned),
+            ..UpstreamStatus::default()
+        };
+        let status = Status {
+            upstreams: vec![
+                upstream("ghcr.io", "failing", Some("unreachable: no route")),
+                upstream("quay.io", "offline", None),
+            ],
+            ..Status::default()
+        };
+        let drawn = draw(&status, Colours::None);
+        assert!(
+            drawn.starts_with("ghcr.io  failing: unreachable: no route\n"),
+            "{drawn}"
+        );
+        assert!(drawn.contains("quay.io  offline: "), "{drawn}");
     }
 
     #[test]

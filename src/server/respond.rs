@@ -154,7 +154,9 @@ pub(super) fn fail(failure: &Failure) -> Answer {
     let promised = matches!(failure.kind, Kind::Limited | Kind::Unavailable).then_some(RETRY_SOON);
     let wait = failure.retry_after.or(promised);
     if let Some(wait) = wait.filter(|_| status != StatusCode::NOT_FOUND) {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+        // Rounded up: who asks when it says so is not told to wait once more.
+        let seconds = u64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u64::MAX);
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
     }
     if let Kind::OverQuota(Some(left)) = failure.kind {
         put_left(headers, left);

@@ -181,18 +181,16 @@ impl Upstreams {
         used
     }
 
-    /// The registries that are configured by name and were not asked for.
-    pub fn unused(&self) -> Vec<Registry> {
+    /// The registries that are configured by name and were not asked for, with their entry in the configuration.
+    pub fn unused(&self) -> Vec<(usize, Registry)> {
         let used = self.used();
-        let named = self
-            .entries
-            .iter()
-            .filter_map(|entry| match &entry.options.registry {
-                Pattern::Exact(registry) => Some(registry.clone()),
-                Pattern::Suffix(_) | Pattern::Any => None,
-            });
+        let entries = self.entries.iter().enumerate();
+        let named = entries.filter_map(|(index, entry)| match &entry.options.registry {
+            Pattern::Exact(registry) => Some((index, registry.clone())),
+            Pattern::Suffix(_) | Pattern::Any => None,
+        });
         named
-            .filter(|registry| used.iter().all(|known| known.registry != *registry))
+            .filter(|(_, registry)| used.iter().all(|known| known.registry != *registry))
             .collect()
     }
 }
