@@ -53,11 +53,11 @@ impl Download {
         let fill = &self.fill;
         let want = Want::From(from);
         let upstream = fill.upstream.as_ref().map_err(Clone::clone)?;
-        let refused = match upstream.blob(&fill.path, &fill.digest, want).await {
+        let refused = match upstream.blob(&fill.repository.path, &fill.digest, want).await {
             Ok(incoming) => return Ok(incoming),
             Err(refused) => refused,
         };
-        let elsewhere = upstream.blob_elsewhere(&fill.path, &fill.digest, want, &refused);
+        let elsewhere = upstream.blob_elsewhere(&fill.repository.path, &fill.digest, want, &refused);
         Box::pin(elsewhere).await.ok_or(refused)
     }
 

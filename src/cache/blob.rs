@@ -16,8 +16,9 @@ use crate::policy::naming::Chosen;
 use crate::store::{Shelf, Stored, blocking};
 use crate::telemetry::metrics::Metrics;
 
-/// Times a client joins anew because the fill it joined ended without a verdict.
-const MAX_JOINS: usize = 3;
+/// Times a client joins anew because the fill it joined ended without a verdict, or with one about another
+/// repository: who asks for what a repository has not must not take it from those whose repository has it.
+const MAX_JOINS: usize = 4;
 
 impl Cache {
     /// A blob, at once or as it arrives. Comes back when the first bytes are in hand, so that a status of
@@ -122,12 +123,13 @@ impl Cache {
         asker: &Asker,
     ) -> Result<Option<Served>, Failure> {
         let upstream = self.reach(chosen);
-        let path = chosen.repository.path.clone();
-        let launch = || Arc::new(Fill::new(*digest, upstream.clone(), path.clone()));
+        let repository = &chosen.repository;
+        let launch = || Arc::new(Fill::new(*digest, upstream.clone(), repository.clone()));
         // Whoever joins another's fill, or has only what is here hashed, needs no pass.
         let join = |pass: &mut Pass| {
             let now = self.clock.now();
             let mut flights = lock(&self.flights);
+            flights.warm(digest, |fill| fill.repository != *repository);
             let start = (!held && flights.would_lead(digest, now)).then(|| pass.start());
             Ok((start.transpose()?, flights.join(digest, |_| launch(), now)))
         };
@@ -146,7 +148,11 @@ impl Cache {
             }
         };
         if following.fill.serves_from(0) {
-            return await_bytes(following, outcome).await;
+            let others = following.fill.repository != *repository;
+            return match await_bytes(following, outcome).await {
+                Err(_) if others => Ok(None),
+                served => served,
+            };
         }
         // The disk fails and the beginning has gone by: this client gets a fill of its own, in memory.
         let start = self.quotas.when_allowed(asker, Pass::start).await?;

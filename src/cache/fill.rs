@@ -22,7 +22,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{Failure, From};
-use crate::oci::{Digest, RepositoryPath};
+use crate::oci::{Digest, Repository};
 use crate::upstream::{Refusal, Upstream};
 
 /// Bytes at the end of a body that no reader sees before the digest agrees; a shorter body is held back
@@ -77,7 +77,8 @@ pub(super) struct Fill {
     pub(super) digest: Digest,
     /// Where the bytes come from that are not here; a refusal if nobody is to be asked.
     pub(super) upstream: Result<Arc<Upstream>, Refusal>,
-    pub(super) path: RepositoryPath,
+    /// The repository that it is fetched from.
+    pub(super) repository: Repository,
     /// Stops the download.
     pub(super) cancel: CancellationToken,
     pub(super) ahead: Arc<Semaphore>,
@@ -90,7 +91,7 @@ impl Fill {
     pub(super) fn new(
         digest: Digest,
         upstream: Result<Arc<Upstream>, Refusal>,
-        path: RepositoryPath,
+        repository: Repository,
     ) -> Self {
         let progress = Progress {
             total: None,
@@ -103,7 +104,7 @@ impl Fill {
         Self {
             digest,
             upstream,
-            path,
+            repository,
             cancel: CancellationToken::new(),
             ahead: Arc::new(Semaphore::new(AHEAD_REQUESTS)),
             progress: watch::Sender::new(progress),

@@ -189,7 +189,7 @@ impl Reader {
             .upstream
             .as_ref()
             .ok()?
-            .blob(&fill.path, &fill.digest, Want::Run(run))
+            .blob(&fill.repository.path, &fill.digest, Want::Run(run))
             .await
             .ok()?;
         (incoming.start == self.position).then_some((incoming, permit))

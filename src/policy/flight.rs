@@ -122,6 +122,20 @@ impl<K: Eq + Hash + Clone, V: Clone> Flights<K, V> {
         Join::Lead(id, shared)
     }
 
+    /// Ends the cooling of `key`, if the outcome that it keeps is `void` to the one who asks now: the failure
+    /// of one source says nothing of another.
+    pub fn warm(&mut self, key: &K, void: impl FnOnce(&V) -> bool) {
+        let cooling = |flight: &&Flight<V>| matches!(flight.state, State::Cooling { .. });
+        if self
+            .flights
+            .get(key)
+            .filter(cooling)
+            .is_some_and(|flight| void(&flight.shared))
+        {
+            self.flights.remove(key);
+        }
+    }
+
     /// True if whoever joined `key` now would have to fetch it.
     pub fn would_lead(&self, key: &K, now: Time) -> bool {
         self.flights.get(key).is_none_or(|flight| match flight.state {

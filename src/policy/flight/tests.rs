@@ -260,3 +260,31 @@ fn what_is_more_than_half_done_is_never_cancelled() {
         );
     }
 }
+
+#[test]
+fn a_failure_of_one_source_does_not_cool_another() {
+    let mut flights = Flights::new(Rules {
+        cooling: Duration::from_millis(500),
+        finish_below: 0,
+    });
+    let now = Time::from_millis(0);
+    let Join::Lead(id, _) = flights.join(&"digest", |_| "here", now) else {
+        panic!("nobody else fetches it");
+    };
+    flights.warm(&"digest", |source| *source != "there");
+    assert!(
+        matches!(flights.join(&"digest", |_| "there", now), Join::Follow(..)),
+        "what is in the air goes on"
+    );
+    flights.land(&"digest", id, Landing::Failed, now);
+    flights.warm(&"digest", |source| *source != "here");
+    assert!(matches!(
+        flights.join(&"digest", |_| "here", now),
+        Join::Cooling(..)
+    ));
+    flights.warm(&"digest", |source| *source != "there");
+    assert!(matches!(
+        flights.join(&"digest", |_| "there", now),
+        Join::Lead(..)
+    ));
+}
