@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{Asker, Body, Cache, Failure, From, Listing, Outcome, Served, Why, in_time};
-use crate::oci::{Digest, MediaType, Reference, Registry, Tag};
+use crate::oci::{Digest, MediaType, Registry, Tag};
 use crate::policy::freshness::Rules;
 use crate::policy::naming::Chosen;
 use crate::store::{List, blocking};
@@ -67,14 +67,16 @@ impl Cache {
             Ok(index.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
         };
         let subject = digest.to_string();
-        let listing = Box::pin(self.list(chosen, "referrers", &subject, ask));
-        match in_time(&chosen.repository.registry, listing).await? {
-            Some(listed) => Ok(index_served(&listed)),
-            None => {
-                let tag = Reference::Tag(Tag::of_referrers(digest));
-                self.manifest(chosen, &tag, false, asker).await
+        let listing = async {
+            match self.list(chosen, "referrers", &subject, ask).await? {
+                Some(listed) => Ok(index_served(&listed)),
+                None => {
+                    self.by_tag(chosen, &Tag::of_referrers(digest), false, asker)
+                        .await
+                }
             }
-        }
+        };
+        in_time(&chosen.repository.registry, Box::pin(listing)).await
     }
 
     /// The repositories held here: of one registry by their own names, of all with the registry in front.

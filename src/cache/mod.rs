@@ -126,6 +126,8 @@ pub enum Why {
     Unusable,
     /// The operator wants it left alone: it was not asked.
     Offline,
+    /// The client has used up its own quota of what is fetched for it.
+    OverQuota,
 }
 
 /// What the cache answers when it has the content.
@@ -193,9 +195,9 @@ pub struct Cache {
     shelves: Arc<Shelves>,
     upstreams: Arc<Upstreams>,
     flights: SharedFlights,
-    questions: coalesce::Coalesce<(Repository, Tag), Result<tag::Resolved, Refusal>>,
+    questions: coalesce::Coalesce<(Repository, Tag, Option<usize>), Result<tag::Resolved, Refusal>>,
     refreshes: coalesce::Coalesce<(Repository, Tag), ()>,
-    fetches: coalesce::Coalesce<(Registry, Digest), spend::Bought>,
+    fetches: coalesce::Coalesce<(Registry, Digest, spend::Rank), spend::Bought>,
     listings: coalesce::Coalesce<String, Result<Option<lists::Listed>, Failure>>,
     quotas: Arc<Quotas>,
     tasks: TaskTracker,

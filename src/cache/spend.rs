@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::quotas::{Pass, Quotas};
 use super::{Asker, Cache, Failure, From, OnExhausted, Outcome, Served, Shelves};
 use crate::clock::{Clock, Time};
-use crate::oci::{Digest, Manifest, Reference, Repository};
+use crate::oci::{Digest, Manifest, Reference, Repository, RepositoryPath};
 use crate::policy::budget;
 use crate::policy::naming::Chosen;
 use crate::store::{Held, Shelf, blocking};
@@ -22,6 +22,10 @@ const MAX_JOINS: usize = 2;
 /// Most tags that a client without an answer is told of, and most that are looked through for them.
 const MAX_TAGS_TOLD: usize = 10;
 const MAX_TAGS_SEEN: usize = 100;
+
+/// Who fetches together: at first everybody; after a refusal that may have been another's, those of one tier
+/// and one repository, who would be refused alike.
+pub(super) type Rank = Option<(usize, RepositoryPath)>;
 
 /// What one fetch came to, for all who wait for it.
 pub(super) type Bought = Result<Held, Refusal>;
@@ -38,7 +42,7 @@ impl Cache {
         let upstream = self
             .reach(chosen)
             .map_err(|refusal| self.refused(chosen, &refusal))?;
-        let key = (chosen.repository.registry.clone(), digest);
+        let mut key = (chosen.repository.registry.clone(), digest, None);
         let reference = Reference::Digest(digest);
         let mut tries = 0;
         loop {
@@ -62,7 +66,9 @@ impl Cache {
             match answer.arrived().await {
                 None => return Err(Failure::internal()),
                 Some(Ok(held)) => return Ok((held, joined)),
-                Some(Err(refusal)) if joined && tries < MAX_JOINS && is_personal(&refusal) => {}
+                Some(Err(refusal)) if joined && tries < MAX_JOINS && is_personal(&refusal) => {
+                    key.2 = Some((asker.tier, chosen.repository.path.clone()));
+                }
                 Some(Err(refusal)) => {
                     return Err(self.no_manifest(chosen, &refusal).await);
                 }
@@ -99,14 +105,20 @@ impl Cache {
     pub(super) async fn no_manifest(&self, chosen: &Chosen, refusal: &Refusal) -> Failure {
         let registry = chosen.repository.registry.as_str();
         let failure = Failure::of_manifest(registry, refusal);
-        let Refusal::Withheld(withheld) = refusal else {
+        if !matches!(refusal, Refusal::Withheld(_) | Refusal::Limited { .. }) {
             return failure;
-        };
+        }
         let (shelves, repository) = (self.shelves.clone(), chosen.repository.clone());
         let tags = blocking(move || Ok(held_tags(&shelves, &repository)));
         let tags = tags.await.unwrap_or_default();
         let leave = self.shelves.options.on_exhausted[chosen.entry] == OnExhausted::FallThrough;
-        Failure::withheld(&chosen.repository, withheld, &tags, leave, self.clock.now())
+        let told = match refusal {
+            Refusal::Withheld(withheld) => {
+                Failure::withheld(&chosen.repository, withheld, &tags, self.clock.now())
+            }
+            _ => failure.with_held(&chosen.repository, &tags),
+        };
+        if leave { told.unavailable() } else { told }
     }
 
     /// Counts what a served manifest did not cost.
@@ -229,14 +241,8 @@ impl Order {
 impl Failure {
     /// A manifest that could be had if there were budget. `leave` tells clients to ask somebody else now
     /// instead of waiting.
-    fn withheld(
-        repository: &Repository,
-        withheld: &budget::Withheld,
-        tags: &[String],
-        leave: bool,
-        now: Time,
-    ) -> Self {
-        let (registry, path) = (&repository.registry, &repository.path);
+    fn withheld(repository: &Repository, withheld: &budget::Withheld, tags: &[String], now: Time) -> Self {
+        let registry = &repository.registry;
         let figures = match withheld.reading {
             Some(reading) => {
                 let window = reading
@@ -250,23 +256,31 @@ impl Failure {
             None => format!("{registry} limits this cache"),
         };
         let wait = withheld.until.since(now).max(Duration::from_secs(1));
+        let public = format!(
+            "{figures}; {}; ask again in {} s, at {}",
+            because(withheld.because),
+            wait.as_secs_f64().ceil(),
+            withheld.until,
+        );
+        let failure = Self {
+            public: public.into(),
+            retry_after: Some(wait),
+            ..Self::of_manifest(registry.as_str(), &Refusal::Withheld(withheld.clone()))
+        };
+        failure.with_held(repository, tags)
+    }
+
+    /// Adds what is held of the repository instead.
+    fn with_held(self, repository: &Repository, tags: &[String]) -> Self {
+        let path = &repository.path;
         let held = if tags.is_empty() {
             format!("no tag of {path} is held here")
         } else {
             format!("held here: {path}:{}", tags.join(", "))
         };
-        let public = format!(
-            "{figures}; {}; ask again in {} s, at {}; {held}",
-            because(withheld.because),
-            wait.as_secs_f64().ceil(),
-            withheld.until,
-        );
-        let failure = Self::of_manifest(registry.as_str(), &Refusal::Withheld(withheld.clone()));
-        let failure = if leave { failure.unavailable() } else { failure };
         Self {
-            public: public.into(),
-            retry_after: Some(wait),
-            ..failure
+            public: format!("{}; {held}", self.public).into(),
+            ..self
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::failure::why;
 use super::manifest::{headers_only, served};
 use super::spend::Order;
-use super::{Asker, Cache, Failure, Outcome, PATIENCE, Served, Why};
+use super::{Asker, Cache, Failure, Kind, Outcome, PATIENCE, Served, Why};
 use crate::clock::Time;
 use crate::oci::{Descriptor, MediaType, Reference, Repository, Tag};
 use crate::policy::budget::PREFETCH;
@@ -20,6 +20,10 @@ use crate::upstream::{LimitKind, Refusal, Upstream};
 /// How long a client that could have a stale tag waits for the upstream: a HEAD with a new token and a new
 /// connection takes a few round trips.
 const STALE_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long a client that could have a stale tag waits for what the tag points at now; with the patience above
+/// and the time to tell it, no longer than any client waits.
+const FETCH_PATIENCE: Duration = Duration::from_secs(18);
 
 /// What the upstream said a tag points at.
 pub(super) type Resolved = Descriptor;
@@ -38,7 +42,7 @@ impl Cache {
         let record = self.shelves.records.tag(repository, tag);
         match (freshness::before(tag, record.as_ref(), rules, now), &record) {
             (Before::Serve, Some(record)) => {
-                let served = self.by_record(chosen, record, head, asker).await;
+                let served = self.by_record(chosen, record, head, asker, None).await;
                 if !served.as_ref().is_err_and(Failure::is_definite) {
                     return served.map(|served| aged(served, record.validated, now));
                 }
@@ -86,18 +90,22 @@ impl Cache {
             After::Remember(new) => self.moved(chosen, tag, head, asker, old, new).await,
             After::Forget => {
                 self.shelves.records.remove_tag(repository, tag);
-                Err(self.refused(chosen, &refusal))
+                Err(self.no_manifest(chosen, &refusal).await)
             }
             After::ServeStale(record) => {
                 let outcome = Outcome::Stale(why(&refusal).unwrap_or(Why::Failing));
                 let stale = self.as_remembered(&record, outcome, now).await;
-                stale.ok_or_else(|| self.refused(chosen, &refusal).blobs_missing())
+                match stale {
+                    Some(stale) => Ok(stale),
+                    None => Err(self.no_manifest(chosen, &refusal).await.blobs_missing()),
+                }
             }
-            After::Fail => Err(self.refused(chosen, &refusal)),
+            After::Fail => Err(self.no_manifest(chosen, &refusal).await),
         }
     }
 
-    /// The upstream said what a tag points at now. Only what can be had is remembered.
+    /// The upstream said what a tag points at now. Only what can be had is remembered: until then, what it
+    /// pointed at before is better than nothing.
     async fn moved(
         &self,
         chosen: &Chosen,
@@ -107,24 +115,28 @@ impl Cache {
         old: Option<TagRecord>,
         new: TagRecord,
     ) -> Result<Served, Failure> {
-        let held = old.is_some();
-        let served = match self.by_record(chosen, &new, head, asker).await {
-            // The tag has moved to what cannot be had now: what it pointed at is better than nothing.
-            Err(failure) if !failure.is_definite() => {
-                let rules = self.rules(chosen, Some(tag));
-                let now = self.clock.now();
-                let old = old.filter(|old| freshness::may_be_stale(old, rules, now));
-                let (Some(old), Some(why)) = (old, failure.why) else {
-                    return Err(failure);
-                };
-                let stale = self.as_remembered(&old, Outcome::Stale(why), now).await;
-                return stale.ok_or(failure);
+        let (rules, now) = (self.rules(chosen, Some(tag)), self.clock.now());
+        let known = old.is_some();
+        let spare = old.filter(|old| {
+            old.descriptor.digest != new.descriptor.digest && freshness::may_be_stale(old, rules, now)
+        });
+        let served = match (
+            self.by_record(chosen, &new, head, asker, spare.as_ref()).await,
+            spare,
+        ) {
+            (Ok(served), _) => served,
+            (Err(failure), None) => return Err(failure),
+            (Err(failure), Some(old)) => {
+                let outcome = Outcome::Stale(reason(&failure));
+                return self.as_remembered(&old, outcome, now).await.ok_or(failure);
             }
-            served => served?,
         };
-        self.shelves.records.put_tag(&chosen.repository, tag, new);
+        // The answer to a HEAD is no content: what was remembered stays until there is some.
+        if !known || !matches!(served.outcome, Outcome::Bypass) {
+            self.shelves.records.put_tag(&chosen.repository, tag, new);
+        }
         Ok(Served {
-            outcome: if held {
+            outcome: if known {
                 Outcome::Revalidated
             } else {
                 served.outcome
@@ -170,19 +182,37 @@ impl Cache {
         stale.ok_or_else(|| failure.blobs_missing())
     }
 
-    /// The content a tag record points at; for a HEAD the record is enough.
+    /// The content a tag record points at; for a HEAD the record is enough, if its client can have the content
+    /// next. Where an older one could be served instead, neither takes longer than that is worth.
     async fn by_record(
         &self,
         chosen: &Chosen,
         record: &TagRecord,
         head: bool,
         asker: &Asker,
+        spare: Option<&TagRecord>,
     ) -> Result<Served, Failure> {
         let digest = &record.descriptor.digest;
         if head && self.held(digest).await.is_none() {
-            return Ok(headers_only(record.descriptor.clone()));
+            let refusal = match spare {
+                Some(_) => self
+                    .reach(chosen)
+                    .and_then(|upstream| upstream.would_sell(&chosen.repository.path, *asker)),
+                None => Ok(()),
+            };
+            return match refusal {
+                Ok(()) => Ok(headers_only(record.descriptor.clone())),
+                Err(refusal) => Err(self.refused(chosen, &refusal)),
+            };
         }
-        Box::pin(self.by_digest(chosen, digest, false, asker)).await
+        let content = Box::pin(self.by_digest(chosen, digest, false, asker));
+        match spare {
+            None => content.await,
+            Some(_) => {
+                let content = tokio::time::timeout(FETCH_PATIENCE, content).await;
+                content.unwrap_or_else(|_| Err(Failure::timeout(chosen.repository.registry.as_str())))
+            }
+        }
     }
 
     /// A tag as it is remembered, if everything that must follow its manifest is held: a client that gets a
@@ -210,14 +240,22 @@ impl Cache {
 
     /// Asks what a tag points at, together with everybody who asks now.
     async fn resolve(&self, chosen: &Chosen, tag: &Tag, asker: &Asker) -> Result<Resolved, Refusal> {
-        let key = (chosen.repository.clone(), tag.clone());
-        let upstream = self.reach(chosen)?;
-        let question = || {
-            let order = self.order(chosen, Reference::Tag(tag.clone()), *asker);
-            ask_tag(upstream, order, key.clone())
-        };
-        let (answer, _) = self.questions.ask(&key, question).await;
-        answer.unwrap_or_else(|| Err(Refusal::Unusable("an internal error".to_owned())))
+        let (repository, upstream) = (&chosen.repository, self.reach(chosen)?);
+        // At first with everybody; if that took another's rank to spend and was refused, with one's own.
+        let mut rank = None;
+        loop {
+            let question = || {
+                let order = self.order(chosen, Reference::Tag(tag.clone()), *asker);
+                ask_tag(upstream.clone(), order, (repository.clone(), tag.clone()))
+            };
+            let key = (repository.clone(), tag.clone(), rank);
+            let (answer, joined) = self.questions.ask(&key, question).await;
+            match answer {
+                None => return Err(Refusal::Unusable("an internal error".to_owned())),
+                Some(Err(Refusal::Withheld(_))) if joined && rank.is_none() => rank = Some(asker.tier),
+                Some(answer) => return answer,
+            }
+        }
     }
 }
 
@@ -240,6 +278,14 @@ async fn ask_tag(
             })
         }
         answer => answer,
+    }
+}
+
+/// Why an older record is served instead of what could not be had.
+fn reason(failure: &Failure) -> Why {
+    match failure.kind {
+        Kind::OverQuota(_) => Why::OverQuota,
+        _ => failure.why.unwrap_or(Why::Failing),
     }
 }
 

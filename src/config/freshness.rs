@@ -73,6 +73,11 @@ fn exception(entry: &Section<'_>, node: &Node, usual: &Rules, problems: &mut Pro
         let hint = "write which it is for: repository = '^library/', tag = '^latest$', or both".into();
         problems.add(&section.place, what, Some(hint));
     }
+    if let (Some(node), Some(_)) = (section.node("offline"), section.node("tag")) {
+        let what = format!("{}offline is for repositories, not for tags", section.name);
+        let hint = "leave out `tag`: what a tag points at is fetched by digest, which has none".into();
+        problems.add(&node.place, what, Some(hint));
+    }
     Exception {
         repository,
         tag,

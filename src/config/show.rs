@@ -116,7 +116,7 @@ fn upstream(out: &mut String, options: &Options, name: &Entry, policy: &Policy) 
         "timeouts = {{ connect = \"{connect}\", headers = \"{headers}\", idle = \"{idle}\" }}"
     )?;
     let negative = show_duration(options.negative_ttl);
-    let usual = rules(&policy.usual);
+    let usual = format!("{}, offline = {}", rules(&policy.usual), policy.usual.offline);
     writeln!(out, "freshness = {{ {usual}, negative_ttl = \"{negative}\" }}")?;
     let exceptions: Vec<String> = policy.exceptions.iter().map(exception).collect();
     writeln!(out, "freshness_for = [{}]", exceptions.join(", "))
@@ -124,12 +124,11 @@ fn upstream(out: &mut String, options: &Options, name: &Entry, policy: &Policy) 
 
 fn rules(rules: &Rules) -> String {
     format!(
-        "ttl = \"{}\", stale_while_revalidate = \"{}\", stale_if_error = \"{}\", immutable = {}, offline = {}",
+        "ttl = \"{}\", stale_while_revalidate = \"{}\", stale_if_error = \"{}\", immutable = {}",
         show_duration(rules.ttl),
         show_duration(rules.stale_while_revalidate),
         show_duration(rules.stale_if_error),
         list(rules.immutable.written()),
-        rules.offline,
     )
 }
 
@@ -140,7 +139,12 @@ fn exception(exception: &Exception) -> String {
     };
     let repository = pattern("repository", &exception.repository);
     let tag = pattern("tag", &exception.tag);
-    format!("{{ {repository}{tag}{} }}", rules(&exception.rules))
+    // It is for repositories only.
+    let offline = match exception.tag.is_empty() {
+        true => format!(", offline = {}", exception.rules.offline),
+        false => String::new(),
+    };
+    format!("{{ {repository}{tag}{}{offline} }}", rules(&exception.rules))
 }
 
 fn exhausted(out: &mut String, on_exhausted: OnExhausted) -> std::fmt::Result {

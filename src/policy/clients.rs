@@ -118,18 +118,19 @@ fn address_of(client: u64) -> String {
 }
 
 /// How long the client of this User-Agent waits for an answer before it gives up or goes on: upstreams.md
-/// measured them. Nobody is kept longer than 25 s, because containerd gives up at 30.
+/// measured them. Nobody is kept longer than 23 s, because containerd gives up at 30, and a refusal has to arrive
+/// within 25.
 pub fn patience(agent: &str) -> Duration {
     let known = [
-        ("containerd", 25),
-        ("kubelet", 25),
-        ("cri-o", 25),
+        ("containerd", 23),
+        ("kubelet", 23),
+        ("cri-o", 23),
         ("docker", 20),
         ("buildkit", 20),
-        ("containers/", 25),
-        ("skopeo", 25),
-        ("libpod", 25),
-        ("buildah", 25),
+        ("containers/", 23),
+        ("skopeo", 23),
+        ("libpod", 23),
+        ("buildah", 23),
         ("go-containerregistry", 8),
         ("crane", 8),
     ];
@@ -195,7 +196,7 @@ mod tests {
 
     #[test]
     fn patience_is_known_by_client_and_never_above_what_containerd_waits() {
-        assert_eq!(patience("containerd/v2.1.0"), Duration::from_secs(25));
+        assert_eq!(patience("containerd/v2.1.0"), Duration::from_secs(23));
         assert_eq!(patience("docker/27.0 go/go1.22"), Duration::from_secs(20));
         assert_eq!(
             patience("crane/0.20 go-containerregistry/0.20"),

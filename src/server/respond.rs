@@ -234,6 +234,7 @@ pub(super) const fn cache_status(outcome: Outcome) -> &'static str {
         Outcome::Stale(Why::Denied) => "seawall; fwd=stale; detail=upstream-denied",
         Outcome::Stale(Why::Unusable) => "seawall; fwd=stale; detail=upstream-unusable",
         Outcome::Stale(Why::Offline) => "seawall; hit; detail=offline",
+        Outcome::Stale(Why::OverQuota) => "seawall; fwd=stale; detail=over-quota",
     }
 }
 
@@ -258,6 +259,7 @@ const fn why_word(why: Why) -> &'static str {
         Why::Denied => "upstream-denied",
         Why::Unusable => "upstream-unusable",
         Why::Offline => "offline",
+        Why::OverQuota => "over-quota",
     }
 }
 
@@ -269,6 +271,7 @@ const fn why_words(why: Why) -> &'static str {
         Why::Denied => "the upstream denies access",
         Why::Unusable => "the upstream's answer cannot be used",
         Why::Offline => "the upstream is not to be asked",
+        Why::OverQuota => "this client has used up its own quota",
     }
 }
 

@@ -288,6 +288,19 @@ impl Upstream {
         }
     }
 
+    /// Whether a manifest of this repository could be bought as things stand; nothing is spent.
+    ///
+    /// # Errors
+    /// [`Refusal::Withheld`], as [`Self::buy`] would say at once.
+    pub fn would_sell(&self, path: &RepositoryPath, asker: Asker) -> Result<(), Refusal> {
+        let shield = &self.exchange()?.shield;
+        let would = shield
+            .lock()
+            .budget
+            .would_go(path.as_str(), asker, shield.clock.now());
+        would.map_err(Refusal::Withheld)
+    }
+
     /// Somebody else wants what is being waited for.
     pub fn joined(&self, path: &RepositoryPath, reference: &Reference, asker: Asker) {
         if let Ok(exchange) = self.exchange() {

@@ -13,6 +13,7 @@ mod licences;
 mod proxies;
 mod quotas;
 mod range;
+mod servable;
 mod shield;
 mod sim;
 mod support;

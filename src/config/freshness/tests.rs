@@ -58,6 +58,10 @@ fn what_makes_no_sense_is_refused_in_words() {
             "negative_ttl: unknown key",
         ),
         (
+            "freshness_for = [{ tag = 'a', offline = true }]",
+            "offline is for repositories, not for tags",
+        ),
+        (
             "freshness = { stale_while_revalidate = 5 }",
             "expected a duration with a unit",
         ),

@@ -95,6 +95,20 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
         Verdict::Wait
     }
 
+    /// Whether what this asker wants could be sent in time, as things stand; nothing is taken.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn would_go(&self, repository: &str, asker: Asker, now: Time) -> Result<(), Withheld> {
+        let ahead = self.queue.ahead(asker.tier);
+        match self.way(repository, asker.tier, ahead, now) {
+            Err(Held::Until(because, until)) if until > asker.deadline => {
+                Err(self.withheld(because, until, now))
+            }
+            Ok(_) | Err(Held::Until(..) | Held::Stale(_)) => Ok(()),
+        }
+    }
+
     /// Somebody else wants what waits: the better tier and the later deadline hold.
     pub fn raise(&mut self, key: &K, asker: Asker) {
         self.queue.raise(key, asker);
