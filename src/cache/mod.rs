@@ -35,7 +35,7 @@ use crate::policy::clients::Clients;
 use crate::policy::flight::Flights;
 use crate::policy::naming::Chosen;
 use crate::policy::{flight, freshness};
-use crate::store::{Disk, Memory, Records, Shelf};
+use crate::store::{Disk, Memory, Records, Shelf, blocking};
 use crate::telemetry::metrics::{Metrics, Place};
 use crate::upstream::{Refusal, Upstream, Upstreams};
 
@@ -260,6 +260,17 @@ impl Cache {
     /// What each client may take.
     pub fn quotas(&self) -> &Quotas {
         &self.quotas
+    }
+
+    /// Waits until what was remembered so far (tags, lists, spends) is written down.
+    pub async fn flush(&self) {
+        let shelves = self.shelves.clone();
+        let flushed = blocking(move || {
+            shelves.records.flush();
+            Ok(())
+        });
+        // It cannot fail: what cannot be written is told in the log.
+        let _ = flushed.await;
     }
 
     /// Removes what nobody has resumed since `deadline`. Blocks.

@@ -55,6 +55,8 @@ enum Write {
     Repository(String, u64),
     List(String, Vec<u8>),
     Ledger(String, Vec<u8>),
+    /// Tells when everything before it is on disk.
+    Flush(SyncSender<()>),
 }
 
 /// The records.
@@ -238,6 +240,17 @@ impl Records {
         collect().unwrap_or_default()
     }
 
+    /// Waits until everything remembered so far is on disk, or cannot be. Blocks.
+    pub fn flush(&self) {
+        let (written, on_disk) = sync_channel(1);
+        if let Some(writes) = &self.writes
+            && writes.send(Write::Flush(written)).is_ok()
+        {
+            // An error means that the writer is gone: there is nothing to wait for.
+            let _ = on_disk.recv();
+        }
+    }
+
     fn read_bytes(&self, table: TableDefinition<'_, &str, &[u8]>, key: &str) -> Option<Vec<u8>> {
         let read = self.database.as_ref()?.begin_read().ok()?;
         let value = read.open_table(table).ok()?.get(key).ok()??;
@@ -317,6 +330,12 @@ fn write_behind(database: &Database, waiting: &Receiver<Write>) {
         if let Err(error) = write_batch(database, &batch) {
             tracing::warn!(%error, records = batch.len(), "records could not be written");
         }
+        for write in batch {
+            if let Write::Flush(written) = write {
+                // Who asked may have gone.
+                let _ = written.send(());
+            }
+        }
     }
 }
 
@@ -339,6 +358,7 @@ fn write_batch(database: &Database, batch: &[Write]) -> Result<(), redb::Error> 
                 Write::Repository(name, at) => drop(repositories.insert(name.as_str(), at)?),
                 Write::List(key, bytes) => drop(lists.insert(key.as_str(), bytes.as_slice())?),
                 Write::Ledger(key, bytes) => drop(ledgers.insert(key.as_str(), bytes.as_slice())?),
+                Write::Flush(_) => {}
             }
         }
     }
