@@ -98,8 +98,8 @@ impl Ranks {
     fn wanted_above(&self, tier: usize, bucket: &Bucket, time: Duration, now: Time) -> u64 {
         let windows = time.as_secs_f64() / bucket.window().as_secs_f64();
         let wanted = (self.used_above(tier, bucket, now) + bucket.foreign(now) as f64) * windows;
-        // Independent requests come in a number whose spread is its root: two of them are rarely exceeded.
-        (wanted + 2.0 * wanted.sqrt()).ceil() as u64
+        // Independent requests come in a number whose spread is its root: three of them are exceeded once in a thousand windows.
+        (wanted + 3.0 * wanted.sqrt()).ceil() as u64
     }
 
     /// What prefetching must leave: all that anybody may still want before it would expire.
