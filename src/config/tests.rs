@@ -190,7 +190,7 @@ fn every_example_loads() {
         assert!(loaded.warnings.is_empty());
         count += 1;
     }
-    assert_eq!(count, 4);
+    assert_eq!(count, 5);
 }
 
 #[test]
