@@ -104,11 +104,14 @@ impl Alternate {
             }
             Outcome::Failed => self.fail(now),
             Outcome::Limited { retry_after } => {
+                // One that was under way when it began to rest is the same refusal once more.
+                let again = self.rests_until(now).is_some() && !self.trial;
                 let doubled = FIRST_LIMIT.saturating_mul(1 << self.limits.min(10));
-                self.limits = self.limits.saturating_add(1);
-                let rest = now + retry_after.unwrap_or(doubled).min(LONGEST_REST);
+                let rest = retry_after.or((!again).then_some(doubled));
+                self.limits = self.limits.saturating_add(u32::from(!again));
                 self.trial = false;
-                self.resting = self.resting.max(Some(rest));
+                let rest = rest.map(|rest| now + rest.min(LONGEST_REST));
+                self.resting = self.resting.max(rest);
             }
         }
     }
@@ -230,6 +233,19 @@ mod tests {
             now = until;
         }
         assert_eq!(rests, [2, 4, 8, 16, 32, 64, 128, 256, 512, 900]);
+    }
+
+    #[test]
+    fn limits_that_come_together_count_once() {
+        let (mut alternate, mut now) = (Alternate::default(), at(1));
+        for rest in [2, 4, 8] {
+            for number in 0..20 {
+                alternate.tell(&digest(number), Outcome::Limited { retry_after: None }, now);
+            }
+            let until = alternate.rests_until(now).unwrap();
+            assert_eq!(until.since(now).as_secs(), rest);
+            now = until;
+        }
     }
 
     fn outcomes() -> impl Strategy<Value = Outcome> {

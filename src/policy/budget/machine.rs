@@ -225,15 +225,24 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
         match limit {
             Limit::Pull => self.accounts.bucket_of(account).empty(now),
             Limit::Abuse { retry_after } => {
-                // Those who count requests by the second take figures for granted nowhere: seconds do there.
-                let known = self.accounts.buckets().any(|(bucket, _)| bucket.is_known());
-                let first = if known { ABUSE.0 } else { RATE };
-                let doubled = first.saturating_mul(1 << self.strikes.min(10));
-                let pause = retry_after.unwrap_or(doubled).min(ABUSE.1);
-                self.strikes = self.strikes.saturating_add(1);
-                self.parked = Some(now + pause);
+                let rests = self.parked(now);
+                let told = retry_after.map(|told| now + told.min(ABUSE.1));
+                // One that was under way when it was parked is the same refusal once more.
+                let until = told.or(rests).unwrap_or(now + self.doubled());
+                if rests.is_none() {
+                    self.strikes = self.strikes.saturating_add(1);
+                }
+                self.parked = Some(rests.map_or(until, |rests| rests.max(until)));
             }
         }
+    }
+
+    /// How long an upstream that does not say it is left alone after so many refusals.
+    fn doubled(&self) -> Duration {
+        // Those who count requests by the second take figures for granted nowhere: seconds do there.
+        let known = self.accounts.buckets().any(|(bucket, _)| bucket.is_known());
+        let first = if known { ABUSE.0 } else { RATE };
+        first.saturating_mul(1 << self.strikes.min(10)).min(ABUSE.1)
     }
 
     /// An account is not to be used until then: its credential was refused.

@@ -20,6 +20,8 @@ mod properties;
 mod queue;
 mod ranks;
 #[cfg(test)]
+mod refusals;
+#[cfg(test)]
 mod simulation;
 mod spends;
 mod usage;

@@ -92,7 +92,10 @@ async fn a_wait_of_microseconds_is_waited_and_nobody_notices() {
 #[tokio::test(start_paused = true)]
 async fn one_pull_a_second_is_learnt_from_refusals_and_all_get_theirs() {
     let shop = Shop::open(ecr_public());
+    let before = shop.sim.now();
     assert_eq!(good(&at_once(&shop, tags(&shop, 30), 60).await), 30);
+    let took = shop.sim.now() - before;
+    assert!(took <= 60_000, "{took} ms for 30 pulls at one a second");
     let refused = shop.sim.journal().status(429);
     assert!((1..=90).contains(&refused), "{refused}");
 }

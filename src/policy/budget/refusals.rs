@@ -1,0 +1,93 @@
+//! What refusals do to a budget: one burst is one refusal, and nothing that comes late shortens a rest.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::{Budget, Limit, Observed, Reading, Rules};
+use crate::clock::Time;
+
+fn at(millis: u64) -> Time {
+    Time::from_millis(10_000_000 + millis)
+}
+
+fn budget() -> Budget<u64> {
+    Budget::new(Rules { reserves: vec![0.0] }, 1, None, at(0))
+}
+
+/// One that has told figures.
+fn known() -> Budget<u64> {
+    let mut budget = budget();
+    let reading = Some(Reading {
+        limit: 100,
+        remaining: 90,
+        window: Some(Duration::from_secs(3600)),
+    });
+    let observed = Observed {
+        account: 0,
+        source: None,
+        reading,
+    };
+    budget.learn("app", &observed, at(0));
+    budget
+}
+
+fn refuse(budget: &mut Budget<u64>, seconds: Option<u64>, now: Time) {
+    let retry_after = seconds.map(Duration::from_secs);
+    budget.refused(0, Limit::Abuse { retry_after }, now);
+}
+
+fn rest(budget: &Budget<u64>, now: Time) -> u64 {
+    budget.parked(now).map_or(0, |until| until.since(now).as_secs())
+}
+
+#[test]
+fn a_burst_of_refusals_is_one_and_the_next_one_doubles() {
+    for (mut budget, pauses) in [(budget(), [2, 4, 8]), (known(), [60, 120, 240])] {
+        let mut now = at(0);
+        for seconds in pauses {
+            for _ in 0..20 {
+                refuse(&mut budget, None, now);
+                now = now + Duration::from_millis(10);
+            }
+            assert_eq!(rest(&budget, now), seconds - 1, "200 ms later");
+            now = budget.parked(now).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_shorter_wait_that_is_told_later_shortens_nothing() {
+    let mut budget = budget();
+    refuse(&mut budget, Some(60), at(0));
+    refuse(&mut budget, Some(2), at(0));
+    refuse(&mut budget, None, at(0));
+    assert_eq!(rest(&budget, at(0)), 60);
+    refuse(&mut budget, Some(90), at(0));
+    assert_eq!(rest(&budget, at(0)), 90);
+}
+
+proptest! {
+    /// However many are told so at once, the rest is what one of them says, or what one alone would earn.
+    #[test]
+    fn no_burst_rests_longer_than_its_longest(
+        bursts in prop::collection::vec(
+            (prop::collection::vec(prop::option::of(1..2000_u64), 1..20), 0..2000_u64), 1..10
+        )
+    ) {
+        let (mut budget, mut now, mut step) = (budget(), at(0), 2);
+        for (waits, pause) in bursts {
+            let before = rest(&budget, now);
+            let own = if before == 0 && waits[0].is_none() { step } else { 0 };
+            if before == 0 {
+                step = 900.min(step * 2);
+            }
+            for wait in &waits {
+                refuse(&mut budget, *wait, now);
+            }
+            let told = waits.iter().flatten().map(|wait| 900.min(*wait)).max();
+            prop_assert_eq!(rest(&budget, now), before.max(told.unwrap_or(0)).max(own));
+            now = now + Duration::from_secs(pause);
+        }
+    }
+}
