@@ -107,15 +107,13 @@ impl Exchange {
                 return Err(refusal);
             }
         };
-        let headers = answer.response.headers();
         let limited = answer.response.status() == StatusCode::TOO_MANY_REQUESTS;
         // A store that the registry redirected to has limits of its own, which are no part of the budget.
         if limited && answer.elsewhere {
             return Err(Refusal::Failing(StatusCode::TOO_MANY_REQUESTS.as_u16()));
         }
-        let told = (limits::reading(headers), limits::source(headers));
-        if ask.manifest && (!limited || told.0.is_some()) {
-            self.shield.learn(ask.path.as_str(), ask.account, told);
+        if ask.manifest {
+            self.learn(ask, &answer);
         }
         if !limited {
             self.throttle.answered();
@@ -136,6 +134,21 @@ impl Exchange {
             self.throttle.refused(&self.shield, self.clock.now());
         }
         Err(Refusal::Limited { kind, retry_after })
+    }
+
+    /// Tells the shield what an answer about a manifest says of the budget.
+    fn learn(&self, ask: &Ask<'_>, answer: &Answer) {
+        let headers = answer.response.headers();
+        let told = (limits::reading(headers), limits::source(headers));
+        // A refusal without figures does not mean that there is no limit; nor does a store's answer, where
+        // the registry that sent us there was heard to count.
+        let unlimited = answer.response.status().is_success()
+            && (!answer.elsewhere || !self.shield.is_known(ask.account));
+        if told.0.is_some() || unlimited {
+            self.shield.learn(ask.path.as_str(), ask.account, told);
+        } else {
+            self.shield.learn_nothing(ask.account);
+        }
     }
 
     /// As [`Self::ask`], with everything but success refused.

@@ -74,7 +74,17 @@ impl Shield {
         }
     }
 
-    /// An answer about a manifest came that is no refusal, or one with figures.
+    /// An answer about a manifest came that says nothing of limits, either way.
+    pub(super) fn learn_nothing(&self, account: usize) {
+        self.lock().budget.learn_nothing(account);
+    }
+
+    /// True if answers to this account have told figures.
+    pub(super) fn is_known(&self, account: usize) -> bool {
+        self.lock().budget.is_known(account)
+    }
+
+    /// An answer about a manifest came: one with figures, or a success without.
     pub(super) fn learn(&self, repository: &str, account: usize, told: (Option<Reading>, Option<String>)) {
         let (reading, source) = told;
         let observed = Observed {

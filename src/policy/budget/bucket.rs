@@ -166,9 +166,14 @@ impl Bucket {
         }
     }
 
-    /// A response named no figures.
-    pub(super) fn say_nothing(&mut self, now: Time) {
+    /// The answer to a charged request that is about to be settled has told no figures.
+    pub(super) fn untold(&mut self) {
         self.told = false;
+    }
+
+    /// A response named no figures: there is no limit.
+    pub(super) fn say_nothing(&mut self, now: Time) {
+        self.untold();
         self.silent = self.reading.is_none();
         // What was let through after a refusal was no longer refused.
         if self.silent && self.in_flight > 0 && self.exhausted(now).is_none() {

@@ -58,6 +58,18 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
         self.accounts.learn(repository, observed, now);
     }
 
+    /// A response to a request with this account told no figures, and nothing of whether there is a limit.
+    pub fn learn_nothing(&mut self, account: usize) {
+        let account = account.min(self.accounts.count() - 1);
+        self.accounts.bucket_of(account).untold();
+    }
+
+    /// True if responses to this account have told figures.
+    pub fn is_known(&self, account: usize) -> bool {
+        let account = account.min(self.accounts.count() - 1);
+        self.accounts.bucket(account).is_known()
+    }
+
     /// Any request was answered, and not that it was too much.
     pub fn answered(&mut self) {
         self.strikes = 0;

@@ -163,3 +163,39 @@ async fn of_several_credentials_the_one_with_most_left_pays_and_keeps_its_reposi
         [1, 6, 2]
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_no_success_frees_no_repository_of_the_budget() {
+    let script: Script = |host, line, _| match line {
+        _ if host == "store.example" => answer("200 OK", "", "{}"),
+        line if line.starts_with("GET /v2/a/b/") => {
+            let figures = "ratelimit-limit: 100;w=3600\r\nratelimit-remaining: 0;w=3600\r\n";
+            answer("200 OK", figures, "{}")
+        }
+        line if line.contains("/a/store/") => to("http://store.example/object"),
+        line => answer(line.split('/').nth(3).unwrap(), "www-authenticate: Basic\r\n", ""),
+    };
+    for repository in ["a/404", "a/401", "a/403", "a/500", "a/store"] {
+        let world = world(script, |options| options.credentials.clear());
+        assert!(world.buy("a/b").await.is_ok());
+        let path = repository.parse().unwrap();
+        assert!(world.upstream.head(&path, &tag()).await.is_err(), "{repository}");
+        let refused = world.buy(repository).await;
+        assert!(
+            matches!(refused, Err(Refusal::Withheld(_))),
+            "{repository}: {refused:?}"
+        );
+        assert_eq!(world.count(&format!("GET /v2/{repository}")), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_sends_everybody_elsewhere_and_names_no_figures_is_not_limited() {
+    let script: Script = |host, _, _| match host {
+        "store.example" => answer("200 OK", "", "{}"),
+        _ => to("http://store.example/object"),
+    };
+    let world = world(script, |_| {});
+    assert!(world.buy("a/b").await.is_ok());
+    assert_eq!(world.upstream.budget().0[0].standing, Standing::Unlimited);
+}
