@@ -74,13 +74,11 @@ pub(super) fn kind(headers: &HeaderMap, body: &str) -> LimitKind {
     }
 }
 
-/// True for the body of a server in front of a registry, which counts requests of any kind.
-pub(super) fn is_plain(body: &str) -> bool {
-    let body = body.trim();
-    body.contains("HAP429")
-        || body
-            .trim_end_matches('.')
-            .eq_ignore_ascii_case("too many requests")
+/// True for the body of a token service's 429 that speaks of failed logins, which lock an account; any other
+/// counts requests.
+pub(super) fn is_lock(body: &str) -> bool {
+    let body = body.to_ascii_lowercase();
+    body.contains("failed login") || body.contains("too many failed")
 }
 
 /// The wait that a message asks for: `retry-after: 880.092µs`, in the units of Go.

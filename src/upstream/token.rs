@@ -217,9 +217,11 @@ impl Tokens {
                 let hint = text(response.headers(), RETRY_AFTER);
                 let retry_after = hint.and_then(|hint| retry::retry_after(hint, sent));
                 let body = read_whole(response, MAX_REFUSAL, idle, "a refusal").await;
-                let plain = limits::is_plain(&String::from_utf8_lossy(&body.unwrap_or_default()));
+                let body = body.unwrap_or_default();
+                let body = String::from_utf8_lossy(&body);
+                let retry_after = retry_after.or_else(|| limits::hint(&body));
                 // Failed logins are counted for the account, in words; requests are counted for the address.
-                let kind = if key.named && !plain {
+                let kind = if key.named && limits::is_lock(&body) {
                     LimitKind::Login
                 } else {
                     LimitKind::Abuse

@@ -110,6 +110,36 @@ async fn too_many_requests_of_any_kind_at_the_token_service_park_the_upstream_no
 }
 
 #[tokio::test(start_paused = true)]
+async fn only_a_429_that_speaks_of_failed_logins_locks_the_account() {
+    const WORDS: [(&str, bool); 5] = [
+        ("Too Many Failed Login attempts", true),
+        ("this address has too many failed authentications", true),
+        ("<html>slow down, retry-after: 7s</html>", false),
+        (
+            r#"{"errors":[{"code":"TOOMANYREQUESTS","message":"retry-after: 7s, allowed: 9"}]}"#,
+            false,
+        ),
+        (r#"{"message":"rate exceeded; retry-after: 7s"}"#, false),
+    ];
+    let script: Script = |_, line, _| match line {
+        line if line.starts_with("GET /token") => {
+            let asked = line.split("repository%3Aa%2Fb").nth(1).unwrap_or("0");
+            let number: usize = asked[..1].parse().unwrap();
+            answer("429 Too Many Requests", "", WORDS[number].0)
+        }
+        _ => challenge("/token"),
+    };
+    for (number, (words, locks)) in WORDS.into_iter().enumerate() {
+        let world = world(script, |_| {});
+        assert!(world.buy(&format!("a/b{number}")).await.is_err());
+        let account = world.upstream.accounts()[0].parked;
+        assert_eq!(account.is_some(), locks, "{words}");
+        let parked = world.upstream.exchange().unwrap().shield.parked();
+        assert_eq!(parked, (!locks).then_some(Duration::from_secs(7)), "{words}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_account_takes_over_and_nobody_takes_over_for_the_last() {
     let pool = world(ROBOT_REFUSED, with_spare);
     for number in 0..5 {
