@@ -1,5 +1,5 @@
 //! How many requests in a second an upstream takes that says "too many" without figures: learnt, by halving
-//! the rate at each refusal and raising it slowly with each answer (AIMD).
+//! the rate at each refusal and raising it slowly with each answer (AIMD), and with time that goes by in quiet.
 //!
 //! Nobody is throttled before the first refusal, and nobody any more once the rate is as high as any client
 //! would ask. What it holds back are free requests as well: those limits count everything.
@@ -15,6 +15,10 @@ const RATES: (f64, f64) = (0.5, 30.0);
 const STEP: f64 = 0.2;
 /// Refusals that come together are one: those requests left at the same rate.
 const TOGETHER: Duration = Duration::from_secs(1);
+/// After so long without a refusal the rate doubles, and again.
+const QUIET: Duration = Duration::from_secs(60);
+/// After so many times the refusal is forgotten.
+const FORGOTTEN: u32 = 10;
 /// Who would have to wait longer than this is refused.
 const LONGEST: Duration = Duration::from_secs(10);
 
@@ -36,6 +40,10 @@ pub struct Throttle {
     next: Option<Time>,
     /// When it was refused last.
     refused: Option<Time>,
+    /// Since when it may be asked again without having refused.
+    quiet: Option<Time>,
+    /// How often the rate was doubled since.
+    doubled: u32,
     seconds: Seconds,
 }
 
@@ -50,11 +58,17 @@ struct Seconds {
 impl Throttle {
     /// Takes a place for a request.
     pub fn ask(&mut self, now: Time) -> Verdict {
+        self.ask_within(LONGEST, now)
+    }
+
+    /// As [`Self::ask`], for one that waits no longer than this: refused, it takes no place.
+    pub fn ask_within(&mut self, patience: Duration, now: Time) -> Verdict {
+        self.recover(now);
         let at = match self.rate {
             None => now,
             Some(rate) => {
                 let at = self.next.map_or(now, |next| next.max(now));
-                if at.since(now) > LONGEST {
+                if at.since(now) > patience.min(LONGEST) {
                     return Verdict::Refuse(at);
                 }
                 self.next = Some(at + Duration::from_secs_f64(1.0 / rate));
@@ -75,6 +89,10 @@ impl Throttle {
 
     /// The upstream said that it was too much, and is left alone until then.
     pub fn refused(&mut self, until: Time, now: Time) {
+        self.recover(now);
+        let quiet = until.max(now);
+        self.quiet = Some(self.quiet.map_or(quiet, |before| before.max(quiet)));
+        self.doubled = 0;
         let alone = self.next.map_or(until, |next| next.max(until));
         self.next = Some(alone);
         if self.refused.is_some_and(|last| now.since(last) < TOGETHER) {
@@ -85,6 +103,20 @@ impl Throttle {
         let rate = (rate / 2.0).clamp(RATES.0, RATES.1);
         self.rate = Some(rate);
         self.next = Some(alone.max(now + Duration::from_secs_f64(1.0 / rate)));
+    }
+
+    /// What a limit was, it need not be any more: time without a refusal heals.
+    fn recover(&mut self, now: Time) {
+        let (Some(rate), Some(quiet)) = (self.rate, self.quiet) else {
+            return;
+        };
+        let times = now.since(quiet).as_secs() / QUIET.as_secs();
+        let times = u32::try_from(times).unwrap_or(FORGOTTEN).min(FORGOTTEN);
+        if times > self.doubled {
+            let grown = rate * f64::from(1 << (times - self.doubled));
+            self.doubled = times;
+            self.rate = (grown < RATES.1 && times < FORGOTTEN).then_some(grown);
+        }
     }
 
     /// Requests a second that it is held to now.
@@ -199,7 +231,89 @@ mod tests {
         assert!(now < 600_000, "{now} ms for 300 requests at one a second");
     }
 
+    /// How long the second of two requests is held back.
+    fn pause(throttle: Throttle, now: Time) -> Duration {
+        let mut throttle = throttle;
+        throttle.ask(now);
+        match throttle.ask(now) {
+            Verdict::After(wait) => wait,
+            Verdict::Refuse(until) => until.since(now),
+        }
+    }
+
+    #[test]
+    fn each_quiet_minute_doubles_the_rate_until_the_refusal_is_forgotten() {
+        let mut throttle = Throttle::default();
+        throttle.refused(at(0), at(0));
+        for (seconds, millis) in [
+            (59, 2000),
+            (60, 1000),
+            (119, 1000),
+            (120, 500),
+            (180, 250),
+            (240, 125),
+            (599, 0),
+            (600, 0),
+        ] {
+            assert_eq!(
+                pause(throttle, at(seconds * 1000)).as_millis(),
+                millis,
+                "{seconds} s"
+            );
+        }
+        // The highest rate there is holds for its minute as well.
+        let mut fast = Throttle::default();
+        for _ in 0..100 {
+            fast.ask(at(0));
+        }
+        fast.refused(at(0), at(0));
+        for (seconds, millis) in [(1, 33), (59, 33), (60, 0)] {
+            assert_eq!(pause(fast, at(seconds * 1000)).as_millis(), millis, "{seconds} s");
+        }
+        // A second refusal begins anew.
+        throttle.ask(at(130_000));
+        throttle.refused(at(130_000), at(130_000));
+        assert_eq!(pause(throttle, at(189_000)).as_millis(), 1000);
+        assert_eq!(pause(throttle, at(190_000)).as_millis(), 500);
+    }
+
+    #[test]
+    fn while_an_upstream_is_left_alone_nothing_is_learnt_of_its_rate() {
+        let mut throttle = Throttle::default();
+        throttle.refused(at(900_000), at(0));
+        assert_eq!(pause(throttle, at(900_000)).as_millis(), 2000);
+        assert_eq!(pause(throttle, at(960_000)).as_millis(), 1000);
+    }
+
     proptest! {
+        /// The longer it is quiet, the less is held back; and after ten minutes nothing.
+        #[test]
+        fn quiet_hours_heal(
+            burst in 1..200_u64, refusals in prop::collection::vec(0..30_000_u64, 1..20),
+            mut quiet in prop::collection::vec(0..700_000_u64, 1..10),
+        ) {
+            let (mut throttle, mut now) = (Throttle::default(), 0);
+            for pause in refusals {
+                for _ in 0..burst {
+                    throttle.ask(at(now));
+                }
+                throttle.refused(at(now + pause / 2), at(now));
+                now += pause;
+            }
+            quiet.sort_unstable();
+            let (now, mut before) = (now + 10_000, Duration::MAX);
+            for since in quiet {
+                let pause = pause(throttle, at(now + since));
+                prop_assert!(pause <= before, "{pause:?} after {since} ms, {before:?} before");
+                prop_assert!(since < 600_000 || pause.is_zero());
+                // It may as well be asked on the way.
+                if since % 2 == 0 {
+                    throttle.answered();
+                }
+                before = pause;
+            }
+        }
+
         /// Nobody waits longer than promised, whatever comes.
         #[test]
         fn no_place_lies_further_ahead_than_the_longest_wait(
