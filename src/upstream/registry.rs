@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use lru::LruCache;
 use rustls::ClientConfig;
@@ -25,8 +25,8 @@ use crate::oci::Registry;
 use crate::policy::budget::{Ledger, Rules};
 use crate::policy::naming::{Chosen, Pattern};
 
-/// Most upstreams kept ready; behind a pattern, clients choose the names. The longest unused one goes, with
-/// its connections and tokens.
+/// Most upstreams of patterns kept ready, of which clients choose the names. The longest unused one goes, with
+/// all that was learnt of it.
 const MAX_READY: NonZeroUsize = NonZeroUsize::new(256).expect("is not zero");
 
 /// What is known of upstreams' budgets before the first request.
@@ -90,6 +90,7 @@ pub struct Used {
 pub struct Upstreams {
     budgets: Budgets,
     entries: Vec<Entry>,
+    /// Those of patterns.
     ready: Mutex<LruCache<(usize, Registry), Arc<Upstream>>>,
     dialer: Dialer,
     clock: Clock,
@@ -97,6 +98,8 @@ pub struct Upstreams {
 
 struct Entry {
     options: Options,
+    /// Its upstream, if it has a name: what is spent of its budget is not forgotten.
+    own: OnceLock<Arc<Upstream>>,
     /// Its name in metrics.
     label: Arc<str>,
     tls: Arc<ClientConfig>,
@@ -116,6 +119,7 @@ impl Upstreams {
                 tls::client_config(&options.ca)
             },
             usual: Arc::clone(&usual),
+            own: OnceLock::new(),
             options,
         };
         Self {
@@ -133,8 +137,8 @@ impl Upstreams {
     /// If `chosen` came from names of another configuration than these upstreams.
     pub fn get(&self, chosen: &Chosen) -> Arc<Upstream> {
         let registry = &chosen.repository.registry;
+        let entry = &self.entries[chosen.entry];
         let make = || {
-            let entry = &self.entries[chosen.entry];
             Arc::new(Upstream::new(
                 entry,
                 registry,
@@ -143,6 +147,9 @@ impl Upstreams {
                 self.clock,
             ))
         };
+        if let Pattern::Exact(_) = entry.options.registry {
+            return Arc::clone(entry.own.get_or_init(make));
+        }
         let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(ready.get_or_insert((chosen.entry, registry.clone()), make))
     }
@@ -176,7 +183,17 @@ impl Upstreams {
             registry: registry.clone(),
             upstream: upstream.clone(),
         });
-        let mut used: Vec<Used> = used.collect();
+        let own = self.entries.iter().enumerate().filter_map(|(index, entry)| {
+            let Pattern::Exact(registry) = &entry.options.registry else {
+                return None;
+            };
+            Some(Used {
+                entry: index,
+                registry: registry.clone(),
+                upstream: entry.own.get()?.clone(),
+            })
+        });
+        let mut used: Vec<Used> = used.chain(own).collect();
         used.sort_by(|one, other| (one.entry, &one.registry).cmp(&(other.entry, &other.registry)));
         used
     }

@@ -7,6 +7,7 @@ mod blobs;
 mod limits;
 mod login;
 mod probe;
+mod upstreams;
 
 use std::io;
 use std::net::IpAddr;
