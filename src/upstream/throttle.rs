@@ -41,14 +41,15 @@ impl Throttle {
 
     /// Waits until a request may be sent. Cancel-safe: a place that was taken goes by unused.
     pub(super) async fn place(&self, shield: &Shield, clock: Clock) -> Result<(), Refusal> {
-        let wait = match self.lock().ask(clock.now()) {
-            Verdict::After(wait) => wait,
-            Verdict::Refuse(until) => return Err(limited(until.since(clock.now()))),
-        };
         let alone = shield.parked().unwrap_or_default();
-        if alone > self.patience.0 || wait > self.patience.1 {
-            return Err(limited(alone.max(wait)));
+        if alone > self.patience.0 {
+            return Err(limited(alone));
         }
+        let now = clock.now();
+        let wait = match self.lock().ask_within(self.patience.1, now) {
+            Verdict::After(wait) => wait,
+            Verdict::Refuse(until) => return Err(limited(until.since(now).max(alone))),
+        };
         if !wait.is_zero() {
             sleep(wait).await;
         }

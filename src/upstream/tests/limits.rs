@@ -199,3 +199,22 @@ async fn a_registry_that_sends_everybody_elsewhere_and_names_no_figures_is_not_l
     assert!(world.buy("a/b").await.is_ok());
     assert_eq!(world.upstream.budget().0[0].standing, Standing::Unlimited);
 }
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_are_refused_at_once_take_no_place_from_those_that_go() {
+    use super::super::throttle::Throttle;
+    for (throttle, seconds) in [(Throttle::default(), 8), (Throttle::impatient(), 3)] {
+        let world = world(|_, _, _| answer("200 OK", "", "{}"), |_| {});
+        let exchange = world.upstream.exchange().unwrap();
+        let retry_after = Some(Duration::from_secs(seconds));
+        exchange.shield.refused(0, LimitKind::Abuse, retry_after);
+        throttle.refused(&exchange.shield, world.now());
+        for _ in 0..20 {
+            assert!(throttle.place(&exchange.shield, exchange.clock).await.is_err());
+        }
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        let start = tokio::time::Instant::now();
+        throttle.place(&exchange.shield, exchange.clock).await.unwrap();
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+}
