@@ -123,7 +123,8 @@ impl Witness {
         let answer = timeout(within, self.nobody.head(path, &reference)).await;
         let (public, keep) = match answer {
             Ok(Ok(descriptor)) => (descriptor.digest == *digest, PUBLIC),
-            Ok(Err(Refusal::NotFound | Refusal::Denied(_) | Refusal::Unusable(_))) => (false, PRIVATE),
+            Ok(Err(Refusal::Denied(_) | Refusal::Unusable(_))) => (false, PRIVATE),
+            // A digest that is not there says nothing of its repository.
             Ok(Err(_)) | Err(_) => (false, UNKNOWN),
         };
         let until = clock.now() + keep;
