@@ -18,14 +18,12 @@ use crate::oci::{Digest, Reference, Registry, RepositoryPath};
 use crate::policy::alternate::{Alternate as Record, Outcome};
 use crate::policy::naming::Pattern;
 
-/// The longest that all alternates together take before the budget is asked.
+/// The longest that all alternates together take before the budget is asked, or until one begins to give a blob.
 const ALL: Duration = Duration::from_secs(4);
 /// The longest that one of them takes.
 const EACH: Duration = Duration::from_secs(2);
 /// With less time than this, none is asked.
 const LEAST: Duration = Duration::from_millis(100);
-/// The longest until one of them begins to give a blob.
-const BLOB: Duration = Duration::from_secs(5);
 /// Most repositories of which it is remembered whether they are public.
 const MAX_REPOSITORIES: NonZeroUsize = NonZeroUsize::new(4096).expect("is not zero");
 /// How long a repository counts as public: its name was known to everybody then.
@@ -229,6 +227,7 @@ impl Upstream {
             Refusal::Denied(_) => exchange.shut_out().is_some(),
             Refusal::NotFound | Refusal::Withheld(_) | Refusal::Unusable(_) | Refusal::Offline => false,
         };
+        let end = clock.now() + ALL;
         let witness = self.alternates.witness.as_ref();
         let public = witness.is_none_or(|witness| witness.known(path, clock.now()) == Some(true));
         if !passing || !public {
@@ -242,7 +241,8 @@ impl Upstream {
                 let opened = alternate.upstream.blob(&path, digest, want).await;
                 opened.map_err(|refusal| outcome(&refusal))
             };
-            if let Some(incoming) = alternate.ask(digest, BLOB, clock, Box::pin(question)).await {
+            let within = EACH.min(end.since(clock.now()));
+            if let Some(incoming) = alternate.ask(digest, within, clock, Box::pin(question)).await {
                 tracing::debug!(alternate = %alternate.host, %digest, "an alternate gives a blob");
                 return Some(Incoming {
                     alternate: Some(index),

@@ -221,3 +221,22 @@ async fn a_digest_that_is_not_there_makes_no_repository_private_for_long() {
     assert_eq!(world.elsewhere(b"{}").await.unwrap(), "{}");
     assert_eq!(world.count("HEAD"), 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn alternates_that_hang_hold_a_blob_up_for_seconds_in_all() {
+    // The head never ends.
+    let script: Script = |_, _, _| "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n".to_owned();
+    let world = world(script, |options| {
+        two(options);
+        let (first, second) = (options.alternates[0].clone(), options.alternates[1].clone());
+        options
+            .alternates
+            .extend([first.clone(), second.clone(), first, second]);
+    });
+    let start = tokio::time::Instant::now();
+    let found = world.blob_elsewhere(0, &Refusal::Failing(503)).await;
+    assert!(found.is_none());
+    let took = start.elapsed();
+    assert!(took <= Duration::from_secs(4), "{took:?}");
+    assert!(world.count("ecr.test") > 0, "more than one is asked");
+}
