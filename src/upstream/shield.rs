@@ -147,7 +147,7 @@ impl Shield {
     /// One verdict about a key, waiting for its turn as long as the machine says so.
     async fn verdict(&self, key: &Key, repository: &str, asker: Asker) -> Verdict {
         let now = self.clock.now();
-        let mut told = {
+        let told = {
             let mut state = self.lock();
             let verdict = state.budget.ask(key, repository, asker, now);
             if !matches!(verdict, Verdict::Wait) {
@@ -157,18 +157,28 @@ impl Shield {
             state.waiting.insert(key.clone(), tell);
             told
         };
-        let leaving = Leaving { shield: self, key };
+        let mut leaving = Leaving {
+            shield: self,
+            key: Some(key),
+            told,
+        };
         loop {
             let pause = self.until_wake();
             tokio::select! {
-                verdict = &mut told => {
-                    std::mem::forget(leaving);
+                verdict = &mut leaving.told => {
+                    leaving.key = None;
                     return verdict.unwrap_or(Verdict::Wait);
                 }
                 () = tokio::time::sleep(pause) => {
-                    if let Some(account) = self.lock().turn_or_read(self.clock.now()) {
+                    let due = self.lock().turn_or_read(self.clock.now());
+                    // Its own turn may have come with that: the answer is as good as a reading.
+                    if let Ok(verdict) = leaving.told.try_recv() {
+                        leaving.key = None;
+                        return verdict;
+                    }
+                    if let Some(account) = due {
                         // The key keeps its place in the queue; whoever took the reading asks again.
-                        std::mem::forget(leaving);
+                        leaving.key = None;
                         return Verdict::Read(account);
                     }
                 }
@@ -381,16 +391,68 @@ fn key(path: &RepositoryPath, reference: &Reference) -> Key {
     (path, reference.clone())
 }
 
-/// Takes a key out of the queue when nobody waits for it any more.
+/// Takes a key out of the queue when nobody waits for it any more, and gives back a turn that nobody heard of.
 struct Leaving<'a> {
     shield: &'a Shield,
-    key: &'a Key,
+    /// `None` once it needs no more care.
+    key: Option<&'a Key>,
+    told: oneshot::Receiver<Verdict>,
 }
 
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
         let mut state = self.shield.lock();
-        state.waiting.remove(self.key);
-        state.budget.withdraw(self.key);
+        if let Some(key) = self.key {
+            state.waiting.remove(key);
+            state.budget.withdraw(key);
+        }
+        // Whoever tells holds the lock: none comes after this.
+        self.told.close();
+        if let Ok(Verdict::Go(charge)) = self.told.try_recv() {
+            let now = self.shield.clock.now();
+            state.budget.settle(&charge, false, now);
+            state.turn(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_that_its_asker_did_not_live_to_hear_of_is_given_back() {
+        let clock = Clock::start();
+        let rules = Rules { reserves: vec![0.0] };
+        let shield = Shield::new(rules, vec!["anonymous".to_owned()], None, clock);
+        let asker = Asker {
+            tier: 0,
+            client: 0,
+            deadline: clock.now() + Duration::from_secs(20),
+        };
+        let path: RepositoryPath = "a/b".parse().unwrap();
+        let key = |tag: usize| key(&path, &Reference::Tag(format!("t{tag}").parse().unwrap()));
+        let mut charges = Vec::new();
+        for tag in 0..8 {
+            match shield.verdict(&key(tag), path.as_str(), asker).await {
+                Verdict::Go(charge) => charges.push(charge),
+                other => panic!("{other:?}"),
+            }
+        }
+        let ninth = key(8);
+        {
+            let mut waiting = pin!(shield.verdict(&ninth, path.as_str(), asker));
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(waiting.as_mut().poll(&mut context).is_pending());
+            shield.settle(charges.pop(), true);
+        }
+        for charge in charges {
+            shield.settle(Some(charge), false);
+        }
+        let settled = shield.lock().budget.status(clock.now())[0].own;
+        assert_eq!(settled, 1, "one was sent");
     }
 }
