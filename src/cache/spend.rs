@@ -204,15 +204,17 @@ impl Order {
     /// Waits for its turn and spends.
     async fn buy(&self) -> Result<Fetched, Refusal> {
         let records = &self.shelves.records;
-        let write_down = |ledger: &budget::Ledger| records.put_ledger(&self.repository.registry, ledger);
+        let write_down = |ledger: &budget::Ledger, left: bool| {
+            records.put_ledger(&self.repository.registry, ledger);
+            if left {
+                self.shelves.metrics.spending.spent(&self.label);
+            }
+        };
         let path = &self.repository.path;
         let bought = self
             .upstream
             .buy(path, &self.reference, self.asker, write_down)
             .await;
-        if !matches!(bought, Err(Refusal::Withheld(_))) {
-            self.shelves.metrics.spending.spent(&self.label);
-        }
         let fetched = bought?;
         self.shelves.metrics.received(fetched.bytes.len() as u64);
         Ok(fetched)

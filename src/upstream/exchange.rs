@@ -1,5 +1,6 @@
 //! One request and what it takes to get its answer: authentication, redirects, retries.
 
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use http::header::{AUTHORIZATION, LOCATION, RETRY_AFTER};
@@ -37,6 +38,8 @@ pub(super) struct Ask<'a> {
     pub(super) account: usize,
     /// Whether it is about a manifest: the answer tells of the budget then.
     pub(super) manifest: bool,
+    /// Told whether a request left that may have been counted.
+    pub(super) left: Option<&'a AtomicBool>,
 }
 
 /// A response, and who gave it.
@@ -103,6 +106,9 @@ impl Exchange {
                 self.shield.park(ask.account, self.auth(ask).parked());
                 if let Refusal::Limited { kind, retry_after } = refusal {
                     self.shield.refused(ask.account, kind, retry_after);
+                }
+                if ask.manifest {
+                    self.shield.learn_nothing(ask.account);
                 }
                 return Err(refusal);
             }
@@ -229,7 +235,8 @@ impl Exchange {
             // What may cost budget is no probe: a HEAD finds out first whether the host is back.
             self.client.send(Method::HEAD, url, headers.clone()).await?;
         }
-        self.client.send(ask.method.clone(), url, headers).await
+        let method = ask.method.clone();
+        self.client.send_counted(method, url, headers, ask.left).await
     }
 
     /// The proof a 401 asks for. Where it does not say what it wants, the registry's `/v2/` does.

@@ -1,5 +1,7 @@
 //! The questions a cache asks of a registry.
 
+use std::sync::atomic::AtomicBool;
+
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -54,8 +56,22 @@ impl Upstream {
         reference: &Reference,
         account: usize,
     ) -> Result<Fetched, Refusal> {
+        self.counted_manifest(path, reference, account, None).await
+    }
+
+    /// As [`Self::manifest`]; `left` becomes true if a request left that may have been counted.
+    pub(super) async fn counted_manifest(
+        &self,
+        path: &RepositoryPath,
+        reference: &Reference,
+        account: usize,
+        left: Option<&AtomicBool>,
+    ) -> Result<Fetched, Refusal> {
         let exchange = self.exchange()?;
-        let ask = manifest_ask(exchange, Method::GET, path, reference, account)?;
+        let ask = Ask {
+            left,
+            ..manifest_ask(exchange, Method::GET, path, reference, account)?
+        };
         let response = exchange.ask_for(&ask).await?;
         if response.status() != StatusCode::OK {
             return Err(unexpected(exchange, response.status()));
@@ -117,6 +133,7 @@ impl Upstream {
             path,
             account: exchange.shield.account(path),
             manifest: false,
+            left: None,
         };
         let answer = exchange.ask_freely(&mut ask).await?;
         if matches!(answer.response.status().as_u16(), 400 | 404 | 405 | 406) {
@@ -156,6 +173,7 @@ impl Upstream {
             path,
             account: exchange.shield.account(path),
             manifest: false,
+            left: None,
         };
         let mut answer = exchange.ask_freely(&mut ask).await?;
         if answer.elsewhere && matches!(answer.response.status().as_u16(), 401 | 403 | 404 | 410) {
@@ -203,6 +221,7 @@ fn manifest_ask<'a>(
         path,
         account,
         manifest: true,
+        left: None,
     })
 }
 

@@ -35,6 +35,7 @@ pub(super) async fn tags(exchange: &Exchange, path: &RepositoryPath) -> Result<V
             path,
             account: exchange.shield.account(path),
             manifest: false,
+            left: None,
         };
         let answer = exchange.ask_freely(&mut ask).await?;
         if let Some(refusal) = exchange.refusal(&answer) {

@@ -1,7 +1,11 @@
 //! Drives the budget machine of one upstream: asks before a counted request is sent, waits for its turn,
 //! and tells the machine what responses say.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -36,28 +40,29 @@ struct State {
     waiting: HashMap<Key, oneshot::Sender<Verdict>>,
 }
 
-/// The right to send one counted request. Given back when it is dropped unsent.
+/// The right to send one counted request. When it is dropped, the charge stands if a request left.
 #[must_use]
 struct Pass<'a> {
     shield: &'a Shield,
-    charge: Option<Charge>,
+    charge: Charge,
+    left: AtomicBool,
+    /// False: nothing is known of the answer.
+    over: bool,
 }
 
 impl Pass<'_> {
-    /// The account to send it with.
-    fn account(&self) -> usize {
-        self.charge.as_ref().map_or(0, |charge| charge.account)
-    }
-
-    /// The request was answered: the charge stands.
-    fn sent(mut self) {
-        self.shield.settle(self.charge.take(), true);
+    /// True if a request left that may have been counted.
+    fn has_left(&self) -> bool {
+        self.left.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
-        self.shield.settle(self.charge.take(), false);
+        if !self.over {
+            self.shield.learn_nothing(self.charge.account);
+        }
+        self.shield.settle(&self.charge, self.has_left());
     }
 }
 
@@ -195,11 +200,10 @@ impl Shield {
         pause.max(Duration::from_millis(1))
     }
 
-    fn settle(&self, charge: Option<Charge>, sent: bool) {
-        let Some(charge) = charge else { return };
+    fn settle(&self, charge: &Charge, sent: bool) {
         let now = self.clock.now();
         let mut state = self.lock();
-        state.budget.settle(&charge, sent, now);
+        state.budget.settle(charge, sent, now);
         state.turn(now);
     }
 
@@ -237,7 +241,8 @@ impl State {
 
 impl Upstream {
     /// Fetches a manifest when it is its turn to cost something. `spent` is told what to write down, before
-    /// the request leaves and after its answer: a crash between the two does not forget it.
+    /// the request leaves and after its answer: a crash between the two does not forget it. After the answer
+    /// it is told true if a request left that may have been counted.
     ///
     /// Cancel-safe: who leaves before the request is sent loses the place in the queue and spends nothing.
     ///
@@ -248,7 +253,7 @@ impl Upstream {
         path: &RepositoryPath,
         reference: &Reference,
         asker: Asker,
-        spent: impl Fn(&Ledger),
+        spent: impl Fn(&Ledger, bool),
     ) -> Result<Fetched, Refusal> {
         let exchange = self.exchange()?;
         let shield = &exchange.shield;
@@ -258,16 +263,17 @@ impl Upstream {
             if let Some(refusal) = self.exchange()?.shut_out() {
                 return Err(refusal);
             }
-            let pass = self.pay(path, reference, asker).await?;
-            spent(&shield.lock().budget.ledger());
-            let account = pass.account();
-            let fetched = self.manifest(path, reference, account).await;
+            let mut pass = self.pay(path, reference, asker).await?;
+            spent(&shield.lock().budget.ledger(), false);
+            let account = pass.charge.account;
+            let fetched = self
+                .counted_manifest(path, reference, account, Some(&pass.left))
+                .await;
             exchange.note(account, path, reference, &fetched);
-            match &fetched {
-                Err(Refusal::Unreachable(_) | Refusal::LeftAlone { .. }) => drop(pass),
-                _ => pass.sent(),
-            }
-            spent(&shield.lock().budget.ledger());
+            pass.over = true;
+            let left = pass.has_left();
+            drop(pass);
+            spent(&shield.lock().budget.ledger(), left);
             tries += 1;
             match fetched {
                 // A neighbour was faster, or the account is no good: the machine knows now, and says what next.
@@ -293,7 +299,9 @@ impl Upstream {
                 Verdict::Go(charge) => {
                     return Ok(Pass {
                         shield,
-                        charge: Some(charge),
+                        charge,
+                        left: AtomicBool::new(false),
+                        over: false,
                     });
                 }
                 Verdict::Refuse(withheld) => return Err(Refusal::Withheld(withheld)),
@@ -413,46 +421,5 @@ impl Drop for Leaving<'_> {
             state.budget.settle(&charge, false, now);
             state.turn(now);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::pin::pin;
-    use std::task::{Context, Waker};
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_turn_that_its_asker_did_not_live_to_hear_of_is_given_back() {
-        let clock = Clock::start();
-        let rules = Rules { reserves: vec![0.0] };
-        let shield = Shield::new(rules, vec!["anonymous".to_owned()], None, clock);
-        let asker = Asker {
-            tier: 0,
-            client: 0,
-            deadline: clock.now() + Duration::from_secs(20),
-        };
-        let path: RepositoryPath = "a/b".parse().unwrap();
-        let key = |tag: usize| key(&path, &Reference::Tag(format!("t{tag}").parse().unwrap()));
-        let mut charges = Vec::new();
-        for tag in 0..8 {
-            match shield.verdict(&key(tag), path.as_str(), asker).await {
-                Verdict::Go(charge) => charges.push(charge),
-                other => panic!("{other:?}"),
-            }
-        }
-        let ninth = key(8);
-        {
-            let mut waiting = pin!(shield.verdict(&ninth, path.as_str(), asker));
-            let mut context = Context::from_waker(Waker::noop());
-            assert!(waiting.as_mut().poll(&mut context).is_pending());
-            shield.settle(charges.pop(), true);
-        }
-        for charge in charges {
-            shield.settle(Some(charge), false);
-        }
-        let settled = shield.lock().budget.status(clock.now())[0].own;
-        assert_eq!(settled, 1, "one was sent");
     }
 }

@@ -7,6 +7,7 @@ mod blobs;
 mod limits;
 mod login;
 mod probe;
+mod spends;
 mod upstreams;
 
 use std::io;
@@ -131,7 +132,7 @@ impl World {
             deadline: self.now() + Duration::from_secs(20),
         };
         self.upstream
-            .buy(&path.parse().unwrap(), &tag(), asker, |_| {})
+            .buy(&path.parse().unwrap(), &tag(), asker, |_, _| {})
             .await
     }
 

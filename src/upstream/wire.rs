@@ -1,14 +1,15 @@
 //! The way to every host that belongs to one registry, with a circuit breaker for each of them.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use http::{HeaderMap, Method, Response};
+use http::{HeaderMap, Method, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::Refusal;
 use crate::clock::Clock;
-use crate::net::client::Client;
+use crate::net::client::{Client, SendError};
 use crate::net::url::Url;
 use crate::policy::breaker::{Breaker, Verdict};
 
@@ -52,13 +53,31 @@ impl Wire {
         url: &Url,
         headers: HeaderMap,
     ) -> Result<Response<Incoming>, Refusal> {
+        self.send_counted(method, url, headers, None).await
+    }
+
+    /// As [`Self::send`]; `left` becomes true if the host may have counted the request: it left, and neither
+    /// was its connection lost nor was it told to say first who asks.
+    pub(super) async fn send_counted(
+        &self,
+        method: Method,
+        url: &Url,
+        headers: HeaderMap,
+        left: Option<&AtomicBool>,
+    ) -> Result<Response<Incoming>, Refusal> {
         let host = origin(url);
         let mut asking = self.enter(&host)?;
-        let sent = self
-            .client
-            .send(method, url, headers)
-            .await
-            .map_err(Refusal::from);
+        // One that is dropped before its answer has left as well.
+        let before = left.is_some_and(|left| left.swap(true, Ordering::Relaxed));
+        let sent = self.client.send(method, url, headers).await;
+        let counted = match &sent {
+            Ok(response) => response.status() != StatusCode::UNAUTHORIZED,
+            Err(error) => matches!(error, SendError::Late(_)),
+        };
+        if let Some(left) = left.filter(|_| !counted) {
+            left.store(before, Ordering::Relaxed);
+        }
+        let sent = sent.map_err(Refusal::from);
         let failure = match &sent {
             Ok(response) => fault(response.status().as_u16()).map(Refusal::Failing),
             Err(Refusal::Unreachable(text)) => Some(Refusal::Unreachable(text.clone())),
