@@ -1,6 +1,7 @@
 //! Drives the budget machine of one upstream: asks before a counted request is sent, waits for its turn,
 //! and tells the machine what responses say.
 
+mod status;
 #[cfg(test)]
 mod tests;
 
@@ -11,12 +12,11 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+pub use self::status::AccountStatus;
 use super::{Fetched, LimitKind, Refusal, Upstream};
 use crate::clock::{Clock, Time};
 use crate::oci::{Reference, RepositoryPath};
-use crate::policy::budget::{
-    Asker, BucketStatus, Budget, Charge, Ledger, Limit, Observed, Reading, Rules, Verdict,
-};
+use crate::policy::budget::{Asker, Budget, Charge, Ledger, Limit, Observed, Reading, Rules, Verdict};
 
 /// What many may wait for together: one manifest of one repository.
 type Key = (Option<RepositoryPath>, Reference);
@@ -351,46 +351,6 @@ impl Upstream {
         let exchange = self.exchange().ok()?;
         exchange.client.left_alone(&exchange.base)
     }
-
-    /// What is known of this upstream's budget, and how many wait for it, by tier.
-    pub fn budget(&self) -> (Vec<BucketStatus>, Vec<u64>) {
-        let Ok(exchange) = self.exchange() else {
-            return (Vec::new(), Vec::new());
-        };
-        let shield = &exchange.shield;
-        let state = shield.lock();
-        (state.budget.status(shield.clock.now()), state.budget.waiting())
-    }
-
-    /// By tier: the part of every allowance that it may not touch.
-    pub fn reserves(&self) -> Vec<f64> {
-        let shield = self.exchange().map(|exchange| &exchange.shield);
-        shield.map_or_else(|_| Vec::new(), |shield| shield.lock().budget.reserves().to_vec())
-    }
-
-    /// The accounts, by name.
-    pub fn accounts(&self) -> Vec<AccountStatus> {
-        let Ok(exchange) = self.exchange() else {
-            return Vec::new();
-        };
-        let shield = &exchange.shield;
-        let (now, state) = (shield.clock.now(), shield.lock());
-        let accounts = shield.names.iter().enumerate();
-        let accounts = accounts.map(|(index, name)| AccountStatus {
-            name: name.clone(),
-            parked: state.budget.parked_account(index, now),
-        });
-        accounts.collect()
-    }
-}
-
-/// One account, for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AccountStatus {
-    /// The user name, or `anonymous`.
-    pub name: String,
-    /// Until when it is not used, because the upstream refused it.
-    pub parked: Option<Time>,
 }
 
 /// A digest is the same in every repository; a tag is not.

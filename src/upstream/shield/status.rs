@@ -1,0 +1,47 @@
+//! How the budget of an upstream stands, for people and metrics.
+
+use crate::clock::Time;
+use crate::policy::budget::BucketStatus;
+use crate::upstream::Upstream;
+
+impl Upstream {
+    /// What is known of this upstream's budget, and how many wait for it, by tier.
+    pub fn budget(&self) -> (Vec<BucketStatus>, Vec<u64>) {
+        let Ok(exchange) = self.exchange() else {
+            return (Vec::new(), Vec::new());
+        };
+        let shield = &exchange.shield;
+        let state = shield.lock();
+        (state.budget.status(shield.clock.now()), state.budget.waiting())
+    }
+
+    /// By tier: the part of every allowance that it may not touch.
+    pub fn reserves(&self) -> Vec<f64> {
+        let shield = self.exchange().map(|exchange| &exchange.shield);
+        shield.map_or_else(|_| Vec::new(), |shield| shield.lock().budget.reserves().to_vec())
+    }
+
+    /// The accounts, by name.
+    pub fn accounts(&self) -> Vec<AccountStatus> {
+        let Ok(exchange) = self.exchange() else {
+            return Vec::new();
+        };
+        let shield = &exchange.shield;
+        let (now, state) = (shield.clock.now(), shield.lock());
+        let accounts = shield.names.iter().enumerate();
+        let accounts = accounts.map(|(index, name)| AccountStatus {
+            name: name.clone(),
+            parked: state.budget.parked_account(index, now),
+        });
+        accounts.collect()
+    }
+}
+
+/// One account, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountStatus {
+    /// The user name, or `anonymous`.
+    pub name: String,
+    /// Until when it is not used, because the upstream refused it.
+    pub parked: Option<Time>,
+}
