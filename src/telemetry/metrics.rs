@@ -29,6 +29,15 @@ impl Place {
     }
 }
 
+/// Counters with labels, in this registry.
+fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    let metric = IntCounterVec::new(Opts::new(name, help), labels).expect("the name is well formed");
+    registry
+        .register(Box::new(metric.clone()))
+        .expect("the name is used once");
+    metric
+}
+
 /// One open connection.
 #[derive(Debug)]
 #[must_use = "the connection counts as long as this lives"]
@@ -68,13 +77,7 @@ impl Metrics {
     /// Metrics that have counted nothing.
     pub fn new() -> Self {
         let registry = Registry::new();
-        let vec = |name: &str, help: &str, labels: &[&str]| {
-            let metric = IntCounterVec::new(Opts::new(name, help), labels).expect("the name is well formed");
-            registry
-                .register(Box::new(metric.clone()))
-                .expect("the name is used once");
-            metric
-        };
+        let vec = |name: &str, help: &str, labels: &[&str]| counters(&registry, name, help, labels);
         let counter = |name: &str, help: &str| {
             let metric = IntCounter::new(name, help).expect("the name is well formed");
             registry

@@ -13,17 +13,6 @@ use super::support::registry::Script;
 use super::support::seawall::{Choices, Seawall, read};
 use super::support::world::{Image, World, blob_path, image, manifest_path, world};
 
-/// An answer that says how much is left.
-fn told(remaining: u64) -> Script {
-    Script {
-        headers: vec![
-            ("ratelimit-limit", "100;w=3600".to_owned()),
-            ("ratelimit-remaining", format!("{remaining};w=3600")),
-        ],
-        ..Script::default()
-    }
-}
-
 /// An image that was pulled whole as `app`, and another that the tag has moved to since; half a window has
 /// passed.
 async fn moved(choices: Choices) -> (World, Image, Image) {
@@ -42,7 +31,7 @@ async fn moved(choices: Choices) -> (World, Image, Image) {
 async fn a_head_of_a_tag_that_moved_to_what_cannot_be_paid_for_names_what_can_be_had() {
     let (world, old, new) = moved(Choices::default()).await;
     for path in [manifest_path("app"), manifest_path(new.manifest.to_string())] {
-        world.registry.script(path, told(0));
+        world.registry.script(path, Script::told(0));
     }
     // As containerd does: HEAD of the tag, then GET of the digest that it named.
     for method in [Method::HEAD, Method::GET] {
@@ -152,10 +141,10 @@ async fn a_low_tier_that_was_first_does_not_pass_its_refusal_on() {
     let path = manifest_path(image.manifest.to_string());
     let slow = Script {
         delay: Duration::from_millis(200),
-        ..told(40)
+        ..Script::told(40)
     };
     // Figures that only the high tier may go by are known before the crowd comes.
-    world.registry.script(manifest_path("app"), told(40));
+    world.registry.script(manifest_path("app"), Script::told(40));
     world.seawall.ask(Method::HEAD, &manifest_path("app"), &[]).await;
     world.registry.script(path.clone(), slow);
     let crowd = (0..100).map(|_| {

@@ -7,17 +7,6 @@ use super::support::registry::Script;
 use super::support::seawall::{Choices, Seawall};
 use super::support::world::{image, manifest_path, world};
 
-/// An answer that says how much is left.
-fn told(remaining: u64) -> Script {
-    Script {
-        headers: vec![
-            ("ratelimit-limit", "100;w=3600".to_owned()),
-            ("ratelimit-remaining", format!("{remaining};w=3600")),
-        ],
-        ..Script::default()
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn without_budget_what_is_held_is_served_and_what_is_not_is_refused_unasked() {
     let world = world(Choices::default());
@@ -26,7 +15,7 @@ async fn without_budget_what_is_held_is_served_and_what_is_not_is_refused_unaske
     assert!(world.seawall.get(&manifest_path("held")).await.is_good());
     let by_digest = manifest_path(missing.manifest.to_string());
     for path in [manifest_path("held"), manifest_path("missing"), by_digest] {
-        world.registry.script(path, told(0));
+        world.registry.script(path, Script::told(0));
     }
     // What is known by its headers only is not held.
     let known = world
@@ -70,7 +59,7 @@ async fn a_refusal_names_the_tags_that_are_held_and_not_those_that_were_only_ask
     assert!(world.seawall.get(&manifest_path("held")).await.is_good());
     for (tag, seed) in [("asked", 2), ("missing", 3)] {
         image(&world.registry, Some(tag), seed);
-        world.registry.script(manifest_path(tag), told(0));
+        world.registry.script(manifest_path(tag), Script::told(0));
     }
     let asked = world
         .seawall
@@ -102,7 +91,7 @@ async fn a_tag_that_moved_to_what_cannot_be_paid_for_is_served_stale() {
     }
     let new = image(&world.registry, Some("app"), 2);
     for path in [manifest_path("app"), manifest_path(new.manifest.to_string())] {
-        world.registry.script(path, told(0));
+        world.registry.script(path, Script::told(0));
     }
     tokio::time::sleep(std::time::Duration::from_secs(3600)).await;
     let answer = world.seawall.get(&manifest_path("app")).await;
@@ -122,7 +111,7 @@ async fn nodes_are_sent_on_where_the_operator_says_so() {
     };
     let world = world(choices);
     image(&world.registry, Some("missing"), 1);
-    world.registry.script(manifest_path("missing"), told(0));
+    world.registry.script(manifest_path("missing"), Script::told(0));
     let answer = world.seawall.get(&manifest_path("missing")).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
 }

@@ -2,7 +2,9 @@
 //!
 //! The `tier` label is the name of a tier in the configuration: the operator's, and few.
 
-use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, Registry};
+
+use super::counters;
 
 /// The metrics of clients' quotas.
 #[derive(Debug)]
@@ -24,13 +26,7 @@ impl Waits {
 
 impl Quotas {
     pub(super) fn new(registry: &Registry) -> Self {
-        let counters = |name: &str, help: &str, labels: &[&str]| {
-            let metric = IntCounterVec::new(Opts::new(name, help), labels).expect("the name is well formed");
-            registry
-                .register(Box::new(metric.clone()))
-                .expect("the name is used once");
-            metric
-        };
+        let counters = |name: &str, help: &str, labels: &[&str]| counters(registry, name, help, labels);
         Self {
             refused: counters(
                 "seawall_quota_refusals_total",

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
 
+use super::counters;
+
 /// Why a counted request was not needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Avoided {
@@ -71,13 +73,7 @@ pub struct Spending {
 
 impl Spending {
     pub(super) fn new(registry: &Registry) -> Self {
-        let counters = |name: &str, help: &str, labels: &[&str]| {
-            let metric = IntCounterVec::new(Opts::new(name, help), labels).expect("the name is well formed");
-            registry
-                .register(Box::new(metric.clone()))
-                .expect("the name is used once");
-            metric
-        };
+        let counters = |name: &str, help: &str, labels: &[&str]| counters(registry, name, help, labels);
         let gauges = |name: &str, help: &str, labels: &[&str]| {
             let metric = IntGaugeVec::new(Opts::new(name, help), labels).expect("the name is well formed");
             registry

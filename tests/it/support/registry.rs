@@ -46,6 +46,17 @@ pub(crate) struct Script {
 }
 
 impl Script {
+    /// An answer that says how much is left of a hundred in an hour.
+    pub(crate) fn told(remaining: u64) -> Self {
+        Self {
+            headers: vec![
+                ("ratelimit-limit", "100;w=3600".to_owned()),
+                ("ratelimit-remaining", format!("{remaining};w=3600")),
+            ],
+            ..Self::default()
+        }
+    }
+
     /// A mebibyte at a time, each after a pause.
     pub(crate) fn paced(pace: Duration) -> Self {
         Self {
