@@ -7,6 +7,7 @@ mod credentials;
 mod every;
 mod freshness;
 mod limits;
+mod policies;
 mod refusals;
 mod tokens;
 mod twelve_hours;
