@@ -157,6 +157,14 @@ impl Exchange {
         }
     }
 
+    /// Figures of the registry's own that stand beside a redirect: the answer will be another host's.
+    fn hear(&self, ask: &Ask<'_>, headers: &HeaderMap) {
+        let told = (limits::reading(headers), limits::source(headers));
+        if told.0.is_some() {
+            self.shield.learn(ask.path.as_str(), ask.account, told);
+        }
+    }
+
     /// As [`Self::ask`], with everything but success refused.
     pub(super) async fn ask_for(&self, ask: &Ask<'_>) -> Result<Response<Incoming>, Refusal> {
         let answer = self.ask(ask).await?;
@@ -204,6 +212,9 @@ impl Exchange {
                 let elsewhere = !url.same_origin(&self.base);
                 return Ok(Answer { response, elsewhere });
             };
+            if ask.manifest && url.same_origin(&self.base) {
+                self.hear(ask, response.headers());
+            }
             redirects += 1;
             if redirects > MAX_REDIRECTS {
                 let host = self.base.host();

@@ -1,5 +1,6 @@
 //! What Seawall makes of upstreams as they are, a file per theme.
 
+mod across;
 mod alternates;
 mod bodies;
 mod clients;

@@ -1,0 +1,125 @@
+//! Limits, restarts, tokens and credentials in front of every registry, whatever else it is like: a limit like
+//! Docker Hub's is put on top of each.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::task::JoinSet;
+
+use super::super::client::{Shop, credential, manifest};
+use super::super::journal::Counted;
+use super::super::presets::{self, Preset};
+use super::super::switches::{Auth, Figures, Switches, per_hours};
+use crate::support::seawall::Choices;
+
+const HOUR: Duration = Duration::from_secs(3600);
+/// Pulls an hour, on top of what the registry is like.
+const PULLS: u64 = 15;
+
+/// Every registry without accounts, faults by chance and limits of its own on everything, with this allowance.
+/// One that only redirects has none: its limit would be another host's.
+fn limited() -> impl Iterator<Item = Preset> {
+    let plain = |preset: &Preset| {
+        let switches = &preset.switches;
+        let limits_itself = switches.rate.is_none() && preset.name != "k8s";
+        limits_itself && switches.chaos == 0.0 && switches.accounts.is_empty()
+    };
+    presets::all().into_iter().filter(plain).map(|preset| Preset {
+        switches: Switches {
+            allowance: Some(per_hours(PULLS, 1)),
+            figures: Figures::Both,
+            gets_per_unit: 1,
+            foreign_per_hour: 0.0,
+            source: true,
+            ..preset.switches
+        },
+        ..preset
+    })
+}
+
+/// Asks for these many images by digest, each a pull of its own, all at once; how many came.
+async fn pulls(shop: &Shop, numbers: std::ops::Range<u64>) -> u64 {
+    let mut clients = JoinSet::new();
+    for number in numbers {
+        let digest = shop
+            .sim
+            .content(|content| content.small("library/app", "x", number));
+        let client = shop.curt();
+        clients.spawn(async move { client.get(&manifest("library/app", digest)).await.status });
+    }
+    let answers = clients.join_all().await;
+    answers.iter().filter(|status| **status == StatusCode::OK).count() as u64
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_registry_is_asked_for_more_than_it_allows_and_nearly_all_of_that_is_used() {
+    // Of forty at once, the last may be refused while answers are on their way that would have left it one.
+    let nearly = PULLS - 2..=PULLS;
+    for preset in limited() {
+        let shop = Shop::of(&preset);
+        let first = pulls(&shop, 0..40).await;
+        assert!(nearly.contains(&first), "{}: {first}", shop.label());
+        assert_eq!(shop.sim.journal().status(429), 0, "{}", shop.label());
+        tokio::time::sleep(HOUR + Duration::from_secs(120)).await;
+        let second = pulls(&shop, 100..140).await;
+        assert!(nearly.contains(&second), "{}: {second}", shop.label());
+        assert_eq!(shop.sim.journal().status(429), 0, "{}", shop.label());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_restart_forgets_what_was_spent_at_any_registry() {
+    for preset in limited() {
+        let mut shop = Shop::of(&preset);
+        assert_eq!(pulls(&shop, 0..10).await, 10, "{}", shop.label());
+        shop.restart().await;
+        let after = pulls(&shop, 20..40).await;
+        // Where HEAD tells nothing, what is left cannot be read again, and is not bet on.
+        let least = match preset.switches.head_tells() {
+            true => PULLS - 12,
+            false => 0,
+        };
+        assert!((least..=PULLS - 10).contains(&after), "{}: {after}", shop.label());
+        assert_eq!(shop.sim.journal().status(429), 0, "{}", shop.label());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_that_were_revoked_are_replaced_at_every_registry() {
+    let with_tokens = |preset: &Preset| preset.switches.auth == Auth::Bearer && preset.switches.chaos == 0.0;
+    for preset in presets::all().into_iter().filter(with_tokens) {
+        let shop = Shop::of(&preset);
+        let first = shop.sim.image("library/app", "1", 1, 100);
+        assert_eq!(
+            shop.patient().pull(&first, 0).await,
+            Ok(first.index),
+            "{}",
+            shop.label()
+        );
+        shop.sim.revoke_tokens();
+        let second = shop.sim.image("library/app", "2", 2, 100);
+        assert_eq!(
+            shop.patient().pull(&second, 0).await,
+            Ok(second.index),
+            "{}",
+            shop.label()
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_password_is_not_hammered_at_any_registry() {
+    let with_tokens = |preset: &Preset| preset.switches.auth == Auth::Bearer && preset.switches.chaos == 0.0;
+    for preset in presets::all().into_iter().filter(with_tokens) {
+        let choices = Choices {
+            credentials: vec![credential("robot", "wrong")],
+            ..Choices::default()
+        };
+        let switches = presets::with_account(preset.switches, "robot", None);
+        let shop = Shop::open_with(preset.name, switches, choices, 2);
+        assert_eq!(pulls(&shop, 0..40).await, 0, "{}", shop.label());
+        // A token service on the registry's own host counts as the registry; the tripwire counts both.
+        let logins = shop.sim.journal().tokens();
+        assert!(logins <= 1, "{}: {logins}", shop.label());
+    }
+}
