@@ -56,12 +56,7 @@ struct Seconds {
 }
 
 impl Throttle {
-    /// Takes a place for a request.
-    pub fn ask(&mut self, now: Time) -> Verdict {
-        self.ask_within(LONGEST, now)
-    }
-
-    /// As [`Self::ask`], for one that waits no longer than this: refused, it takes no place.
+    /// Takes a place for a request that waits no longer than this; refused, it takes none.
     pub fn ask_within(&mut self, patience: Duration, now: Time) -> Verdict {
         self.recover(now);
         let at = match self.rate {
@@ -118,11 +113,6 @@ impl Throttle {
             self.rate = (grown < RATES.1 && times < FORGOTTEN).then_some(grown);
         }
     }
-
-    /// Requests a second that it is held to now.
-    pub fn rate(&self) -> Option<f64> {
-        self.rate
-    }
 }
 
 impl Seconds {
@@ -156,6 +146,13 @@ mod tests {
 
     use super::*;
 
+    impl Throttle {
+        /// For one that waits as long as any.
+        fn ask(&mut self, now: Time) -> Verdict {
+            self.ask_within(LONGEST, now)
+        }
+    }
+
     fn at(millis: u64) -> Time {
         Time::from_millis(millis)
     }
@@ -177,7 +174,7 @@ mod tests {
         for _ in 0..20 {
             throttle.refused(at(100), at(100));
         }
-        assert_eq!(throttle.rate(), Some(10.0));
+        assert_eq!(throttle.rate, Some(10.0));
         assert_eq!(throttle.ask(at(100)), Verdict::After(Duration::from_millis(100)));
         assert_eq!(throttle.ask(at(100)), Verdict::After(Duration::from_millis(200)));
     }
@@ -187,7 +184,7 @@ mod tests {
         let mut throttle = Throttle::default();
         throttle.refused(at(0), at(0));
         let mut answers = 0;
-        while throttle.rate().is_some() {
+        while throttle.rate.is_some() {
             throttle.answered();
             answers += 1;
         }
@@ -330,7 +327,7 @@ mod tests {
                     1 => throttle.answered(),
                     _ => throttle.refused(at(now + 1000), at(now)),
                 }
-                prop_assert!(throttle.rate().is_none_or(|rate| (RATES.0..RATES.1 + 1.0).contains(&rate)));
+                prop_assert!(throttle.rate.is_none_or(|rate| (RATES.0..RATES.1 + 1.0).contains(&rate)));
             }
         }
     }

@@ -133,10 +133,11 @@ impl Exchange {
         let body = String::from_utf8_lossy(&body);
         let retry_after = self.retry_after(&head.headers).or_else(|| limits::hint(&body));
         let kind = limits::kind(&head.headers, &body);
-        if retry::short_wait(retry_after).is_none() && (ask.manifest || kind == LimitKind::Abuse) {
+        let (lasting, abuse) = (retry::short_wait(retry_after).is_none(), kind == LimitKind::Abuse);
+        if lasting && (ask.manifest || abuse) {
             self.shield.refused(ask.account, kind, retry_after);
         }
-        if kind == LimitKind::Abuse && retry::short_wait(retry_after).is_none() {
+        if lasting && abuse {
             self.throttle.refused(&self.shield, self.clock.now());
         }
         Err(Refusal::Limited { kind, retry_after })
@@ -145,24 +146,30 @@ impl Exchange {
     /// Tells the shield what an answer about a manifest says of the budget.
     fn learn(&self, ask: &Ask<'_>, answer: &Answer) {
         let headers = answer.response.headers();
-        let told = (limits::reading(headers), limits::source(headers));
+        if self.hear(ask, headers) {
+            return;
+        }
         // A refusal without figures does not mean that there is no limit; nor does a store's answer, where
         // the registry that sent us there was heard to count.
         let unlimited = answer.response.status().is_success()
             && (!answer.elsewhere || !self.shield.is_known(ask.account));
-        if told.0.is_some() || unlimited {
+        if unlimited {
+            let told = (None, limits::source(headers));
             self.shield.learn(ask.path.as_str(), ask.account, told);
         } else {
             self.shield.learn_nothing(ask.account);
         }
     }
 
-    /// Figures of the registry's own that stand beside a redirect: the answer will be another host's.
-    fn hear(&self, ask: &Ask<'_>, headers: &HeaderMap) {
-        let told = (limits::reading(headers), limits::source(headers));
-        if told.0.is_some() {
+    /// Learns the figures of a response about a manifest; false if it has none.
+    fn hear(&self, ask: &Ask<'_>, headers: &HeaderMap) -> bool {
+        let reading = limits::reading(headers);
+        let heard = reading.is_some();
+        if heard {
+            let told = (reading, limits::source(headers));
             self.shield.learn(ask.path.as_str(), ask.account, told);
         }
+        heard
     }
 
     /// As [`Self::ask`], with everything but success refused.
@@ -213,6 +220,7 @@ impl Exchange {
                 return Ok(Answer { response, elsewhere });
             };
             if ask.manifest && url.same_origin(&self.base) {
+                // The registry's own figures stand here: the answer will be another host's.
                 self.hear(ask, response.headers());
             }
             redirects += 1;

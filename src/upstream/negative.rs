@@ -43,15 +43,10 @@ impl Negatives {
         path: &RepositoryPath,
         reference: &Reference,
     ) -> Result<(), Refusal> {
-        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (account, path.clone(), reference.clone());
-        match refusals.peek(&key) {
+        let refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        match refusals.peek(&(account, path.clone(), reference.clone())) {
             Some((refusal, until)) if self.clock.now() < *until => Err(refusal.clone()),
-            Some(_) => {
-                refusals.pop(&key);
-                Ok(())
-            }
-            None => Ok(()),
+            Some(_) | None => Ok(()),
         }
     }
 

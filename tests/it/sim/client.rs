@@ -10,6 +10,7 @@ use seawall::policy::clients::{Clients, Rule, Tier};
 use seawall::policy::quota::Quota;
 use seawall::upstream::{Credential, Secret};
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 
 use super::content::Image;
 use super::presets::{PASSWORD, Preset};
@@ -95,6 +96,21 @@ impl Shop {
             address: [10, 20, 0, 1],
             ..self.curt()
         }
+    }
+
+    /// Asks by digest for images with these seeds, each a pull of its own, all at once, by clients that take the
+    /// first answer; how many came.
+    pub(crate) async fn at_once(&self, seeds: std::ops::Range<u64>) -> u64 {
+        let mut clients = JoinSet::new();
+        for seed in seeds {
+            let digest = self
+                .sim
+                .content(|content| content.small("library/app", "x", seed));
+            let client = self.curt();
+            clients.spawn(async move { client.get(&manifest("library/app", digest)).await.status });
+        }
+        let answers = clients.join_all().await;
+        answers.iter().filter(|status| **status == StatusCode::OK).count() as u64
     }
 
     /// Which world this is, for messages.

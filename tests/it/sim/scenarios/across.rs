@@ -3,10 +3,7 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
-use tokio::task::JoinSet;
-
-use super::super::client::{Shop, credential, manifest};
+use super::super::client::{Shop, credential};
 use super::super::journal::Counted;
 use super::super::presets::{self, Preset};
 use super::super::switches::{Auth, Figures, Switches, per_hours};
@@ -37,31 +34,17 @@ fn limited() -> impl Iterator<Item = Preset> {
     })
 }
 
-/// Asks for these many images by digest, each a pull of its own, all at once; how many came.
-async fn pulls(shop: &Shop, numbers: std::ops::Range<u64>) -> u64 {
-    let mut clients = JoinSet::new();
-    for number in numbers {
-        let digest = shop
-            .sim
-            .content(|content| content.small("library/app", "x", number));
-        let client = shop.curt();
-        clients.spawn(async move { client.get(&manifest("library/app", digest)).await.status });
-    }
-    let answers = clients.join_all().await;
-    answers.iter().filter(|status| **status == StatusCode::OK).count() as u64
-}
-
 #[tokio::test(start_paused = true)]
 async fn no_registry_is_asked_for_more_than_it_allows_and_nearly_all_of_that_is_used() {
     // Of forty at once, the last may be refused while answers are on their way that would have left it one.
     let nearly = PULLS - 2..=PULLS;
     for preset in limited() {
         let shop = Shop::of(&preset);
-        let first = pulls(&shop, 0..40).await;
+        let first = shop.at_once(0..40).await;
         assert!(nearly.contains(&first), "{}: {first}", shop.label());
         assert_eq!(shop.sim.journal().status(429), 0, "{}", shop.label());
         tokio::time::sleep(HOUR + Duration::from_secs(120)).await;
-        let second = pulls(&shop, 100..140).await;
+        let second = shop.at_once(100..140).await;
         assert!(nearly.contains(&second), "{}: {second}", shop.label());
         assert_eq!(shop.sim.journal().status(429), 0, "{}", shop.label());
     }
@@ -71,9 +54,9 @@ async fn no_registry_is_asked_for_more_than_it_allows_and_nearly_all_of_that_is_
 async fn no_restart_forgets_what_was_spent_at_any_registry() {
     for preset in limited() {
         let mut shop = Shop::of(&preset);
-        assert_eq!(pulls(&shop, 0..10).await, 10, "{}", shop.label());
+        assert_eq!(shop.at_once(0..10).await, 10, "{}", shop.label());
         shop.restart().await;
-        let after = pulls(&shop, 20..40).await;
+        let after = shop.at_once(20..40).await;
         // Where HEAD tells nothing, what is left cannot be read again, and is not bet on.
         let least = match preset.switches.head_tells() {
             true => PULLS - 12,
@@ -117,7 +100,7 @@ async fn a_wrong_password_is_not_hammered_at_any_registry() {
         };
         let switches = presets::with_account(preset.switches, "robot", None);
         let shop = Shop::open_with(preset.name, switches, choices, 2);
-        assert_eq!(pulls(&shop, 0..40).await, 0, "{}", shop.label());
+        assert_eq!(shop.at_once(0..40).await, 0, "{}", shop.label());
         // A token service on the registry's own host counts as the registry; the tripwire counts both.
         let logins = shop.sim.journal().tokens();
         assert!(logins <= 1, "{}: {logins}", shop.label());
