@@ -1,64 +1,177 @@
 //! Asks a running Seawall by its admin listener.
+//!
+//! Exit codes of what asks are listed in [`super`].
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, StatusCode, header};
-use http_body_util::{BodyExt, Empty, Limited};
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use tokio::net::TcpStream;
 
 /// How long an answer may take: it asks nobody else.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Most bytes of an answer.
-const MAX_ANSWER: usize = 16 << 20;
+const MAX_ANSWER: usize = 64 << 20;
+/// Most bytes of one line of an answer that comes line by line.
+const MAX_LINE: usize = 1 << 20;
 
-/// The body of what `path` answers, or a sentence for the operator.
-pub(super) fn get(admin: SocketAddr, path: &str) -> Result<Bytes, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| format!("the runtime cannot start: {error}"))?;
-    let asking = async {
-        let answer = tokio::time::timeout(PATIENCE, ask(admin, path)).await;
-        answer.unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs())))
-    };
-    runtime.block_on(asking).map_err(|why| {
-        format!(
-            "the admin listener at {admin} cannot be asked: {why}; is `seawall serve` running, with this address \
-             as [server] admin?"
-        )
-    })
+/// A running Seawall.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Admin(pub(super) SocketAddr);
+
+/// Why there is no answer to go on with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum NoAnswer {
+    /// Nobody is there, or it is no Seawall.
+    Unreachable(String),
+    /// It said why not, with this status.
+    Refused(StatusCode, String),
 }
 
-async fn ask(admin: SocketAddr, path: &str) -> Result<Bytes, String> {
-    let socket = TcpStream::connect(admin)
-        .await
-        .map_err(|error| error.to_string())?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket))
-        .await
-        .map_err(|error| error.to_string())?;
-    let request = Request::get(path).header(header::HOST, admin.to_string());
-    let request = request
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| error.to_string())?;
-    let exchange = async {
-        let response = sender
-            .send_request(request)
-            .await
-            .map_err(|error| error.to_string())?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-        let body = body.map_err(|error| error.to_string())?.to_bytes();
-        match status {
-            StatusCode::OK => Ok(body),
-            status => Err(format!("it answered {path} with status {status}")),
+impl std::fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unreachable(why) | Self::Refused(_, why) => f.write_str(why),
         }
-    };
-    let exchange = std::pin::pin!(exchange);
-    tokio::select! {
-        answer = exchange => answer,
-        ended = connection => Err(ended.err().map_or("the connection ended".to_owned(), |error| error.to_string())),
     }
+}
+
+impl Admin {
+    /// What `path` answers to a GET.
+    pub(super) fn get(self, path: &str) -> Result<Bytes, NoAnswer> {
+        self.run(whole(self.0, Method::GET, path, Bytes::new()))
+    }
+
+    /// What `path` answers to a POST of `value`.
+    #[expect(
+        dead_code,
+        reason = "the commands that change something come with the next commits"
+    )]
+    pub(super) fn post(self, path: &str, value: &impl Serialize) -> Result<Bytes, NoAnswer> {
+        self.run(whole(self.0, Method::POST, path, json(value)))
+    }
+
+    /// Posts `value`, and hands over each line of the answer as it comes; however long that takes.
+    #[expect(
+        dead_code,
+        reason = "the commands that change something come with the next commits"
+    )]
+    pub(super) fn follow(
+        self,
+        path: &str,
+        value: &impl Serialize,
+        mut line: impl FnMut(&[u8]),
+    ) -> Result<(), NoAnswer> {
+        let exchange = async {
+            let mut open = in_time(open(self.0, Method::POST, path, json(value))).await?;
+            let mut waiting = Vec::new();
+            while let Some(frame) = open.body.frame().await {
+                let frame = frame.map_err(|error| NoAnswer::Unreachable(error.to_string()))?;
+                waiting.extend_from_slice(&frame.into_data().unwrap_or_default());
+                while let Some(end) = waiting.iter().position(|byte| *byte == b'\n') {
+                    line(&waiting[..end]);
+                    waiting.drain(..=end);
+                }
+                if waiting.len() > MAX_LINE {
+                    return Err(NoAnswer::Unreachable(
+                        "a line of the answer is too long".to_owned(),
+                    ));
+                }
+            }
+            Ok(())
+        };
+        self.run(exchange)
+    }
+
+    /// Runs `asking`, and says whom it asked if nobody answers.
+    fn run<T>(self, asking: impl Future<Output = Result<T, NoAnswer>>) -> Result<T, NoAnswer> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| NoAnswer::Unreachable(format!("the runtime cannot start: {error}")))?;
+        runtime.block_on(asking).map_err(|no_answer| match no_answer {
+            NoAnswer::Unreachable(why) => NoAnswer::Unreachable(format!(
+                "the admin listener at {} cannot be asked: {why}; is `seawall serve` running, with this address \
+                 as [server] admin?",
+                self.0
+            )),
+            refused @ NoAnswer::Refused(..) => refused,
+        })
+    }
+}
+
+/// An answer whose head has come. Dropping it ends the connection.
+struct Open {
+    body: Incoming,
+    _driver: tokio::task::JoinSet<()>,
+}
+
+fn json(value: &impl Serialize) -> Bytes {
+    serde_json::to_vec(value)
+        .expect("names and numbers always serialise")
+        .into()
+}
+
+async fn in_time<T>(asking: impl Future<Output = Result<T, NoAnswer>>) -> Result<T, NoAnswer> {
+    let answer = tokio::time::timeout(PATIENCE, asking).await;
+    let late = format!("no answer within {} s", PATIENCE.as_secs());
+    answer.unwrap_or(Err(NoAnswer::Unreachable(late)))
+}
+
+async fn whole(admin: SocketAddr, method: Method, path: &str, body: Bytes) -> Result<Bytes, NoAnswer> {
+    in_time(async {
+        let open = open(admin, method, path, body).await?;
+        collect(open.body).await
+    })
+    .await
+}
+
+async fn collect(body: Incoming) -> Result<Bytes, NoAnswer> {
+    let body = Limited::new(body, MAX_ANSWER).collect().await;
+    let body = body.map_err(|error| NoAnswer::Unreachable(error.to_string()))?;
+    Ok(body.to_bytes())
+}
+
+/// Sends a request and waits for the head of its answer.
+async fn open(admin: SocketAddr, method: Method, path: &str, body: Bytes) -> Result<Open, NoAnswer> {
+    let lost = |error: &dyn std::fmt::Display| NoAnswer::Unreachable(error.to_string());
+    let socket = TcpStream::connect(admin).await.map_err(|error| lost(&error))?;
+    let shaken = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await;
+    let (mut sender, connection) = shaken.map_err(|error| lost(&error))?;
+    let mut driver = tokio::task::JoinSet::new();
+    driver.spawn(async move {
+        // What breaks the connection is told to who reads the answer.
+        let _ = connection.await;
+    });
+    let mut request = Request::builder().method(&method).uri(path);
+    request = request.header(header::HOST, admin.to_string());
+    if method == Method::POST {
+        request = request.header(header::CONTENT_TYPE, "application/json");
+    }
+    let request = request.body(Full::new(body)).map_err(|error| lost(&error))?;
+    let response = sender.send_request(request).await.map_err(|error| lost(&error))?;
+    let (head, body) = response.into_parts();
+    if head.status == StatusCode::OK {
+        return Ok(Open {
+            body,
+            _driver: driver,
+        });
+    }
+    let body = collect(body).await?;
+    Err(NoAnswer::Refused(head.status, reason(path, head.status, &body)))
+}
+
+/// What a refusal says: the API's `error`, or the status.
+fn reason(path: &str, status: StatusCode, body: &[u8]) -> String {
+    let value: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    let error = value.as_ref().and_then(|value| value.get("error")?.as_str());
+    error.map_or_else(
+        || format!("it answered {path} with status {status}"),
+        str::to_owned,
+    )
 }

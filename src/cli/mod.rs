@@ -1,9 +1,11 @@
 //! The command line.
 //!
-//! Exit codes: 0 done, 1 a start or run that failed, 2 wrong arguments (clap), 64 a wrong configuration
-//! (`EX_USAGE` of sysexits.h, which tells a supervisor that starting again will not help).
+//! Exit codes: 0 done, 1 a start or run that failed, 2 wrong arguments (clap), 3 what was named is not held,
+//! 4 done, but something is wrong with what was looked at (damaged content, a warm that missed some), 64 a wrong
+//! configuration (`EX_USAGE` of sysexits.h, which tells a supervisor that starting again will not help).
 
 mod admin;
+mod colours;
 mod status;
 
 use std::fmt::Display;
@@ -13,12 +15,17 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use http::StatusCode;
 
+use self::admin::{Admin, NoAnswer};
+use self::colours::Colours;
 use crate::app;
 use crate::config::{self, Environment, Settings};
 
 /// The configuration is wrong.
 const WRONG_CONFIGURATION: u8 = 64;
+/// What was named is not held.
+const NOT_HELD: u8 = 3;
 
 /// A pull-through cache and rate-limit shield for container registries.
 #[derive(Debug, Parser)]
@@ -78,27 +85,54 @@ pub fn main() -> ExitCode {
 
 /// Asks a running Seawall how its upstreams stand.
 fn status(asking: &Asking) -> ExitCode {
-    let ask = |address| {
-        let shown = admin::get(address, "/api/v1/status").and_then(|body| {
-            if asking.json {
-                return Ok(String::from_utf8_lossy(&body).into_owned());
-            }
-            let status = serde_json::from_slice(&body);
-            status
-                .map(|status| status::draw(&status, status::Colours::of_stdout()))
-                .map_err(|error| format!("the admin listener at {address} answered with no status: {error}"))
-        });
-        match shown {
+    asking.show("/api/v1/status", |body| {
+        let status = serde_json::from_slice(body)?;
+        Ok(status::draw(&status, Colours::of_stdout()))
+    })
+}
+
+impl Asking {
+    /// Goes on with the running Seawall that is meant.
+    fn with(&self, go_on: impl FnOnce(Admin) -> ExitCode) -> ExitCode {
+        match self.admin {
+            Some(address) => go_on(Admin(address)),
+            None => configured(&self.configuration, |settings| {
+                go_on(Admin(settings.server.admin))
+            }),
+        }
+    }
+
+    /// Prints what `path` answers: as it is for scripts, drawn for people.
+    fn show(&self, path: &str, draw: impl FnOnce(&[u8]) -> Result<String, serde_json::Error>) -> ExitCode {
+        self.with(|admin| match admin.get(path) {
+            Ok(body) => self.print(&body, draw),
+            Err(no_answer) => refused(&no_answer),
+        })
+    }
+
+    /// Prints an answer: as it is for scripts, drawn for people.
+    fn print(&self, body: &[u8], draw: impl FnOnce(&[u8]) -> Result<String, serde_json::Error>) -> ExitCode {
+        if self.json {
+            return print(&format!("{}\n", String::from_utf8_lossy(body).trim_end()));
+        }
+        match draw(body) {
             Ok(text) => print(&text),
-            Err(why) => {
-                complain(format_args!("error: {why}"));
+            Err(error) => {
+                complain(format_args!(
+                    "error: the answer of the running Seawall is not understood: {error}"
+                ));
                 ExitCode::FAILURE
             }
         }
-    };
-    match asking.admin {
-        Some(address) => ask(address),
-        None => configured(&asking.configuration, |settings| ask(settings.server.admin)),
+    }
+}
+
+/// Says why there is no answer, and exits as that deserves.
+fn refused(no_answer: &NoAnswer) -> ExitCode {
+    complain(format_args!("error: {no_answer}"));
+    match no_answer {
+        NoAnswer::Refused(StatusCode::NOT_FOUND, _) => ExitCode::from(NOT_HELD),
+        NoAnswer::Refused(..) | NoAnswer::Unreachable(_) => ExitCode::FAILURE,
     }
 }
 

@@ -2,58 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::IsTerminal as _;
 use std::time::Duration;
 
+use super::colours::{Colours, Tone};
 use crate::cache::{AccountStatus, BucketStatus, Status, UpstreamStatus};
 use crate::clock::Time;
 
 /// Characters of a gauge.
 const GAUGE: u64 = 30;
-
-/// Whether the picture has colours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Colours {
-    /// For a terminal.
-    Ansi,
-    /// For a pipe or a file, or who wants none.
-    None,
-}
-
-/// What a colour says.
-#[derive(Clone, Copy)]
-enum Tone {
-    Name,
-    Good,
-    Warning,
-    Bad,
-    Faint,
-}
-
-impl Colours {
-    /// Those that standard output can show, unless `NO_COLOR` is set.
-    pub(super) fn of_stdout() -> Self {
-        let plain = std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty());
-        match std::io::stdout().is_terminal() && !plain {
-            true => Self::Ansi,
-            false => Self::None,
-        }
-    }
-
-    fn paint(self, tone: Tone, text: &str) -> String {
-        let code = match tone {
-            Tone::Name => "1",
-            Tone::Good => "32",
-            Tone::Warning => "33",
-            Tone::Bad => "31",
-            Tone::Faint => "2",
-        };
-        match self {
-            Self::Ansi if !text.is_empty() => format!("\x1b[{code}m{text}\x1b[0m"),
-            Self::Ansi | Self::None => text.to_owned(),
-        }
-    }
-}
 
 /// Draws the status.
 pub(super) fn draw(status: &Status, colours: Colours) -> String {

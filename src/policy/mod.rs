@@ -6,7 +6,9 @@
 pub mod alternate;
 pub mod breaker;
 pub mod budget;
+pub mod catalog;
 pub mod clients;
+pub mod eviction;
 pub mod flight;
 pub mod freshness;
 pub mod login;

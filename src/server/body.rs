@@ -15,6 +15,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use rustix::io::ReadWriteFlags;
+use tokio::sync::mpsc::Receiver;
 
 use super::sendfile::{LONGEST_RUN, Runs};
 use crate::cache::{Body, Broken, Pacer, Piece, Reader};
@@ -32,12 +33,14 @@ enum Segment {
     Bytes(Bytes),
     File { file: Arc<File>, offset: u64, end: u64 },
     Reader(Box<Reader>),
+    Lines(Receiver<Bytes>),
 }
 
 enum State {
     Ready,
     Reading(Pending<io::Result<Bytes>>),
     Following(Pending<Step>),
+    Awaiting(Pending<(Receiver<Bytes>, Option<Bytes>)>),
 }
 
 /// The body of a response.
@@ -71,6 +74,17 @@ impl PullBody {
             segments: VecDeque::from([Segment::Bytes(bytes)]),
             state: State::Ready,
             left,
+            runs: None,
+            pacer: None,
+        }
+    }
+
+    /// What a task sends, as it comes.
+    pub(crate) fn lines(lines: Receiver<Bytes>) -> Self {
+        Self {
+            segments: VecDeque::from([Segment::Lines(lines)]),
+            state: State::Ready,
+            left: None,
             runs: None,
             pacer: None,
         }
@@ -137,7 +151,7 @@ impl PullBody {
         let at_hand = match self.segments.front() {
             Some(Segment::Bytes(bytes)) => bytes.len() as u64,
             Some(Segment::File { offset, end, .. }) => end.saturating_sub(*offset),
-            Some(Segment::Reader(_)) | None => 0,
+            Some(Segment::Reader(_) | Segment::Lines(_)) | None => 0,
         };
         match &mut self.pacer {
             Some(pacer) if at_hand > 0 => pacer.poll_credit(context, self.left.unwrap_or(at_hand)),
@@ -217,6 +231,13 @@ impl PullBody {
                     }
                 }
             }
+            Segment::Lines(mut lines) => {
+                self.state = State::Awaiting(Box::pin(async move {
+                    let line = lines.recv().await;
+                    (lines, line)
+                }));
+                None
+            }
             Segment::Reader(mut reader) => {
                 self.state = State::Following(Box::pin(async move {
                     let piece = reader.next(LONGEST_RUN).await;
@@ -251,6 +272,14 @@ impl http_body::Body for PullBody {
                         Ok(bytes) => self.emit(bytes),
                         Err(error) => Poll::Ready(Some(Err(error))),
                     };
+                }
+                State::Awaiting(next) => {
+                    let (lines, line) = ready!(next.as_mut().poll(context));
+                    self.state = State::Ready;
+                    if let Some(line) = line {
+                        self.segments.push_front(Segment::Lines(lines));
+                        return self.emit(line);
+                    }
                 }
                 State::Following(next) => {
                     let (reader, piece) = ready!(next.as_mut().poll(context));

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::sendfile::Runs;
 use super::watch::{Signs, Verdict, Watchdog};
 use super::wire::Watched;
-use super::{Inner, health, http, preface};
+use super::{Inner, admin, http, preface};
 
 /// Bytes of headers an HTTP/2 peer may send for one request, decompressed (S112).
 const H2_HEADER_BYTES: u32 = 16 * 1024;
@@ -53,7 +53,7 @@ where
         async move {
             match kind {
                 Kind::Pull => http::answer(inner, request, peer, signs, runs).await,
-                Kind::Admin => health::answer(&inner, &request, signs),
+                Kind::Admin => admin::answer(inner, request, signs).await,
             }
         }
     });

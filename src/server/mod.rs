@@ -5,6 +5,7 @@
 //! ```
 
 mod access;
+mod admin;
 mod admit;
 mod body;
 mod connection;
@@ -182,6 +183,14 @@ impl Server {
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         connection::serve(self.inner.clone(), io, peer, Kind::Pull, None).await;
+    }
+
+    /// Serves one connection of the operator to its end: the same seam on the admin side.
+    pub async fn serve_operator<I>(&self, io: I, peer: SocketAddr)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        connection::serve(self.inner.clone(), io, peer, Kind::Admin, None).await;
     }
 
     async fn accept(

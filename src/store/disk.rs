@@ -26,28 +26,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::fs::{FlockOperation, OFlags};
 
 use crate::oci::{Algorithm, Digest};
+use crate::policy::eviction::Shelf;
 
 /// Most verified digests remembered; past it, all are forgotten and hashed again when next served.
 /// 32 bytes each, so 32 MiB.
 const MAX_VERIFIED: usize = 1 << 20;
-
-/// Which part of the tree a digest is looked up in. A manifest's digest asked as a blob is not found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Shelf {
-    /// Layers, configs and other blobs.
-    Blobs,
-    /// Manifests and indexes.
-    Manifests,
-}
-
-impl Shelf {
-    const fn folder(self) -> &'static str {
-        match self {
-            Self::Blobs => "blobs",
-            Self::Manifests => "manifests",
-        }
-    }
-}
 
 /// A file that holds the content of a digest.
 #[derive(Clone, Debug)]
@@ -294,8 +277,15 @@ impl Disk {
 
     fn path(&self, shelf: Shelf, digest: &Digest) -> PathBuf {
         let hex = digest.hex();
-        let folder = self.root.join(shelf.folder()).join(digest.algorithm().name());
+        let folder = self.root.join(folder_of(shelf)).join(digest.algorithm().name());
         folder.join(&hex[..2]).join(hex)
+    }
+}
+
+const fn folder_of(shelf: Shelf) -> &'static str {
+    match shelf {
+        Shelf::Blobs => "blobs",
+        Shelf::Manifests => "manifests",
     }
 }
 

@@ -7,6 +7,7 @@ mod disk;
 mod memory;
 mod records;
 
-pub use disk::{Disk, OpenError, Partial, Shelf, Stored, blocking};
+pub use crate::policy::eviction::Shelf;
+pub use disk::{Disk, OpenError, Partial, Stored, blocking};
 pub use memory::{Held, Memory};
 pub use records::{List, Records};

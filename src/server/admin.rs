@@ -1,0 +1,215 @@
+//! The admin listener: health, metrics, and the API that the commands use.
+//!
+//! What only looks is a GET; what changes something is a POST with a JSON body, and is refused to browsers:
+//! a page that the operator has open somewhere must not reach it.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::HeaderValue;
+use http::request::Parts;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use percent_encoding::percent_decode_str;
+use serde::Serialize;
+use tokio::sync::mpsc::Receiver;
+
+use super::body::PullBody;
+use super::http::{Tracked, headers_only};
+use super::watch::Signs;
+use super::{Inner, health};
+
+/// Most bytes of a request's body.
+const MAX_BODY: usize = 16 << 20;
+/// What the paths of the API begin with.
+const API: &str = "/api/v1/";
+
+/// A request of the operator.
+pub(super) struct Ask {
+    pub(super) method: Method,
+    /// What stands behind `/api/v1/`, or the whole path.
+    pub(super) path: String,
+    /// The query, decoded.
+    pub(super) query: Vec<(String, String)>,
+    /// The body; empty for a GET.
+    pub(super) body: Bytes,
+}
+
+impl Ask {
+    /// The last value under a key of the query.
+    pub(super) fn value(&self, key: &str) -> Option<&str> {
+        let pairs = self.query.iter().rev();
+        pairs
+            .into_iter()
+            .find(|(name, _)| name == key)
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+/// An answer to the operator.
+pub(super) struct Reply {
+    status: StatusCode,
+    kind: &'static str,
+    body: PullBody,
+    length: Option<usize>,
+}
+
+impl Reply {
+    /// Text for people, or for Prometheus.
+    pub(super) fn text(status: StatusCode, text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self {
+            status,
+            kind: "text/plain; version=0.0.4; charset=utf-8",
+            length: Some(text.len()),
+            body: PullBody::bytes(text.into()),
+        }
+    }
+
+    /// A value as JSON.
+    pub(super) fn json(value: &impl Serialize) -> Self {
+        Self::json_as(StatusCode::OK, value)
+    }
+
+    /// Why something cannot be done, in a sentence for the operator.
+    pub(super) fn error(status: StatusCode, message: impl Into<String>) -> Self {
+        Self::json_as(status, &serde_json::json!({ "error": message.into() }))
+    }
+
+    /// One JSON value a line, as they come. The last line tells the outcome: the status is 200 either way.
+    pub(super) fn lines(lines: Receiver<Bytes>) -> Self {
+        Self {
+            status: StatusCode::OK,
+            kind: "application/x-ndjson",
+            length: None,
+            body: PullBody::lines(lines),
+        }
+    }
+
+    fn json_as(status: StatusCode, value: &impl Serialize) -> Self {
+        let text = serde_json::to_vec(value).expect("names and numbers always serialise");
+        Self {
+            status,
+            kind: "application/json",
+            length: Some(text.len()),
+            body: PullBody::bytes(text.into()),
+        }
+    }
+}
+
+/// Answers a request of the operator. Nothing of `/v2/` is served here.
+pub(super) async fn answer(
+    inner: Arc<Inner>,
+    request: Request<Incoming>,
+    signs: Arc<Signs>,
+) -> Result<Response<Tracked>, Infallible> {
+    let (head, body) = request.into_parts();
+    let reply = match read(&head, body).await {
+        Ok(ask) => dispatch(&inner, &ask).await,
+        Err(refused) => refused,
+    };
+    let mut response = Response::new(reply.body);
+    *response.status_mut() = reply.status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(reply.kind));
+    if let Some(length) = reply.length {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    if reply.status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST"));
+    }
+    let (parts, body) = headers_only(&head.method, response).into_parts();
+    Ok(Response::from_parts(parts, Tracked::unlogged(body, signs)))
+}
+
+/// Reads a request whole, unless it is not one for this listener.
+async fn read(head: &Parts, body: Incoming) -> Result<Ask, Reply> {
+    let path = head.uri.path();
+    let writes = head.method == Method::POST;
+    if !writes && head.method != Method::GET && head.method != Method::HEAD {
+        return Err(Reply::text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "only GET, HEAD and POST\n",
+        ));
+    }
+    if writes && !path.starts_with(API) {
+        return Err(Reply::text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n"));
+    }
+    if writes && (head.headers.contains_key(header::ORIGIN) || !is_json(head)) {
+        return Err(Reply::error(
+            StatusCode::FORBIDDEN,
+            "what changes something is asked with Content-Type: application/json, and not by a browser",
+        ));
+    }
+    let body = match writes {
+        false => Bytes::new(),
+        true => match Limited::new(body, MAX_BODY).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) => {
+                let why = format!("the body cannot be read: {error}; at most {MAX_BODY} bytes are");
+                return Err(Reply::error(StatusCode::BAD_REQUEST, why));
+            }
+        },
+    };
+    Ok(Ask {
+        method: head.method.clone(),
+        path: path.strip_prefix(API).unwrap_or(path).to_owned(),
+        query: pairs(head.uri.query().unwrap_or_default()),
+        body,
+    })
+}
+
+fn is_json(head: &Parts) -> bool {
+    let kind = head.headers.get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.split(';')
+        .next()
+        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+}
+
+/// The pairs of a query, decoded.
+fn pairs(query: &str) -> Vec<(String, String)> {
+    let decode = |text: &str| {
+        let spaced = text.replace('+', " ");
+        percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
+    };
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decode(key), decode(value))
+        })
+        .collect()
+}
+
+async fn dispatch(inner: &Arc<Inner>, ask: &Ask) -> Reply {
+    if let Some(reply) = health::answer(inner, ask) {
+        return reply;
+    }
+    std::future::ready(()).await;
+    Reply::error(
+        StatusCode::NOT_FOUND,
+        "here are /livez, /readyz, /metrics and /api/v1/status",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_is_decoded_and_its_last_value_counts() {
+        let ask = Ask {
+            method: Method::GET,
+            path: String::new(),
+            query: pairs("sort=size&a%3Ab=c%20d+e&&sort=name&bare"),
+            body: Bytes::new(),
+        };
+        assert_eq!(ask.value("sort"), Some("name"));
+        assert_eq!(ask.value("a:b"), Some("c d e"));
+        assert_eq!(ask.value("bare"), Some(""));
+        assert_eq!(ask.value("none"), None);
+    }
+}
