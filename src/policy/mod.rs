@@ -8,6 +8,7 @@ pub mod breaker;
 pub mod budget;
 pub mod catalog;
 pub mod clients;
+pub mod disk;
 pub mod eviction;
 pub mod flight;
 pub mod freshness;
