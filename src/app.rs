@@ -104,6 +104,13 @@ async fn run(settings: Settings, requests: Option<AccessLog>) -> Result<(), Star
             () = stopping.cancelled() => {}
         }
     });
+    let (stopping, healing) = (shutdown.clone(), cache.clone());
+    tasks.spawn(async move {
+        tokio::select! {
+            () = healing.heal_disk() => {}
+            () = stopping.cancelled() => {}
+        }
+    });
     say(&greeting);
     let server = Server::new(
         server,

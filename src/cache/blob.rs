@@ -8,12 +8,14 @@ use bytes::Bytes;
 use super::download::Download;
 use super::fill::{Fill, Phase, Progress};
 use super::quotas::{Pass, Start};
-use super::{Asker, Body, Cache, Failure, Following, From, Kind, Outcome, Served, SharedFlights, in_time};
+use super::{
+    Asker, Body, Cache, Failure, Following, From, Kind, Outcome, Rescue, Served, SharedFlights, in_time,
+};
 use crate::clock::Clock;
 use crate::oci::{Digest, MediaType};
 use crate::policy::flight::{FlightId, Flights, Join, Landing, Leave};
 use crate::policy::naming::Chosen;
-use crate::store::{Shelf, Stored, blocking};
+use crate::store::{Shelf, Stored};
 use crate::telemetry::metrics::Metrics;
 
 /// Times a client joins anew because the fill it joined ended without a verdict, or with one about another
@@ -58,7 +60,13 @@ impl Cache {
         if let Some(stored) = stored
             && self.shelves.disk.is_verified(digest, stored.size)
         {
-            let body = Body::File(stored.file, stored.size);
+            let rescue = Rescue {
+                cache: self.clone(),
+                chosen: chosen.clone(),
+                digest: *digest,
+                asker: *asker,
+            };
+            let body = Body::File(stored.file, stored.size, Arc::new(rescue));
             return Ok(served(*digest, Some(stored.size), body, From::Disk, Outcome::Hit));
         }
         for _ in 0..MAX_JOINS {
@@ -101,7 +109,7 @@ impl Cache {
     /// The file of a blob. A manifest's digest is not one.
     async fn on_disk(&self, digest: &Digest) -> Result<Option<Stored>, Failure> {
         let (shelves, digest) = (self.shelves.clone(), *digest);
-        let look = blocking(move || {
+        let look = self.shelves.disk.health().looking(move || {
             let stored = shelves.disk.get(Shelf::Blobs, &digest);
             let manifest = stored.is_none() && shelves.disk.holds(Shelf::Manifests, &digest);
             Ok((stored, manifest))
@@ -115,7 +123,7 @@ impl Cache {
 
     /// Joins the fill of a digest, starting it if there is none, and waits for its first bytes. `None` if
     /// it ended without a verdict: another attempt may succeed at once. What is `held` only has to be hashed.
-    async fn follow(
+    pub(super) async fn follow(
         &self,
         chosen: &Chosen,
         digest: &Digest,

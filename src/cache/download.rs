@@ -16,7 +16,7 @@ use super::sink::{Sink, hash_step, total_len};
 use super::{Failure, From, Shelves};
 use crate::oci::Hasher;
 use crate::policy::flight::Landing;
-use crate::store::{Held, Partial, Shelf, Stored, blocking};
+use crate::store::{Held, PATIENCE, Partial, SYNC_PATIENCE, Shelf, Stored, blocking, reading};
 use crate::telemetry::metrics::Place;
 use crate::upstream::{Incoming, Refusal};
 
@@ -36,6 +36,8 @@ enum Stop {
     Refused(Refusal),
     /// The bytes are not what their name says.
     Wrong,
+    /// The same, but some of them were left by an earlier attempt, which a crash may have torn.
+    Torn,
 }
 
 impl std::convert::From<Refusal> for Stop {
@@ -87,6 +89,11 @@ impl Download {
                 self.fail(Failure::of_blob(&self.registry, &refusal));
                 Landing::Failed
             }
+            Err(Stop::Torn) => {
+                tracing::info!(digest = %self.fill.digest, "what an earlier attempt left was damaged: beginning anew");
+                self.end("what an earlier download left was damaged and has been removed");
+                Landing::Cancelled
+            }
             Err(Stop::Wrong) => {
                 let (digest, upstream) = (self.fill.digest, &self.registry);
                 tracing::warn!(%digest, %upstream, "the upstream sent bytes that do not hash to their digest");
@@ -109,10 +116,8 @@ impl Download {
 
     async fn look_on_disk(&self) -> Option<Stored> {
         let (shelves, digest) = (self.shelves.clone(), self.fill.digest);
-        blocking(move || Ok(shelves.disk.get(Shelf::Blobs, &digest)))
-            .await
-            .ok()
-            .flatten()
+        let look = move || Ok(shelves.disk.get(Shelf::Blobs, &digest));
+        self.shelves.disk.health().looking(look).await.ok().flatten()
     }
 
     /// Hashes a file that has not been hashed since the start, while readers already follow it.
@@ -173,7 +178,8 @@ impl Download {
         let mut hasher = Hasher::new(self.fill.digest.algorithm());
         let mut at = 0;
         while at < stored.size {
-            let Ok((next, len)) = hash_step(hasher, stored.file.clone(), at, stored.size).await else {
+            let step = hash_step(hasher, stored.file.clone(), at, stored.size).await;
+            let Ok((next, len)) = self.shelves.disk.health().read("read", step) else {
                 return false;
             };
             hasher = next;
@@ -188,7 +194,7 @@ impl Download {
             return;
         }
         let file = file.clone();
-        let read = blocking(move || {
+        let read = reading(move || {
             let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
             file.read_exact_at(&mut bytes, 0)?;
             Ok(Bytes::from(bytes))
@@ -206,7 +212,11 @@ impl Download {
             Err(Refusal::Unusable(_) | Refusal::Failing(_)) if sink.resume_at() > 0 => self.open(0).await?,
             opened => opened?,
         };
-        sink.start(&incoming, self).await?;
+        if let Err(error) = sink.start(&incoming, self).await {
+            tracing::info!(digest = %self.fill.digest, %error, "what an earlier attempt left cannot be read");
+            (sink, incoming) = self.start_over(sink).await?;
+        }
+        let resumed = sink.written > 0;
         let mut resumes = 0;
         let mut helped = BTreeSet::new();
         loop {
@@ -235,10 +245,26 @@ impl Download {
             sink.skip = sink.written.saturating_sub(incoming.start);
         }
         let finished = self.finish(sink).await;
+        if resumed && matches!(finished, Err(Stop::Wrong)) {
+            return Err(Stop::Torn);
+        }
         if matches!(finished, Err(Stop::Wrong)) {
             helped.into_iter().for_each(|each| self.blame(Some(each), true));
         }
         finished
+    }
+
+    /// Begins again, in memory: what is on disk is of no use.
+    async fn start_over(&self, sink: Sink) -> Result<(Sink, Incoming), Refusal> {
+        if let Some(partial) = sink.partial {
+            self.discard(partial).await;
+        }
+        self.fill.publish(|progress| {
+            progress.visible = 0;
+            progress.on_disk = 0;
+            progress.file = None;
+        });
+        Ok((Sink::in_memory(self), self.open(0).await?))
     }
 
     async fn open(&self, from: u64) -> Result<Incoming, Refusal> {
@@ -314,21 +340,20 @@ impl Download {
         };
         self.remember_small(&partial.file, size).await;
         let (shelves, digest) = (self.shelves.clone(), fill.digest);
-        let committed = blocking(move || shelves.disk.commit(&partial, Shelf::Blobs, &digest, size)).await;
-        match committed {
+        let commit = move || shelves.disk.commit(&partial, Shelf::Blobs, &digest, size);
+        let health = self.shelves.disk.health();
+        match health.writing("commit", SYNC_PATIENCE, commit).await {
             Ok(()) => self.shelves.records.put_size(&fill.digest, size),
-            Err(error) => {
-                tracing::warn!(digest = %fill.digest, %error, "a blob could not be kept");
-                self.shelves.metrics.disk_error("commit");
-            }
+            Err(error) => tracing::info!(digest = %fill.digest, %error, "a blob could not be kept"),
         }
         Ok(())
     }
 
-    pub(super) async fn discard(&self, partial: Partial) {
-        let shelves = self.shelves.clone();
-        let gone = blocking(move || {
-            shelves.disk.discard(&partial);
+    /// Gives an unfinished file up. Its name goes when the last write to it has come back.
+    pub(super) async fn discard(&self, partial: Arc<Partial>) {
+        partial.give_up();
+        let gone = self.shelves.disk.health().writing("remove", PATIENCE, move || {
+            drop(partial);
             Ok(())
         });
         if let Err(error) = gone.await {

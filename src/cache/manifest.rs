@@ -9,7 +9,7 @@ use super::{Asker, Body, Cache, Failure, From, Outcome, Served, Shelves, in_time
 use crate::clock::Time;
 use crate::oci::{Descriptor, Digest, Manifest, MediaType, Reference, Repository};
 use crate::policy::naming::Chosen;
-use crate::store::{Held, Shelf, blocking};
+use crate::store::{Held, PATIENCE, Shelf};
 use crate::upstream::Refusal;
 
 /// Most child manifests looked at to see whether a stale index can be served whole.
@@ -93,8 +93,8 @@ impl Cache {
         }
         let shelves = self.shelves.clone();
         let blobs: Vec<Digest> = manifest.blobs.iter().map(|blob| blob.digest).collect();
-        let look = blocking(move || Ok(blobs.iter().all(|blob| shelves.disk.holds(Shelf::Blobs, blob))));
-        look.await.unwrap_or(false)
+        let look = move || Ok(blobs.iter().all(|blob| shelves.disk.holds(Shelf::Blobs, blob)));
+        self.shelves.disk.health().looking(look).await.unwrap_or(false)
     }
 
     /// A manifest that is held, from memory or disk; verified either way.
@@ -103,8 +103,9 @@ impl Cache {
             return held.manifest.is_some().then_some((held, From::Memory));
         }
         let (shelves, digest) = (self.shelves.clone(), *digest);
-        let read = blocking(move || Ok(shelves.read_manifest(&digest)));
-        read.await.ok().flatten().map(|held| (held, From::Disk))
+        let read = move || Ok(shelves.read_manifest(&digest));
+        let read = self.shelves.disk.health().looking(read).await;
+        read.ok().flatten().map(|held| (held, From::Disk))
     }
 
     pub(super) fn refused(&self, chosen: &Chosen, refusal: &Refusal) -> Failure {
@@ -120,8 +121,9 @@ impl Shelves {
         let mut bytes = Vec::new();
         // A manifest is small; a file that has grown cannot be it.
         let limit = 64 << 20;
-        (&*stored.file).take(limit).read_to_end(&mut bytes).ok()?;
-        if Digest::of(digest.algorithm(), &bytes) != *digest {
+        let read = (&*stored.file).take(limit).read_to_end(&mut bytes);
+        let readable = self.disk.health().read("read", read).is_ok();
+        if !readable || Digest::of(digest.algorithm(), &bytes) != *digest {
             if let Err(error) = self.put_aside(Shelf::Manifests, digest) {
                 tracing::warn!(%digest, %error, "the damaged file could not be put aside");
             }
@@ -145,11 +147,14 @@ impl Shelves {
         if let Some(media_type) = &held.manifest {
             self.records.put_manifest(repository, &digest, media_type, now);
         }
+        let health = self.disk.health();
+        if !health.may_write() {
+            return;
+        }
         let (shelves, bytes) = (self.clone(), held.bytes.clone());
-        let put = blocking(move || shelves.disk.put(Shelf::Manifests, &digest, &bytes));
-        if let Err(error) = put.await {
-            tracing::warn!(%digest, %error, "a manifest could not be kept on disk");
-            self.metrics.disk_error("put");
+        let put = move || shelves.disk.put(Shelf::Manifests, &digest, &bytes);
+        if let Err(error) = health.writing("put", PATIENCE, put).await {
+            tracing::info!(%digest, %error, "a manifest could not be kept on disk");
         }
     }
 }

@@ -9,6 +9,7 @@
 mod alternate;
 mod blob;
 mod coalesce;
+mod disk;
 mod download;
 mod failure;
 mod fill;
@@ -16,6 +17,7 @@ mod lists;
 mod manifest;
 mod quotas;
 mod reader;
+mod rescue;
 mod sink;
 mod spend;
 mod status;
@@ -40,9 +42,11 @@ use crate::telemetry::metrics::{Metrics, Place};
 use crate::upstream::{Refusal, Upstream, Upstreams};
 
 pub use crate::policy::budget::Asker;
+pub use disk::{CacheStatus, DiskStatus};
 pub use failure::{Failure, Kind};
 pub use quotas::{Client, Pacer, Quotas};
 pub use reader::{Broken, Following, Piece, Reader};
+pub use rescue::Rescue;
 pub use status::{AccountStatus, BucketStatus, Status, UpstreamStatus};
 
 /// The longest a client waits for response headers: containerd gives up at 30 s.
@@ -154,8 +158,8 @@ pub enum Body {
     Empty,
     /// In memory.
     Memory(Bytes),
-    /// In a file that was verified; with its length in bytes.
-    File(Arc<File>, u64),
+    /// In a file that was verified; with its length in bytes, and what goes on when it cannot be read.
+    File(Arc<File>, u64, Arc<Rescue>),
     /// In a fill: partly here, partly on the way.
     Filling(Following),
 }
@@ -181,7 +185,7 @@ struct Shelves {
 impl Shelves {
     /// Puts a file that does not hash to its name out of the way, for all to see. Blocks.
     fn put_aside(&self, shelf: Shelf, digest: &Digest) -> std::io::Result<()> {
-        tracing::warn!(%digest, ?shelf, "a stored file does not hash to its name: put aside");
+        tracing::warn!(%digest, ?shelf, "a stored file cannot be read, or does not hash to its name: put aside");
         self.metrics.integrity_failure(Place::Disk);
         self.disk.quarantine(shelf, digest)
     }
@@ -216,6 +220,7 @@ impl Cache {
         clock: Clock,
     ) -> Self {
         let memory = Memory::new(options.memory);
+        disk.health().count_in(metrics.clone());
         let flights = Arc::new(Mutex::new(Flights::new(options.flights)));
         let quotas = Quotas::new(
             options.clients.clone(),

@@ -2,21 +2,25 @@
 
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::download::Download;
 use super::fill::HELD_BACK;
 use crate::oci::Hasher;
-use crate::store::{Partial, blocking};
-use crate::upstream::{Incoming, Refusal};
+use crate::store::{PATIENCE, Partial, blocking, reading};
+use crate::upstream::Incoming;
 
 /// Bytes hashed at a time when a file is verified.
 const VERIFY_STEP: usize = 4 << 20;
+/// How long a fill waits for one that was stopped to put its pen down, and how often: two seconds at most.
+const BUSY_WAIT: Duration = Duration::from_millis(50);
+const BUSY_TRIES: u32 = 40;
 
 /// Where the bytes go: a growing file, or, when the disk fails, the fill's relay.
 pub(super) struct Sink {
-    pub(super) partial: Option<Partial>,
+    pub(super) partial: Option<Arc<Partial>>,
     pub(super) hasher: Hasher,
     /// Bytes written and hashed, from the start of the blob.
     pub(super) written: u64,
@@ -26,31 +30,33 @@ pub(super) struct Sink {
 
 impl Sink {
     pub(super) async fn open(download: &Download) -> Self {
-        let digest = download.fill.digest;
-        let hasher = Hasher::new(digest.algorithm());
-        let mut sink = Self {
-            partial: None,
-            hasher,
-            written: 0,
-            skip: 0,
-        };
-        if !download.disk {
+        let mut sink = Self::in_memory(download);
+        if !download.disk || !download.shelves.disk.health().may_write() {
             return sink;
         }
-        let shelves = download.shelves.clone();
-        match blocking(move || shelves.disk.begin(&digest)).await {
+        match begin(download).await {
             Ok(partial) => {
                 download
                     .fill
                     .publish(|progress| progress.file = Some(partial.file.clone()));
-                sink.partial = Some(partial);
+                sink.partial = Some(Arc::new(partial));
             }
             Err(error) => {
-                tracing::warn!(%digest, %error, "the disk refuses a new file: passing the blob through memory");
-                download.shelves.metrics.disk_error("begin");
+                let digest = download.fill.digest;
+                tracing::info!(%digest, %error, "no file can be made: passing the blob through memory");
             }
         }
         sink
+    }
+
+    /// A sink that passes everything through memory.
+    pub(super) fn in_memory(download: &Download) -> Self {
+        Self {
+            partial: None,
+            hasher: Hasher::new(download.fill.digest.algorithm()),
+            written: 0,
+            skip: 0,
+        }
     }
 
     /// Where to go on from: an earlier attempt's bytes, but for a last stretch that a crash may have torn.
@@ -61,15 +67,17 @@ impl Sink {
     }
 
     /// Hashes what an earlier attempt left, if the upstream goes on from there.
-    pub(super) async fn start(&mut self, incoming: &Incoming, download: &Download) -> Result<(), Refusal> {
+    ///
+    /// # Errors
+    /// If what is left cannot be read: it is of no use then.
+    pub(super) async fn start(&mut self, incoming: &Incoming, download: &Download) -> std::io::Result<()> {
         let Some(partial) = &self.partial else {
             return Ok(());
         };
         let held = incoming.start;
         while self.written < held {
-            let (hasher, len) = hash_step(self.hasher.clone(), partial.file.clone(), self.written, held)
-                .await
-                .map_err(|error| Refusal::Unusable(format!("an unfinished file cannot be read: {error}")))?;
+            let step = hash_step(self.hasher.clone(), partial.file.clone(), self.written, held);
+            let (hasher, len) = download.shelves.disk.health().read("read", step.await)?;
             self.hasher = hasher;
             self.written += len;
             download.fill.publish(|progress| progress.on_disk = self.written);
@@ -103,10 +111,33 @@ impl Sink {
     }
 }
 
-async fn write_or_relay(partial: &mut Option<Partial>, at: u64, batch: Arc<Vec<Bytes>>, download: &Download) {
+/// Opens the unfinished file, once whoever still writes to it has come back.
+async fn begin(download: &Download) -> std::io::Result<Partial> {
+    let digest = download.fill.digest;
+    let mut tries = 0;
+    loop {
+        let shelves = download.shelves.clone();
+        let health = download.shelves.disk.health();
+        let begun = health.writing("begin", PATIENCE, move || shelves.disk.begin(&digest));
+        match begun.await {
+            Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy && tries < BUSY_TRIES => {
+                tries += 1;
+                tokio::time::sleep(BUSY_WAIT).await;
+            }
+            begun => return begun,
+        }
+    }
+}
+
+async fn write_or_relay(
+    partial: &mut Option<Arc<Partial>>,
+    at: u64,
+    batch: Arc<Vec<Bytes>>,
+    download: &Download,
+) {
     let end = at + total_len(&batch);
     if let Some(open) = partial {
-        match write_batch(open, at, batch.clone()).await {
+        match write_batch(open, at, batch.clone(), download).await {
             Ok(()) => {
                 download.fill.publish(|progress| progress.on_disk = end);
                 download.fill.publish_written(end);
@@ -114,8 +145,7 @@ async fn write_or_relay(partial: &mut Option<Partial>, at: u64, batch: Arc<Vec<B
             }
             Err(error) => {
                 let digest = download.fill.digest;
-                tracing::warn!(%digest, %error, "the disk fails: passing the blob through memory");
-                download.shelves.metrics.disk_error("write");
+                tracing::info!(%digest, %error, "the disk fails: passing the blob through memory");
             }
         }
     }
@@ -130,21 +160,22 @@ async fn write_or_relay(partial: &mut Option<Partial>, at: u64, batch: Arc<Vec<B
     }
 }
 
-pub(super) fn total_len(batch: &[Bytes]) -> u64 {
-    batch.iter().map(|piece| piece.len() as u64).sum()
+async fn write_batch(
+    partial: &Arc<Partial>,
+    at: u64,
+    batch: Arc<Vec<Bytes>>,
+    download: &Download,
+) -> std::io::Result<()> {
+    let (partial, shelves) = (partial.clone(), download.shelves.clone());
+    let health = download.shelves.disk.health();
+    let writing = health.writing("write", PATIENCE, move || {
+        shelves.disk.write(&partial, at, &batch)
+    });
+    writing.await
 }
 
-async fn write_batch(partial: &Partial, at: u64, batch: Arc<Vec<Bytes>>) -> std::io::Result<()> {
-    let file = partial.file.clone();
-    blocking(move || {
-        let mut position = at;
-        for piece in batch.iter() {
-            file.write_all_at(piece, position)?;
-            position += piece.len() as u64;
-        }
-        Ok(())
-    })
-    .await
+pub(super) fn total_len(batch: &[Bytes]) -> u64 {
+    batch.iter().map(|piece| piece.len() as u64).sum()
 }
 
 async fn hash_batch(hasher: Hasher, batch: Arc<Vec<Bytes>>) -> Hasher {
@@ -164,7 +195,7 @@ pub(super) async fn hash_step(
     at: u64,
     end: u64,
 ) -> std::io::Result<(Hasher, u64)> {
-    blocking(move || {
+    reading(move || {
         let len = usize::try_from(end - at).unwrap_or(usize::MAX).min(VERIFY_STEP);
         let mut buffer = vec![0; len];
         file.read_exact_at(&mut buffer, at)?;

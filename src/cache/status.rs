@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Cache;
+use super::{Cache, CacheStatus};
 use crate::clock::Time;
 use crate::policy::budget::{self, Standing};
 use crate::policy::clients::Tier;
@@ -18,6 +18,9 @@ pub struct Status {
     pub version: String,
     /// The moment, in milliseconds since the Unix epoch, as all times here are.
     pub now: u64,
+    /// The cache itself.
+    #[serde(default)]
+    pub cache: CacheStatus,
     /// The upstreams that are configured by name, and those of patterns that were asked for.
     pub upstreams: Vec<UpstreamStatus>,
 }
@@ -104,6 +107,9 @@ impl Cache {
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             now: self.clock.now().as_millis(),
+            cache: CacheStatus {
+                disk: self.disk_status(),
+            },
             upstreams: used.chain(unused).collect(),
         }
     }

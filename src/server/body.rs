@@ -18,9 +18,9 @@ use rustix::io::ReadWriteFlags;
 use tokio::sync::mpsc::Receiver;
 
 use super::sendfile::{LONGEST_RUN, Runs};
-use crate::cache::{Body, Broken, Pacer, Piece, Reader};
+use crate::cache::{Body, Broken, Pacer, Piece, Reader, Rescue};
 use crate::oci::ByteRange;
-use crate::store::blocking;
+use crate::store::reading;
 
 /// Bytes read and handed to hyper at a time (performance.md: 64 KiB halves the throughput).
 const CHUNK: u64 = 256 * 1024;
@@ -31,14 +31,22 @@ type Step = (Box<Reader>, Result<Option<Piece>, Broken>);
 
 enum Segment {
     Bytes(Bytes),
-    File { file: Arc<File>, offset: u64, end: u64 },
+    File {
+        file: Arc<File>,
+        offset: u64,
+        end: u64,
+        /// What goes on when the file cannot be read.
+        rescue: Option<Arc<Rescue>>,
+    },
     Reader(Box<Reader>),
     Lines(Receiver<Bytes>),
 }
 
 enum State {
     Ready,
-    Reading(Pending<io::Result<Bytes>>),
+    /// A read that began at this offset; the rest of the file is the next segment.
+    Reading(Pending<io::Result<Bytes>>, u64),
+    Rescuing(Pending<Result<Reader, Broken>>),
     Following(Pending<Step>),
     Awaiting(Pending<(Receiver<Bytes>, Option<Bytes>)>),
 }
@@ -190,6 +198,23 @@ impl PullBody {
         }
     }
 
+    /// The file of the next segment cannot be read at `from`: what is left of it comes from elsewhere, if there
+    /// is a way.
+    fn go_on_elsewhere(&mut self, from: u64, error: io::Error) -> io::Result<()> {
+        match self.segments.pop_front() {
+            Some(Segment::File {
+                end,
+                rescue: Some(rescue),
+                ..
+            }) => {
+                let rest = async move { rescue.read(from, end, error).await };
+                self.state = State::Rescuing(Box::pin(rest));
+                Ok(())
+            }
+            _ => Err(error),
+        }
+    }
+
     /// Takes the next step that needs no waiting, with at most `room` bytes; `None` if the state has to be polled.
     fn step(&mut self, room: u64) -> Option<Poll<Option<io::Result<Frame<Bytes>>>>> {
         let Some(segment) = self.segments.pop_front() else {
@@ -205,18 +230,33 @@ impl PullBody {
                 Some(self.emit(bytes))
             }
             Segment::File { offset, end, .. } if offset >= end => None,
-            Segment::File { file, offset, end } => {
+            Segment::File {
+                file,
+                offset,
+                end,
+                rescue,
+            } => {
                 let now = end.min(offset.saturating_add(room));
                 if let Some(bytes) = self.stand_in(&file, offset, now) {
                     let offset = offset + bytes.len() as u64;
-                    self.segments.push_front(Segment::File { file, offset, end });
+                    self.segments.push_front(Segment::File {
+                        file,
+                        offset,
+                        end,
+                        rescue,
+                    });
                     return Some(self.emit(bytes));
                 }
                 let len = usize::try_from((now - offset).min(CHUNK)).unwrap_or(0);
                 match read_resident(&file, offset, len) {
                     Some(bytes) => {
                         let offset = offset + bytes.len() as u64;
-                        self.segments.push_front(Segment::File { file, offset, end });
+                        self.segments.push_front(Segment::File {
+                            file,
+                            offset,
+                            end,
+                            rescue,
+                        });
                         Some(self.emit(bytes))
                     }
                     None => {
@@ -224,9 +264,10 @@ impl PullBody {
                             file: file.clone(),
                             offset: offset + len as u64,
                             end,
+                            rescue,
                         };
                         self.segments.push_front(rest);
-                        self.state = State::Reading(Box::pin(read_blocking(file, offset, len)));
+                        self.state = State::Reading(Box::pin(read_blocking(file, offset, len)), offset);
                         None
                     }
                 }
@@ -265,13 +306,18 @@ impl http_body::Body for PullBody {
                         return outcome;
                     }
                 }
-                State::Reading(reading) => {
-                    let read = ready!(reading.as_mut().poll(context));
+                State::Reading(reading, from) => {
+                    let (read, from) = (ready!(reading.as_mut().poll(context)), *from);
                     self.state = State::Ready;
-                    return match read {
-                        Ok(bytes) => self.emit(bytes),
-                        Err(error) => Poll::Ready(Some(Err(error))),
-                    };
+                    match read {
+                        Ok(bytes) => return self.emit(bytes),
+                        Err(error) => self.go_on_elsewhere(from, error)?,
+                    }
+                }
+                State::Rescuing(rescue) => {
+                    let reader = ready!(rescue.as_mut().poll(context)).map_err(io::Error::other)?;
+                    self.state = State::Ready;
+                    self.segments.push_front(Segment::Reader(Box::new(reader)));
                 }
                 State::Awaiting(next) => {
                     let (lines, line) = ready!(next.as_mut().poll(context));
@@ -296,6 +342,7 @@ impl http_body::Body for PullBody {
                                 file,
                                 offset,
                                 end: offset + len,
+                                rescue: None,
                             });
                         }
                         Err(broken) => return Poll::Ready(Some(Err(io::Error::other(broken)))),
@@ -329,12 +376,13 @@ fn segment(body: &Body, range: Option<ByteRange>) -> Option<Segment> {
                 bytes.slice(start..end)
             }
         })),
-        Body::File(file, size) => {
+        Body::File(file, size, rescue) => {
             let (offset, end) = range.map_or((0, *size), |range| (range.start, range.end + 1));
             Some(Segment::File {
                 file: file.clone(),
                 offset,
                 end,
+                rescue: Some(rescue.clone()),
             })
         }
         Body::Filling(following) => Some(Segment::Reader(Box::new(following.read(range)))),
@@ -365,7 +413,7 @@ fn read_resident(file: &File, offset: u64, len: usize) -> Option<Bytes> {
 }
 
 async fn read_blocking(file: Arc<File>, offset: u64, len: usize) -> io::Result<Bytes> {
-    blocking(move || {
+    reading(move || {
         let mut buffer = vec![0; len];
         file.read_exact_at(&mut buffer, offset)?;
         Ok(Bytes::from(buffer))

@@ -14,7 +14,11 @@ pub(super) fn answer(inner: &Inner, ask: &Ask) -> Option<Reply> {
     Some(match ask.path.as_str() {
         "/livez" => Reply::text(StatusCode::OK, "alive\n"),
         "/readyz" if draining => Reply::text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-        "/readyz" => Reply::text(StatusCode::OK, "ready\n"),
+        // A disk in trouble is no reason to send clients elsewhere: they are served.
+        "/readyz" => match inner.cache.disk_in_words() {
+            None => Reply::text(StatusCode::OK, "ready\n"),
+            Some(trouble) => Reply::text(StatusCode::OK, format!("ready; {trouble}\n")),
+        },
         "/metrics" => {
             inner.cache.publish_budgets();
             Reply::text(StatusCode::OK, inner.metrics.exposition())

@@ -3,11 +3,23 @@
 //! [`Disk`] keeps content under its digest, [`Memory`] keeps small content close, [`Records`] keeps what
 //! a file tree cannot say.
 
+mod claims;
+mod crash;
 mod disk;
+mod files;
+mod health;
+mod layout;
 mod memory;
+mod pool;
 mod records;
+#[cfg(test)]
+mod simulation;
 
 pub use crate::policy::eviction::Shelf;
-pub use disk::{Disk, OpenError, Partial, Stored, blocking};
+pub use crash::Point;
+pub use disk::{Disk, Partial, Stored};
+pub use health::{Ailing, Health, PATIENCE, SYNC_PATIENCE};
+pub use layout::OpenError;
 pub use memory::{Held, Memory};
+pub use pool::{blocking, reading};
 pub use records::{List, Records};

@@ -14,6 +14,7 @@ use moka::sync::Cache;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 
+use super::crash::{self, Point};
 use crate::clock::Time;
 use crate::oci::{Descriptor, Digest, MediaType, Registry, Repository, Tag};
 use crate::policy::budget::Ledger;
@@ -362,5 +363,8 @@ fn write_batch(database: &Database, batch: &[Write]) -> Result<(), redb::Error> 
             }
         }
     }
-    Ok(transaction.commit()?)
+    crash::point(Point::RecordsWritten);
+    transaction.commit()?;
+    crash::point(Point::RecordsCommitted);
+    Ok(())
 }

@@ -3,6 +3,7 @@
 //! Labels come from our own enums and the names in the configuration only: no repository, tag, digest or client ever becomes a label, so the
 //! number of series does not depend on what strangers ask for.
 
+pub mod disk;
 pub mod quotas;
 pub mod spending;
 
@@ -57,10 +58,11 @@ pub struct Metrics {
     sent: IntCounter,
     received: IntCounter,
     integrity: IntCounterVec,
-    disk_errors: IntCounterVec,
     fills: IntGauge,
     connections: IntGauge,
     panics: IntCounter,
+    /// The disk: what failed, how it does.
+    pub disk: disk::Disk,
     /// Clients' quotas: refusals and waits.
     pub quotas: quotas::Quotas,
     /// Budgets: spent and not spent.
@@ -110,14 +112,10 @@ impl Metrics {
                 "Times bytes did not hash to their digest.",
                 &["where"],
             ),
-            disk_errors: vec(
-                "seawall_disk_errors_total",
-                "Disk operations that failed.",
-                &["operation"],
-            ),
             fills: gauge("seawall_fills", "Downloads under way."),
             connections: gauge("seawall_connections", "Connections of clients."),
             panics: counter("seawall_panics_total", "Requests that ended in a panic."),
+            disk: disk::Disk::new(&registry),
             quotas: quotas::Quotas::new(&registry),
             spending: spending::Spending::new(&registry),
             registry,
@@ -151,11 +149,6 @@ impl Metrics {
     /// Bytes were not what their digest says.
     pub fn integrity_failure(&self, place: Place) {
         self.integrity.with_label_values(&[place.name()]).inc();
-    }
-
-    /// A disk operation failed.
-    pub fn disk_error(&self, operation: &'static str) {
-        self.disk_errors.with_label_values(&[operation]).inc();
     }
 
     /// A download began.

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected has failed")]
 #![allow(clippy::disallowed_methods, reason = "the tests' own tasks end with the test")]
 
+mod ailing;
 mod alternates;
 mod architecture;
 mod disk;

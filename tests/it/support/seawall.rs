@@ -23,6 +23,7 @@ use seawall::store::{Disk, Records};
 use seawall::telemetry::metrics::Metrics;
 use seawall::upstream::{self, Budgets, Timeouts, Upstreams};
 use tokio::io::DuplexStream;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::registry::Registry;
@@ -107,6 +108,8 @@ pub(crate) struct Seawall {
     pub(crate) cache: Arc<Cache>,
     pub(crate) tasks: TaskTracker,
     pub(crate) metrics: Arc<Metrics>,
+    /// Ends what runs for as long as the process does.
+    ending: CancellationToken,
 }
 
 impl Seawall {
@@ -186,6 +189,14 @@ impl Seawall {
             proxies: choices.proxies,
         };
         let cache = Arc::new(cache);
+        let ending = CancellationToken::new();
+        let (healing, ended) = (cache.clone(), ending.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = healing.heal_disk() => {}
+                () = ended.cancelled() => {}
+            }
+        });
         let server = Server::new(
             options,
             cache.clone(),
@@ -199,11 +210,13 @@ impl Seawall {
             cache,
             tasks,
             metrics,
+            ending,
         }
     }
 
     /// Stops as a clean stop does: everything under way is finished and written down.
     pub(crate) async fn stop(self) {
+        self.ending.cancel();
         self.tasks.close();
         self.tasks.wait().await;
         drop((self.server, self.cache));

@@ -1,0 +1,81 @@
+//! Every change that the disk shelf makes to the file system, one function each.
+//!
+//! There is no more to it than the system calls. Unit tests record the steps here, to try out what a crash
+//! may leave of them (`simulation`).
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+#[cfg(test)]
+use super::simulation::{Step, note};
+
+/// Opens a file for reading and writing, making it where it is missing. Follows no link.
+pub(super) fn make(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+        .open(path)?;
+    #[cfg(test)]
+    note(Step::Make(path.to_owned()));
+    Ok(file)
+}
+
+/// Writes all of `bytes` at an offset of the file at `path`.
+#[cfg_attr(
+    not(test),
+    expect(unused_variables, reason = "only a recording tells files by name")
+)]
+pub(super) fn write(file: &File, path: &Path, bytes: &[u8], at: u64) -> io::Result<()> {
+    file.write_all_at(bytes, at)?;
+    #[cfg(test)]
+    note(Step::Write(path.to_owned(), at, bytes.to_vec()));
+    Ok(())
+}
+
+/// Gives the file at `path` this length.
+#[cfg_attr(
+    not(test),
+    expect(unused_variables, reason = "only a recording tells files by name")
+)]
+pub(super) fn set_len(file: &File, path: &Path, len: u64) -> io::Result<()> {
+    file.set_len(len)?;
+    #[cfg(test)]
+    note(Step::SetLen(path.to_owned(), len));
+    Ok(())
+}
+
+/// Waits until the bytes and the length of the file at `path` are on stable storage. Never tried twice: after
+/// a failure the kernel forgets which pages were bad.
+#[cfg_attr(
+    not(test),
+    expect(unused_variables, reason = "only a recording tells files by name")
+)]
+pub(super) fn sync(file: &File, path: &Path) -> io::Result<()> {
+    file.sync_data()?;
+    #[cfg(test)]
+    note(Step::Sync(path.to_owned()));
+    Ok(())
+}
+
+/// Gives a file another name, in the place of what had that name.
+pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    #[cfg(test)]
+    note(Step::Rename(from.to_owned(), to.to_owned()));
+    Ok(())
+}
+
+/// Takes a file's name away.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    fs::remove_file(path)?;
+    #[cfg(test)]
+    note(Step::Remove(path.to_owned()));
+    Ok(())
+}
