@@ -5,6 +5,7 @@
 mod ailing;
 mod alternates;
 mod architecture;
+mod crash;
 mod disk;
 mod facts;
 mod fill;
