@@ -13,9 +13,13 @@
 mod api;
 mod clients;
 mod crash;
+mod disk;
+mod kills;
 mod pulls;
+mod refused;
 mod shield;
 mod support;
+mod trouble;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -25,7 +29,7 @@ use support::{Result, Verdict, World};
 /// A test: its name is the sentence it proves.
 type Test = (&'static str, fn(&World) -> Result<Verdict>);
 
-const TESTS: [Test; 14] = [
+const TESTS: [Test; 24] = [
     (
         "all clients together cost one upstream GET per digest when cold",
         pulls::cold_together,
@@ -69,6 +73,34 @@ const TESTS: [Test; 14] = [
     (
         "without budget, clients that are sent on end at once",
         shield::sent_on,
+    ),
+    ("a full disk costs no pull, and nothing stays behind", disk::full),
+    ("a disk without inodes costs no pull, and heals", disk::no_inodes),
+    (
+        "a read-only disk serves what it holds, also after a restart, and heals",
+        disk::read_only,
+    ),
+    (
+        "writes and syncs that fail anywhere cost no pull, and no sync is tried twice",
+        disk::failing_writes,
+    ),
+    (
+        "a file that cannot be read completes no wrong body",
+        disk::failing_reads,
+    ),
+    ("a disk that hangs holds up no pull for long", disk::slow),
+    (
+        "without descriptors nobody gets wrong bytes",
+        disk::no_descriptors,
+    ),
+    ("a cache directory that vanishes is made again", disk::emptied),
+    (
+        "a start that cannot be says why and what to do",
+        refused::refused_starts,
+    ),
+    (
+        "SIGKILLs at random moments leave nothing wrong and lose nothing that had a name",
+        kills::again_and_again,
     ),
 ];
 

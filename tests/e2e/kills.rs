@@ -1,0 +1,131 @@
+//! SIGKILL at random moments while clients pull what is not held, and a look at everything after each.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::disk::pull_by_hand;
+use crate::support::content::hashes_to_names;
+use crate::support::http;
+use crate::support::{Image, Result, Seawall, Verdict, World};
+
+/// Kills, unless `SEAWALL_E2E_KILLS` says how many.
+const KILLS: u32 = 30;
+/// The latest moment of a kill: by then the small images have been pulled.
+const LATEST: Duration = Duration::from_millis(600);
+
+/// F084: what has a name hashes to it, what had one is still there, and in the end everything can be pulled.
+pub(crate) fn again_and_again(world: &World) -> Result<Verdict> {
+    if let Some(skipped) = world.skips_without_seawall() {
+        return Ok(skipped);
+    }
+    let (kills, seed) = (
+        number("SEAWALL_E2E_KILLS", KILLS),
+        number("SEAWALL_E2E_SEED", rand::random()),
+    );
+    println!("        {kills} kills, seed {seed} (SEAWALL_E2E_KILLS, SEAWALL_E2E_SEED)");
+    let mut random = StdRng::seed_from_u64(u64::from(seed));
+    let (directory, upstream) = (world.directory()?, &world.upstream.address);
+    let images = world.images.small(&world.directory()?, upstream, 20)?;
+    let (mut named, mut kept) = (BTreeSet::new(), 0);
+    for kill in 0..kills {
+        let seawall = world.seawall_on(upstream, &directory)?;
+        let moment = LATEST.mul_f64(random.random::<f64>());
+        pull_until(world, seawall, &images, moment, random.random())
+            .map_err(|error| format!("kill {kill}: {error}"))?;
+        let after = expect_right(&directory, &named).map_err(|error| format!("kill {kill}: {error}"))?;
+        kept += after.difference(&named).count();
+        // Half of it goes, so that the next pulls are cold again.
+        named = forget_half(after, &mut random)?;
+    }
+    println!("        {kept} files got their names meanwhile");
+    if kept == 0 {
+        return Err("nothing was ever kept: this shows nothing".into());
+    }
+    let seawall = world.seawall_on(upstream, &directory)?;
+    for image in images.iter().chain([&world.images.app]) {
+        pull_by_hand(world, &seawall, image)?;
+    }
+    seawall.stop()?;
+    Ok(Verdict::Passed)
+}
+
+fn number(name: &str, usual: u32) -> u32 {
+    let chosen = std::env::var(name).ok();
+    chosen.and_then(|chosen| chosen.parse().ok()).unwrap_or(usual)
+}
+
+/// Pulls everything from four sides until the kill. Who gets a whole answer gets the right one.
+fn pull_until(world: &World, seawall: Seawall, images: &[Image], moment: Duration, start: u32) -> Result {
+    let mut blobs: Vec<(&Image, &String)> = images
+        .iter()
+        .chain(&world.images.platforms)
+        .chain([&world.images.app])
+        .flat_map(|image| image.blobs().map(move |blob| (image, blob)))
+        .collect();
+    let from = start as usize % blobs.len();
+    blobs.rotate_left(from);
+    thread::scope(|scope| {
+        let sides: Vec<_> = (0..4)
+            .map(|side| {
+                let (blobs, address) = (&blobs, seawall.address.clone());
+                scope.spawn(move || {
+                    for (image, blob) in blobs.iter().skip(side).step_by(4) {
+                        let target = format!("/v2/{}/blobs/{blob}", image.repository);
+                        // A broken answer is what a kill looks like; a whole one must be right.
+                        let Ok(answer) = http::get(&address, &target) else {
+                            return Ok(());
+                        };
+                        if answer.status == 200 && answer.body != std::fs::read(world.images.bytes(blob))? {
+                            return Err(format!("{target} was complete and wrong").into());
+                        }
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        thread::sleep(moment);
+        seawall.kill()?;
+        let join = |side: thread::ScopedJoinHandle<'_, Result>| {
+            side.join().unwrap_or_else(|_| Err("a client panicked".into()))
+        };
+        sides.into_iter().try_for_each(join)
+    })
+}
+
+/// The names below both shelves, after every file was hashed. Those of `before` must be among them.
+fn expect_right(directory: &Path, before: &BTreeSet<String>) -> Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    for shelf in ["blobs", "manifests"] {
+        let shelf = directory.join("cache/v1").join(shelf);
+        hashes_to_names(&shelf)?;
+        names(&shelf, &mut found)?;
+    }
+    match before.difference(&found).next() {
+        Some(lost) => Err(format!("{lost} was verified and named, and is lost").into()),
+        None => Ok(found),
+    }
+}
+
+fn names(directory: &Path, found: &mut BTreeSet<String>) -> Result {
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            names(&path, found)?;
+        } else {
+            found.insert(path.display().to_string());
+        }
+    }
+    Ok(())
+}
+
+/// Removes about half of the files; gives the others.
+fn forget_half(all: BTreeSet<String>, random: &mut StdRng) -> Result<BTreeSet<String>> {
+    let (gone, kept): (BTreeSet<_>, BTreeSet<_>) = all.into_iter().partition(|_| random.random_bool(0.5));
+    gone.iter().try_for_each(std::fs::remove_file)?;
+    Ok(kept)
+}
