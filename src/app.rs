@@ -104,6 +104,8 @@ async fn run(settings: Settings, requests: Option<AccessLog>) -> Result<(), Star
             () = stopping.cancelled() => {}
         }
     });
+    let (stopping, tended) = (shutdown.clone(), cache.clone());
+    tasks.spawn(async move { tended.tend(&stopping).await });
     say(&greeting);
     let server = Server::new(
         server,

@@ -50,13 +50,14 @@ impl Cache {
 
     async fn find_blob(&self, chosen: &Chosen, digest: &Digest, asker: &Asker) -> Result<Served, Failure> {
         if let Some(bytes) = self.in_memory(digest)? {
+            self.shelves.disk.pulled(Shelf::Blobs, digest);
             let (length, body) = (bytes.len() as u64, Body::Memory(bytes));
             return Ok(served(*digest, Some(length), body, From::Memory, Outcome::Hit));
         }
-        let stored = self.on_disk(digest).await?;
+        let stored = self.on_disk(digest, true).await?;
         let held = stored.is_some();
         if let Some(stored) = stored
-            && self.shelves.disk.is_verified(digest, stored.size)
+            && stored.verified
         {
             let body = Body::File(stored.file, stored.size);
             return Ok(served(*digest, Some(stored.size), body, From::Disk, Outcome::Hit));
@@ -74,7 +75,7 @@ impl Cache {
         if let Some(bytes) = self.in_memory(digest)? {
             return Ok(head(bytes.len() as u64, From::Memory, Outcome::Hit));
         }
-        if let Some(stored) = self.on_disk(digest).await? {
+        if let Some(stored) = self.on_disk(digest, false).await? {
             return Ok(head(stored.size, From::Disk, Outcome::Hit));
         }
         let filling = lock(&self.flights).peek(digest).cloned();
@@ -98,11 +99,14 @@ impl Cache {
         }
     }
 
-    /// The file of a blob. A manifest's digest is not one.
-    async fn on_disk(&self, digest: &Digest) -> Result<Option<Stored>, Failure> {
+    /// The file of a blob, to be pulled or only looked at. A manifest's digest is not one.
+    async fn on_disk(&self, digest: &Digest, pull: bool) -> Result<Option<Stored>, Failure> {
         let (shelves, digest) = (self.shelves.clone(), *digest);
         let look = blocking(move || {
-            let stored = shelves.disk.get(Shelf::Blobs, &digest);
+            let stored = match pull {
+                true => shelves.disk.pull(Shelf::Blobs, &digest),
+                false => shelves.disk.get(Shelf::Blobs, &digest),
+            };
             let manifest = stored.is_none() && shelves.disk.holds(Shelf::Manifests, &digest);
             Ok((stored, manifest))
         });

@@ -16,7 +16,7 @@ use super::sink::{Sink, hash_step, total_len};
 use super::{Failure, From, Shelves};
 use crate::oci::Hasher;
 use crate::policy::flight::Landing;
-use crate::store::{Held, Partial, Shelf, Stored, blocking};
+use crate::store::{Held, OpenFile, Partial, Shelf, Stored, blocking};
 use crate::telemetry::metrics::Place;
 use crate::upstream::{Incoming, Refusal};
 
@@ -120,7 +120,7 @@ impl Download {
     async fn serve_from_disk(&self, stored: Stored) -> bool {
         let fill = &self.fill;
         let size = stored.size;
-        let trusted = self.shelves.disk.is_verified(&fill.digest, size) || self.is_trusted(size).await;
+        let trusted = stored.verified || self.is_trusted(size).await;
         if !trusted {
             fill.publish(|progress| {
                 progress.total = Some(size);
@@ -183,7 +183,7 @@ impl Download {
         hasher.finish() == self.fill.digest
     }
 
-    async fn remember_small(&self, file: &Arc<std::fs::File>, size: u64) {
+    async fn remember_small(&self, file: &Arc<OpenFile>, size: u64) {
         if size > SMALL {
             return;
         }
@@ -206,6 +206,9 @@ impl Download {
             Err(Refusal::Unusable(_) | Refusal::Failing(_)) if sink.resume_at() > 0 => self.open(0).await?,
             opened => opened?,
         };
+        if !sink.make_room(&incoming, self).await && incoming.start > 0 {
+            incoming = self.open(0).await?;
+        }
         sink.start(&incoming, self).await?;
         let mut resumes = 0;
         let mut helped = BTreeSet::new();
@@ -314,9 +317,14 @@ impl Download {
         };
         self.remember_small(&partial.file, size).await;
         let (shelves, digest) = (self.shelves.clone(), fill.digest);
-        let committed = blocking(move || shelves.disk.commit(&partial, Shelf::Blobs, &digest, size)).await;
-        match committed {
-            Ok(()) => self.shelves.records.put_size(&fill.digest, size),
+        let committed = blocking(move || {
+            shelves.disk.commit(&partial, Shelf::Blobs, &digest, size)?;
+            shelves.records.put_size(&digest, size);
+            shelves.write_down(false);
+            Ok(())
+        });
+        match committed.await {
+            Ok(()) => {}
             Err(error) => {
                 tracing::warn!(digest = %fill.digest, %error, "a blob could not be kept");
                 self.shelves.metrics.disk_error("commit");

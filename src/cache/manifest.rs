@@ -9,7 +9,7 @@ use super::{Asker, Body, Cache, Failure, From, Outcome, Served, Shelves, in_time
 use crate::clock::Time;
 use crate::oci::{Descriptor, Digest, Manifest, MediaType, Reference, Repository};
 use crate::policy::naming::Chosen;
-use crate::store::{Held, Shelf, blocking};
+use crate::store::{Held, NotKept, Shelf, blocking};
 use crate::upstream::Refusal;
 
 /// Most child manifests looked at to see whether a stale index can be served whole.
@@ -38,6 +38,10 @@ impl Cache {
         let served = in_time(&chosen.repository.registry, Box::pin(walk)).await?;
         if !head {
             self.count_avoided(chosen, reference, &served);
+            // The fetch that stored it is no use of it yet.
+            if matches!(served.from, From::Memory | From::Disk) {
+                self.shelves.disk.pulled(Shelf::Manifests, &served.digest);
+            }
         }
         Ok(served)
     }
@@ -120,7 +124,7 @@ impl Shelves {
         let mut bytes = Vec::new();
         // A manifest is small; a file that has grown cannot be it.
         let limit = 64 << 20;
-        (&*stored.file).take(limit).read_to_end(&mut bytes).ok()?;
+        (&**stored.file).take(limit).read_to_end(&mut bytes).ok()?;
         if Digest::of(digest.algorithm(), &bytes) != *digest {
             if let Err(error) = self.put_aside(Shelf::Manifests, digest) {
                 tracing::warn!(%digest, %error, "the damaged file could not be put aside");
@@ -142,14 +146,26 @@ impl Shelves {
         now: Time,
     ) {
         self.memory.put(digest, held.clone());
+        let (shelves, bytes) = (self.clone(), held.bytes.clone());
+        let put = blocking(move || {
+            shelves.disk.put(Shelf::Manifests, &digest, &bytes)?;
+            shelves.write_down(false);
+            Ok(())
+        });
+        match put.await.map_err(|error| (NotKept::of(&error), error)) {
+            Ok(()) => {}
+            Err((Some(why), _)) => {
+                tracing::info!(%digest, "passing a manifest on without keeping it: {why}");
+                self.metrics.space.not_kept(why.name());
+            }
+            Err((None, error)) => {
+                tracing::warn!(%digest, %error, "a manifest could not be kept on disk");
+                self.metrics.disk_error("put");
+            }
+        }
+        // After it is held: what is written down of something that is not may be forgotten.
         if let Some(media_type) = &held.manifest {
             self.records.put_manifest(repository, &digest, media_type, now);
-        }
-        let (shelves, bytes) = (self.clone(), held.bytes.clone());
-        let put = blocking(move || shelves.disk.put(Shelf::Manifests, &digest, &bytes));
-        if let Err(error) = put.await {
-            tracing::warn!(%digest, %error, "a manifest could not be kept on disk");
-            self.metrics.disk_error("put");
         }
     }
 }

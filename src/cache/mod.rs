@@ -12,6 +12,7 @@ mod coalesce;
 mod download;
 mod failure;
 mod fill;
+mod janitor;
 mod lists;
 mod manifest;
 mod quotas;
@@ -21,7 +22,6 @@ mod spend;
 mod status;
 mod tag;
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -35,15 +35,16 @@ use crate::policy::clients::Clients;
 use crate::policy::flight::Flights;
 use crate::policy::naming::Chosen;
 use crate::policy::{flight, freshness};
-use crate::store::{Disk, Memory, Records, Shelf, blocking};
+use crate::store::{Disk, Memory, OpenFile, Records, Shelf, Space, blocking};
 use crate::telemetry::metrics::{Metrics, Place};
 use crate::upstream::{Refusal, Upstream, Upstreams};
+use janitor::recall;
 
 pub use crate::policy::budget::Asker;
 pub use failure::{Failure, Kind};
 pub use quotas::{Client, Pacer, Quotas};
 pub use reader::{Broken, Following, Piece, Reader};
-pub use status::{AccountStatus, BucketStatus, Status, UpstreamStatus};
+pub use status::{AccountStatus, BucketStatus, CacheStatus, Status, UpstreamStatus};
 
 /// The longest a client waits for response headers: containerd gives up at 30 s.
 const PATIENCE: Duration = Duration::from_secs(25);
@@ -53,6 +54,8 @@ const PATIENCE: Duration = Duration::from_secs(25);
 pub struct Options {
     /// Where everything is kept.
     pub directory: PathBuf,
+    /// How much of the disk may be taken.
+    pub space: Space,
     /// Bytes of manifests and small blobs kept in memory.
     pub memory: u64,
     /// When tags are fresh, by entry of the configuration.
@@ -155,7 +158,7 @@ pub enum Body {
     /// In memory.
     Memory(Bytes),
     /// In a file that was verified; with its length in bytes.
-    File(Arc<File>, u64),
+    File(Arc<OpenFile>, u64),
     /// In a fill: partly here, partly on the way.
     Filling(Following),
 }
@@ -208,13 +211,15 @@ impl Cache {
     /// A cache over these shelves and upstreams. Its tasks run in `tasks`.
     pub fn new(
         options: Options,
-        disk: Disk,
+        mut disk: Disk,
         records: Records,
         upstreams: Arc<Upstreams>,
         metrics: Arc<Metrics>,
         tasks: TaskTracker,
         clock: Clock,
     ) -> Self {
+        disk.govern(options.space, clock);
+        recall(&disk, &records);
         let memory = Memory::new(options.memory);
         let flights = Arc::new(Mutex::new(Flights::new(options.flights)));
         let quotas = Quotas::new(

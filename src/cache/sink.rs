@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::download::Download;
 use super::fill::HELD_BACK;
 use crate::oci::Hasher;
-use crate::store::{Partial, blocking};
+use crate::store::{OpenFile, Partial, blocking};
 use crate::upstream::{Incoming, Refusal};
 
 /// Bytes hashed at a time when a file is verified.
@@ -51,6 +51,15 @@ impl Sink {
             }
         }
         sink
+    }
+
+    /// Sets room aside for all of a blob whose length is known. False if there is none: it is passed on and not
+    /// kept, and what an earlier attempt left of it has gone.
+    pub(super) async fn make_room(&mut self, incoming: &Incoming, download: &Download) -> bool {
+        match incoming.total {
+            Some(total) => make_room(&mut self.partial, total, download).await,
+            None => true,
+        }
     }
 
     /// Where to go on from: an earlier attempt's bytes, but for a last stretch that a crash may have torn.
@@ -103,8 +112,38 @@ impl Sink {
     }
 }
 
+/// Sets room aside for the first `bytes` of a blob; false if it is not kept on disk, or not any more.
+async fn make_room(partial: &mut Option<Partial>, bytes: u64, download: &Download) -> bool {
+    let Some(open) = partial.take() else { return false };
+    let shelves = download.shelves.clone();
+    let asked = blocking(move || Ok((shelves.disk.make_room(&open, bytes), open))).await;
+    let why = match asked {
+        Ok((Ok(()), open)) => {
+            *partial = Some(open);
+            return true;
+        }
+        Ok((Err(why), open)) => {
+            download.shelves.metrics.space.not_kept(why.name());
+            download.discard(open).await;
+            why.to_string()
+        }
+        Err(error) => error.to_string(),
+    };
+    let digest = download.fill.digest;
+    tracing::info!(%digest, bytes, "passing a blob on without keeping it: {why}");
+    download.fill.publish(|progress| {
+        if progress.on_disk == 0 {
+            progress.file = None;
+        }
+    });
+    false
+}
+
 async fn write_or_relay(partial: &mut Option<Partial>, at: u64, batch: Arc<Vec<Bytes>>, download: &Download) {
     let end = at + total_len(&batch);
+    if download.fill.snapshot().total.is_none() {
+        make_room(partial, end, download).await;
+    }
     if let Some(open) = partial {
         match write_batch(open, at, batch.clone()).await {
             Ok(()) => {
@@ -160,7 +199,7 @@ async fn hash_batch(hasher: Hasher, batch: Arc<Vec<Bytes>>) -> Hasher {
 
 pub(super) async fn hash_step(
     mut hasher: Hasher,
-    file: Arc<std::fs::File>,
+    file: Arc<OpenFile>,
     at: u64,
     end: u64,
 ) -> std::io::Result<(Hasher, u64)> {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::colours::{Colours, Tone};
-use crate::cache::{AccountStatus, BucketStatus, Status, UpstreamStatus};
+use crate::cache::{AccountStatus, BucketStatus, CacheStatus, Status, UpstreamStatus};
 use crate::clock::Time;
 
 /// Characters of a gauge.
@@ -18,6 +18,9 @@ pub(super) fn draw(status: &Status, colours: Colours) -> String {
         .upstreams
         .iter()
         .partition(|upstream| upstream.state == "unused");
+    if status.cache.configured > 0 {
+        draw_cache(&mut out, &status.cache, colours);
+    }
     for upstream in used {
         draw_upstream(&mut out, upstream, status.now, colours);
     }
@@ -28,6 +31,63 @@ pub(super) fn draw(status: &Status, colours: Colours) -> String {
         let _ = writeln!(out, "{}", colours.paint(Tone::Faint, &line));
     }
     out
+}
+
+/// `█` held, `▒` set aside, `░` free.
+fn draw_cache(out: &mut String, cache: &CacheStatus, colours: Colours) {
+    let _ = writeln!(out, "{}", colours.paint(Tone::Name, "cache"));
+    let capacity = cache.capacity.max(1);
+    let cells = |bytes: u64| {
+        let cells = u128::from(bytes.min(capacity)) * u128::from(GAUGE);
+        usize::try_from(cells.div_ceil(u128::from(capacity))).unwrap_or_default()
+    };
+    let whole = cells(capacity);
+    let held = cells(cache.held);
+    let reserved = cells(cache.reserved).min(whole - held);
+    let gauge = [
+        colours.paint(Tone::Good, &"█".repeat(held)),
+        colours.paint(Tone::Warning, &"▒".repeat(reserved)),
+        colours.paint(Tone::Faint, &"░".repeat(whole - held - reserved)),
+    ];
+    let (held, capacity) = (bytes(cache.held), bytes(cache.capacity));
+    let _ = writeln!(
+        out,
+        "  {}  {held} of {capacity} held, {} objects",
+        gauge.concat(),
+        cache.objects
+    );
+    if cache.reserved > 0 {
+        let reserved = bytes(cache.reserved);
+        let _ = writeln!(out, "  set aside ▒  {reserved} for downloads and damaged files");
+    }
+    let _ = writeln!(out, "  file system  {} free", bytes(cache.free));
+    if cache.capacity < cache.configured {
+        let line = format!(
+            "short of space: the capacity would be {}",
+            bytes(cache.configured)
+        );
+        let _ = writeln!(out, "  {}", colours.paint(Tone::Bad, &line));
+    }
+    if cache.rebuilding {
+        let line = "finding out what is held: nothing new is kept until then";
+        let _ = writeln!(out, "  {}", colours.paint(Tone::Warning, line));
+    }
+    out.push('\n');
+}
+
+/// Bytes, as people say them.
+fn bytes(bytes: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut figure = bytes as f64;
+    let mut unit = 0;
+    while figure >= 1024.0 && unit + 1 < units.len() {
+        figure /= 1024.0;
+        unit += 1;
+    }
+    match unit {
+        0 => format!("{bytes} B"),
+        _ => format!("{figure:.1} {}", units[unit]),
+    }
 }
 
 fn draw_upstream(out: &mut String, upstream: &UpstreamStatus, now: u64, colours: Colours) {
@@ -272,6 +332,35 @@ mod tests {
             "{drawn}"
         );
         assert!(drawn.contains("quay.io  offline: "), "{drawn}");
+    }
+
+    #[test]
+    fn the_disk_is_drawn_with_what_is_wrong_with_it() {
+        let cache = CacheStatus {
+            capacity: 15 << 30,
+            configured: 20 << 30,
+            held: 6 << 30,
+            objects: 1200,
+            reserved: 3 << 29,
+            free: 1 << 30,
+            rebuilding: true,
+        };
+        let status = Status {
+            cache,
+            ..Status::default()
+        };
+        let picture = [
+            "cache",
+            "  ████████████▒▒▒░░░░░░░░░░░░░░░  6.0 GiB of 15.0 GiB held, 1200 objects",
+            "  set aside ▒  1.5 GiB for downloads and damaged files",
+            "  file system  1.0 GiB free",
+            "  short of space: the capacity would be 20.0 GiB",
+            "  finding out what is held: nothing new is kept until then",
+            "",
+            "",
+        ];
+        assert_eq!(draw(&status, Colours::None), picture.join("\n"));
+        assert_eq!([bytes(0), bytes(1023), bytes(1536)], ["0 B", "1023 B", "1.5 KiB"]);
     }
 
     #[test]

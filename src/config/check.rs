@@ -7,7 +7,7 @@ use super::environment::Environment;
 use super::file::{Node, Table};
 use super::problem::Problems;
 use super::section::{Section, Wrong, boolean, count, duration, limit, size, text, word};
-use super::{LogOptions, Settings, clients, defaults, proxies, tiers, upstreams};
+use super::{LogOptions, Settings, clients, defaults, proxies, space, tiers, upstreams};
 use crate::policy::flight;
 use crate::server::Bounds;
 
@@ -37,6 +37,10 @@ pub(super) fn check(tree: &Table, environment: &Environment, problems: &mut Prob
         "cache",
         &[
             "directory",
+            "capacity",
+            "high_watermark",
+            "low_watermark",
+            "min_free",
             "memory",
             "verify_first_serve",
             "finish_abandoned",
@@ -52,6 +56,7 @@ pub(super) fn check(tree: &Table, environment: &Environment, problems: &mut Prob
     Settings {
         cache: crate::cache::Options {
             directory: directory(&cache, environment, problems),
+            space: space::read(&cache, problems),
             memory: cache.read("memory", defaults::MEMORY, size, problems),
             freshness: upstreams.iter().map(|each| each.freshness.clone()).collect(),
             on_exhausted: upstreams.iter().map(|each| each.on_exhausted).collect(),

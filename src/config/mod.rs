@@ -22,6 +22,7 @@ mod proxies;
 mod secret;
 mod section;
 mod show;
+mod space;
 mod tiers;
 mod units;
 mod upstreams;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::units::{show_duration, show_size};
-use super::{Settings, tiers, values};
+use super::{Settings, space, tiers, values};
 use crate::cache::OnExhausted;
 use crate::policy::clients::Clients;
 use crate::policy::freshness::{Exception, Patterns, Policy, Rules};
@@ -57,6 +57,10 @@ fn cache_and_log(out: &mut String, settings: &Settings) -> std::fmt::Result {
     let (cache, log) = (&settings.cache, &settings.log);
     writeln!(out, "\n[cache]")?;
     writeln!(out, "directory = {}", quoted(&cache.directory.to_string_lossy()))?;
+    writeln!(out, "capacity = \"{}\"", show_size(cache.space.capacity))?;
+    writeln!(out, "high_watermark = {}", space::show(cache.space.high))?;
+    writeln!(out, "low_watermark = {}", space::show(cache.space.low))?;
+    writeln!(out, "min_free = \"{}\"", show_size(cache.space.min_free))?;
     writeln!(out, "memory = \"{}\"", show_size(cache.memory))?;
     writeln!(out, "verify_first_serve = {}", cache.verify_first_serve)?;
     writeln!(

@@ -20,7 +20,7 @@ use tokio::sync::mpsc::Receiver;
 use super::sendfile::{LONGEST_RUN, Runs};
 use crate::cache::{Body, Broken, Pacer, Piece, Reader};
 use crate::oci::ByteRange;
-use crate::store::blocking;
+use crate::store::{OpenFile, blocking};
 
 /// Bytes read and handed to hyper at a time (performance.md: 64 KiB halves the throughput).
 const CHUNK: u64 = 256 * 1024;
@@ -31,7 +31,11 @@ type Step = (Box<Reader>, Result<Option<Piece>, Broken>);
 
 enum Segment {
     Bytes(Bytes),
-    File { file: Arc<File>, offset: u64, end: u64 },
+    File {
+        file: Arc<OpenFile>,
+        offset: u64,
+        end: u64,
+    },
     Reader(Box<Reader>),
     Lines(Receiver<Bytes>),
 }
@@ -160,7 +164,7 @@ impl PullBody {
     }
 
     /// A stand-in for the next run of a file whose pages are in memory.
-    fn stand_in(&self, file: &Arc<File>, offset: u64, end: u64) -> Option<Bytes> {
+    fn stand_in(&self, file: &Arc<OpenFile>, offset: u64, end: u64) -> Option<Bytes> {
         let runs = self.runs.as_ref()?;
         let len = (end - offset).min(LONGEST_RUN);
         is_resident(file, offset, len).then(|| runs.stand_in(file, offset, len))?
@@ -364,7 +368,7 @@ fn read_resident(file: &File, offset: u64, len: usize) -> Option<Bytes> {
     Some(buffer.into())
 }
 
-async fn read_blocking(file: Arc<File>, offset: u64, len: usize) -> io::Result<Bytes> {
+async fn read_blocking(file: Arc<OpenFile>, offset: u64, len: usize) -> io::Result<Bytes> {
     blocking(move || {
         let mut buffer = vec![0; len];
         file.read_exact_at(&mut buffer, offset)?;

@@ -8,6 +8,8 @@ mod memory;
 mod records;
 
 pub use crate::policy::eviction::Shelf;
-pub use disk::{Disk, OpenError, Partial, Stored, blocking};
+pub use disk::{
+    Disk, Folder, Found, NotKept, OpenError, OpenFile, Partial, Space, Standing, Stored, Tally, blocking,
+};
 pub use memory::{Held, Memory};
 pub use records::{List, Records};

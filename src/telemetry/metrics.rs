@@ -4,6 +4,7 @@
 //! number of series does not depend on what strangers ask for.
 
 pub mod quotas;
+pub mod space;
 pub mod spending;
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
@@ -63,6 +64,8 @@ pub struct Metrics {
     panics: IntCounter,
     /// Clients' quotas: refusals and waits.
     pub quotas: quotas::Quotas,
+    /// The disk: held, evicted and not kept.
+    pub space: space::Space,
     /// Budgets: spent and not spent.
     pub spending: spending::Spending,
 }
@@ -119,6 +122,7 @@ impl Metrics {
             connections: gauge("seawall_connections", "Connections of clients."),
             panics: counter("seawall_panics_total", "Requests that ended in a panic."),
             quotas: quotas::Quotas::new(&registry),
+            space: space::Space::new(&registry),
             spending: spending::Spending::new(&registry),
             registry,
         }

@@ -5,6 +5,7 @@ use redb::{ReadableDatabase, TableDefinition, WriteTransaction};
 use super::Records;
 use crate::clock::Time;
 use crate::oci::{Digest, MediaType, Registry, Repository};
+use crate::policy::eviction::{Content, Shelf};
 
 const TYPES: TableDefinition<'_, &str, &str> = TableDefinition::new("media-types");
 const SIZES: TableDefinition<'_, &str, u64> = TableDefinition::new("sizes");
@@ -17,6 +18,23 @@ pub(super) fn create(transaction: &WriteTransaction) -> Result<(), redb::Error> 
     transaction.open_table(TYPES)?;
     transaction.open_table(SIZES)?;
     transaction.open_table(REPOSITORIES)?;
+    Ok(())
+}
+
+/// Forgets the types and lengths of what has gone.
+pub(super) fn forget(transaction: &WriteTransaction, gone: &[Content]) -> Result<(), redb::Error> {
+    if gone.is_empty() {
+        return Ok(());
+    }
+    let mut types = transaction.open_table(TYPES)?;
+    let mut sizes = transaction.open_table(SIZES)?;
+    for content in gone {
+        let digest = content.digest.to_string();
+        match content.shelf {
+            Shelf::Blobs => drop(sizes.remove(digest.as_str())?),
+            Shelf::Manifests => drop(types.remove(digest.as_str())?),
+        }
+    }
     Ok(())
 }
 

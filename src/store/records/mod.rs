@@ -9,6 +9,7 @@
 mod ledgers;
 mod lists;
 mod manifests;
+mod objects;
 mod tags;
 mod writer;
 
@@ -102,6 +103,14 @@ impl Records {
         }
     }
 
+    /// As [`Self::change`], for what must not be dropped. Blocks while the writer does not keep up.
+    fn change_surely(&self, change: impl Fn(&WriteTransaction) -> Result<(), redb::Error> + Send + 'static) {
+        if let Some(writes) = &self.writes {
+            // The writer lives as long as there is somebody to write for it.
+            let _ = writes.send(Write::Change(Box::new(change)));
+        }
+    }
+
     fn put_bytes(&self, table: Bytes, key: String, bytes: Vec<u8>) {
         self.change(move |transaction| {
             transaction
@@ -131,6 +140,7 @@ fn open_or_renew(path: &Path) -> Option<Database> {
         begin.set_quick_repair(true);
         tags::create(&begin)?;
         manifests::create(&begin)?;
+        objects::create(&begin)?;
         lists::create(&begin)?;
         ledgers::create(&begin)?;
         begin.commit()?;

@@ -19,10 +19,11 @@ use seawall::policy::naming::{Entry, Names, Pattern};
 use seawall::policy::proxies::Proxies;
 use seawall::policy::{flight, freshness};
 use seawall::server::{Bounds, Server};
-use seawall::store::{Disk, Records};
+use seawall::store::{Disk, Records, Space};
 use seawall::telemetry::metrics::Metrics;
 use seawall::upstream::{self, Budgets, Timeouts, Upstreams};
 use tokio::io::DuplexStream;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::registry::Registry;
@@ -53,6 +54,7 @@ pub(crate) struct Choices {
     pub(crate) negative_ttl: Duration,
     pub(crate) flights: flight::Rules,
     pub(crate) memory: u64,
+    pub(crate) space: Space,
     pub(crate) verify_first_serve: bool,
 }
 
@@ -73,6 +75,7 @@ impl Default for Choices {
                 finish_below: 1 << 30,
             },
             memory: 64 << 20,
+            space: Space::UNBOUNDED,
             verify_first_serve: true,
         }
     }
@@ -107,6 +110,8 @@ pub(crate) struct Seawall {
     pub(crate) cache: Arc<Cache>,
     pub(crate) tasks: TaskTracker,
     pub(crate) metrics: Arc<Metrics>,
+    /// Dropped, it stops what is done behind the clients' backs.
+    stopping: DropGuard,
 }
 
 impl Seawall {
@@ -148,6 +153,7 @@ impl Seawall {
         let upstreams = Arc::new(Upstreams::new(vec![upstreams], budgets, dialer, clock));
         let options = cache::Options {
             directory: directory.to_owned(),
+            space: choices.space,
             memory: choices.memory,
             freshness: vec![choices.freshness],
             on_exhausted: vec![choices.on_exhausted],
@@ -194,16 +200,21 @@ impl Seawall {
             None,
             clock,
         );
+        let stopping = CancellationToken::new();
+        let (tended, stop) = (cache.clone(), stopping.clone());
+        tasks.spawn(async move { tended.tend(&stop).await });
         Self {
             server: Arc::new(server),
             cache,
             tasks,
             metrics,
+            stopping: stopping.drop_guard(),
         }
     }
 
     /// Stops as a clean stop does: everything under way is finished and written down.
     pub(crate) async fn stop(self) {
+        drop(self.stopping);
         self.tasks.close();
         self.tasks.wait().await;
         drop((self.server, self.cache));

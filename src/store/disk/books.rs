@@ -1,0 +1,437 @@
+//! What the shelf knows of its files without asking the file system.
+//!
+//! One mutex, held for moments and never while a file is touched. Names of files are given and taken under a
+//! second one ([`Books::naming`]), so that what the books say and what the tree holds cannot drift apart.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::Space;
+use super::aside::Aside;
+use crate::clock::Time;
+use crate::oci::Digest;
+use crate::policy::eviction::{Content, Facts, Index, Room, Rules, Shelf};
+
+/// Reservations are in whole blocks, as the file system's are, so that what grows in steps adds up.
+const BLOCK: u64 = 4096;
+
+/// An object that takes more than one part in so many of the capacity is not kept: it would push out as much as
+/// everything else together.
+const LARGEST_PART: u64 = 2;
+
+/// What stands on one shelf.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Objects.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Why something is passed on and not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum NotKept {
+    /// It takes more than half the capacity.
+    #[error("it is longer than half the capacity of the cache")]
+    TooLong,
+    /// Everything that could make room for it is being read, filled or pinned.
+    #[error("everything else in the cache is in use")]
+    InUse,
+    /// What the directory holds is not known yet.
+    #[error("the cache is still finding out what it holds")]
+    Rebuilding,
+}
+
+impl NotKept {
+    /// One word, for metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TooLong => "too_long",
+            Self::InUse => "in_use",
+            Self::Rebuilding => "rebuilding",
+        }
+    }
+
+    /// The reason behind an error of the disk shelf; `None` if the disk itself refused.
+    pub fn of(error: &std::io::Error) -> Option<Self> {
+        error.get_ref()?.downcast_ref().copied()
+    }
+}
+
+impl From<NotKept> for std::io::Error {
+    fn from(why: NotKept) -> Self {
+        Self::new(std::io::ErrorKind::StorageFull, why)
+    }
+}
+
+/// What the books say of a name.
+pub(super) enum Known {
+    /// It is held; somebody has entered.
+    Held { size: u64, verified: bool },
+    /// It is not held.
+    Missing,
+    /// The tree has not been walked yet: it may be held.
+    Unsure,
+}
+
+/// What a request for room comes to.
+pub(super) enum Answer {
+    Granted,
+    /// These have to go first.
+    Evict(Vec<Content>),
+    /// These files that no index knows have to go first.
+    Drop(Vec<String>),
+    Never(NotKept),
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) index: Index,
+    /// What was hashed since the start, by the first 16 bytes of its digest. Blobs only: a manifest is hashed
+    /// whenever it is read.
+    verified: HashSet<u128>,
+    /// What came or went, and what was used, since it was last written down.
+    changed: HashSet<Content>,
+    used: HashSet<Content>,
+    /// Manifests that were pulled since somebody asked.
+    pulled: HashSet<Digest>,
+    /// Files that are in no index and take room: unfinished and quarantined, by their names.
+    pub(super) asides: HashMap<String, Aside>,
+    pub(super) tallies: [Tally; 2],
+    /// Objects that were evicted since somebody asked, by shelf.
+    pub(super) evicted: [u64; 2],
+    /// True once the index says what the tree holds.
+    pub(super) walked: bool,
+    /// True if the index may be trusted to know nearly everything.
+    pub(super) complete: bool,
+    /// Most bytes at the moment.
+    pub(super) capacity: u64,
+    /// Bytes free on the file system when last measured.
+    pub(super) free: u64,
+    stirred: Arc<Notify>,
+}
+
+/// The books of one shelf.
+#[derive(Debug)]
+pub(super) struct Books {
+    state: Mutex<State>,
+    names: Mutex<()>,
+    room: Mutex<()>,
+    stirred: Arc<Notify>,
+}
+
+impl Books {
+    pub(super) fn new(space: &Space) -> Self {
+        let stirred = Arc::new(Notify::new());
+        let state = State {
+            index: Index::new(rules(space)),
+            verified: HashSet::new(),
+            changed: HashSet::new(),
+            used: HashSet::new(),
+            pulled: HashSet::new(),
+            asides: HashMap::new(),
+            tallies: [Tally::default(); 2],
+            evicted: [0; 2],
+            walked: false,
+            complete: false,
+            capacity: space.capacity,
+            free: 0,
+            stirred: stirred.clone(),
+        };
+        Self {
+            state: Mutex::new(state),
+            names: Mutex::default(),
+            room: Mutex::default(),
+            stirred,
+        }
+    }
+
+    /// Waits until there is something to write down.
+    pub(super) async fn stirred(&self) {
+        self.stirred.notified().await;
+    }
+
+    /// Held for moments, and while no file is touched.
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Held while a name of the tree and what the books say of it change together.
+    pub(super) fn naming(&self) -> MutexGuard<'_, ()> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Held while files go to make room: who also needs some waits for it instead of chasing out more.
+    pub(super) fn making_room(&self) -> MutexGuard<'_, ()> {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Has other rules from now on. At the start, while the index knows little.
+    pub(super) fn govern(&mut self, space: &Space) {
+        let mut index = Index::new(rules(space));
+        // What is there is there: it counts before there is a bound.
+        index.set_capacity(Space::UNBOUNDED.capacity);
+        for (content, facts) in self.index.iter() {
+            index.insert(*content, *facts);
+        }
+        index.reserve(self.index.taken().1);
+        index.set_capacity(space.capacity);
+        (self.index, self.capacity) = (index, space.capacity);
+    }
+
+    /// Begins to read something, and counts a pull of it if there is one.
+    pub(super) fn enter(&mut self, content: &Content, pull: Option<Time>) -> Known {
+        let facts = self.index.facts(content).filter(|_| self.index.enter(content));
+        match facts {
+            Some(facts) => {
+                if let Some(now) = pull {
+                    self.pull(content, now);
+                }
+                Known::Held {
+                    size: facts.size,
+                    verified: self.is_verified(content),
+                }
+            }
+            None if self.walked => Known::Missing,
+            None => Known::Unsure,
+        }
+    }
+
+    /// Counts a pull; nothing if it is not held.
+    pub(super) fn pull(&mut self, content: &Content, now: Time) {
+        if self.index.facts(content).is_some() {
+            self.index.pull(content, now);
+            self.used.insert(*content);
+            self.stirred.notify_one();
+            if content.shelf == Shelf::Manifests {
+                self.pulled.insert(content.digest);
+            }
+        }
+    }
+
+    /// Something is held from now on, as a name of the tree says.
+    pub(super) fn insert(&mut self, content: Content, facts: Facts) {
+        self.remove(&content);
+        self.enlist(content, facts);
+        self.note(content);
+    }
+
+    /// As [`Self::insert`], for what is written down already.
+    pub(super) fn enlist(&mut self, content: Content, facts: Facts) {
+        let tally = &mut self.tallies[content.shelf as usize];
+        tally.objects += 1;
+        tally.bytes += facts.size;
+        self.index.insert(content, facts);
+    }
+
+    /// Something has gone from the tree.
+    pub(super) fn remove(&mut self, content: &Content) -> Option<Facts> {
+        let facts = self.index.remove(content)?;
+        let tally = &mut self.tallies[content.shelf as usize];
+        tally.objects -= 1;
+        tally.bytes -= facts.size;
+        if content.shelf == Shelf::Blobs {
+            self.verified.remove(&key(&content.digest));
+        }
+        self.note(*content);
+        Some(facts)
+    }
+
+    /// What was chosen to go could not be removed: it stays.
+    pub(super) fn reinstate(&mut self, content: &Content) {
+        if self.index.facts(content).is_none()
+            && let Some(facts) = self.remove(content)
+        {
+            self.insert(*content, facts);
+        }
+    }
+
+    /// A file has another length than it had: what was known of its bytes is void. Whoever reads it goes on.
+    pub(super) fn resize(&mut self, content: &Content, size: u64) {
+        if let Some(facts) = self.remove(content) {
+            self.insert(*content, Facts { size, ..facts });
+            self.index.enter(content);
+        }
+    }
+
+    pub(super) fn mark_verified(&mut self, content: &Content, size: u64) {
+        let known = self.index.facts(content).map(|facts| facts.size);
+        if content.shelf == Shelf::Blobs && known == Some(size) {
+            self.verified.insert(key(&content.digest));
+        }
+    }
+
+    pub(super) fn is_verified(&self, content: &Content) -> bool {
+        content.shelf == Shelf::Blobs && self.verified.contains(&key(&content.digest))
+    }
+
+    /// Changes since this was last asked for, each with what holds now; `None` for what has gone. What was only
+    /// used is among them if it is wanted.
+    pub(super) fn take_changes(&mut self, with_uses: bool) -> Vec<(Content, Option<Facts>)> {
+        let mut changed = std::mem::take(&mut self.changed);
+        if with_uses {
+            changed.extend(std::mem::take(&mut self.used));
+        }
+        let facts = |content| (content, self.index.facts(&content));
+        changed.into_iter().map(facts).collect()
+    }
+
+    /// What was written down of it is out of date.
+    pub(super) fn note(&mut self, content: Content) {
+        self.changed.insert(content);
+        self.stirred.notify_one();
+    }
+
+    /// True if something has to be written down.
+    pub(super) fn has_changes(&self) -> bool {
+        !(self.changed.is_empty() && self.used.is_empty())
+    }
+
+    /// The manifests that were pulled since this was last asked for.
+    pub(super) fn take_pulled(&mut self) -> Vec<Digest> {
+        std::mem::take(&mut self.pulled).into_iter().collect()
+    }
+
+    /// As [`Self::reserve`], but chooses nothing to go: `None` if something would have to.
+    pub(super) fn reserve_free(&mut self, name: &str, bytes: u64) -> Option<Answer> {
+        let more = self.more(name, bytes);
+        if more > 0 && self.missing(more) > 0 && self.complete && !self.is_too_long(bytes) {
+            return None;
+        }
+        match self.reserve(name, bytes) {
+            Answer::Evict(victims) => {
+                victims.iter().for_each(|victim| self.reinstate(victim));
+                None
+            }
+            Answer::Drop(_) | Answer::Never(NotKept::InUse) => None,
+            answer => Some(answer),
+        }
+    }
+
+    /// Sets bytes aside for an unfinished file, so that it has `bytes` in all.
+    pub(super) fn reserve(&mut self, name: &str, bytes: u64) -> Answer {
+        let more = self.more(name, bytes);
+        if more == 0 {
+            return Answer::Granted;
+        }
+        if !self.complete {
+            return Answer::Never(NotKept::Rebuilding);
+        }
+        if self.is_too_long(bytes) {
+            return Answer::Never(NotKept::TooLong);
+        }
+        if let Some(worthless) = self.droppable(more, |aside| aside.damaged) {
+            return Answer::Drop(worthless);
+        }
+        match self.index.reserve(more) {
+            Room::Granted => {
+                self.asides.entry(name.to_owned()).or_default().reserved += more;
+                Answer::Granted
+            }
+            Room::Evict(victims) => Answer::Evict(victims),
+            Room::Never => match self.droppable(more, |aside| aside.open == 0) {
+                Some(abandoned) => Answer::Drop(abandoned),
+                None => Answer::Never(NotKept::InUse),
+            },
+        }
+    }
+
+    /// Sets bytes aside for a file that is there already; false if there is no room without an eviction.
+    pub(super) fn set_aside(&mut self, name: String, aside: Aside) -> bool {
+        let bytes = blocks(aside.reserved);
+        let fits = self.missing(bytes) == 0;
+        match fits.then(|| self.index.reserve(bytes)) {
+            Some(Room::Granted) => {
+                self.asides.insert(
+                    name,
+                    Aside {
+                        reserved: bytes,
+                        ..aside
+                    },
+                );
+                true
+            }
+            Some(Room::Evict(victims)) => {
+                victims.iter().for_each(|victim| self.reinstate(victim));
+                false
+            }
+            Some(Room::Never) | None => false,
+        }
+    }
+
+    /// A file beside the index has gone, or has become something held.
+    pub(super) fn release(&mut self, name: &str) {
+        if let Some(aside) = self.asides.remove(name) {
+            self.index.release(aside.reserved);
+        }
+    }
+
+    /// A fill gives its file up for now: what it has written stays set aside.
+    pub(super) fn set_down(&mut self, name: &str, written: u64, now: Time) {
+        if let Some(aside) = self.asides.get_mut(name) {
+            aside.open = aside.open.saturating_sub(1);
+            if aside.open == 0 {
+                let keep = blocks(written).min(aside.reserved);
+                self.index.release(aside.reserved - keep);
+                (aside.reserved, aside.since) = (keep, now);
+            }
+        }
+    }
+
+    /// Bytes that an unfinished file lacks.
+    fn more(&self, name: &str, bytes: u64) -> u64 {
+        let has = self.asides.get(name).map_or(0, |aside| aside.reserved);
+        blocks(bytes).saturating_sub(has)
+    }
+
+    /// Bytes that would have to go to make room for so many more.
+    fn missing(&self, more: u64) -> u64 {
+        let (held, reserved) = self.index.taken();
+        let wanted = held.saturating_add(reserved).saturating_add(more);
+        wanted.saturating_sub(self.capacity)
+    }
+
+    fn is_too_long(&self, bytes: u64) -> bool {
+        blocks(bytes) > self.capacity / LARGEST_PART
+    }
+
+    /// Files beside the index that would make the room that is missing, longest there first; `None` if enough
+    /// is free, or there are none.
+    fn droppable(&self, more: u64, which: impl Fn(&Aside) -> bool) -> Option<Vec<String>> {
+        let mut missing = self.missing(more);
+        let mut which: Vec<_> = self.asides.iter().filter(|(_, aside)| which(aside)).collect();
+        which.sort_by_key(|(_, aside)| aside.since);
+        let mut dropped = Vec::new();
+        for (name, aside) in which {
+            if missing == 0 {
+                break;
+            }
+            missing = missing.saturating_sub(aside.reserved.max(1));
+            dropped.push(name.clone());
+        }
+        (!dropped.is_empty()).then_some(dropped)
+    }
+}
+
+pub(super) fn rules(space: &Space) -> Rules {
+    Rules {
+        capacity: space.capacity,
+        high: space.high,
+        low: space.low,
+    }
+}
+
+/// Bytes in whole blocks.
+fn blocks(bytes: u64) -> u64 {
+    bytes.div_ceil(BLOCK).saturating_mul(BLOCK)
+}
+
+fn key(digest: &Digest) -> u128 {
+    let mut first = [0; 16];
+    first.copy_from_slice(&digest.as_bytes()[..16]);
+    u128::from_le_bytes(first)
+}
