@@ -14,7 +14,7 @@ mod route;
 
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
 pub use error::{Code, error_body};
-pub use manifest::{Descriptor, Manifest, ManifestError, MediaType};
+pub use manifest::{Descriptor, Manifest, ManifestError, MediaType, platform_of_config, platforms};
 pub use range::{ByteRange, MAX_RANGES, RangeSet, Selected};
 pub use reference::{NameError, Reference, Registry, Repository, RepositoryPath, Tag};
 pub use route::{Page, Route, RouteError, Target};

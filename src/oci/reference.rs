@@ -214,6 +214,19 @@ pub struct Repository {
     pub path: RepositoryPath,
 }
 
+impl FromStr for Repository {
+    type Err = NameError;
+
+    /// Parses what is displayed: a registry, `/`, and its repository's name.
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let (registry, path) = text.split_once('/').ok_or(NameError::Repository)?;
+        Ok(Self {
+            registry: registry.parse()?,
+            path: path.parse()?,
+        })
+    }
+}
+
 impl fmt::Display for Repository {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.registry, self.path)
