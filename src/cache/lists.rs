@@ -80,7 +80,7 @@ impl Cache {
     }
 
     /// The repositories held here: of one registry by their own names, of all with the registry in front.
-    pub async fn catalog(&self, registry: Option<&Registry>) -> Vec<String> {
+    pub async fn repositories(&self, registry: Option<&Registry>) -> Vec<String> {
         let (shelves, registry) = (self.shelves.clone(), registry.cloned());
         let read = blocking(move || Ok(shelves.records.repositories(registry.as_ref())));
         read.await.unwrap_or_default()

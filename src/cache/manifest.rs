@@ -38,6 +38,7 @@ impl Cache {
         let served = in_time(&chosen.repository.registry, Box::pin(walk)).await?;
         if !head {
             self.count_avoided(chosen, reference, &served);
+            self.count_pull(chosen, &served);
         }
         Ok(served)
     }
@@ -114,7 +115,7 @@ impl Cache {
 
 impl Shelves {
     /// Reads a manifest from disk into memory, hashing it. Blocks.
-    fn read_manifest(&self, digest: &Digest) -> Option<Held> {
+    pub(super) fn read_manifest(&self, digest: &Digest) -> Option<Held> {
         use std::io::Read as _;
         let stored = self.disk.get(Shelf::Manifests, digest)?;
         let mut bytes = Vec::new();
@@ -139,6 +140,7 @@ impl Shelves {
         repository: &Repository,
         digest: Digest,
         held: &Held,
+        source: String,
         now: Time,
     ) {
         self.memory.put(digest, held.clone());
@@ -147,9 +149,12 @@ impl Shelves {
         }
         let (shelves, bytes) = (self.clone(), held.bytes.clone());
         let put = blocking(move || shelves.disk.put(Shelf::Manifests, &digest, &bytes));
-        if let Err(error) = put.await {
-            tracing::warn!(%digest, %error, "a manifest could not be kept on disk");
-            self.metrics.disk_error("put");
+        match put.await {
+            Ok(()) => self.remember(repository, &digest, held, source, now),
+            Err(error) => {
+                tracing::warn!(%digest, %error, "a manifest could not be kept on disk");
+                self.metrics.disk_error("put");
+            }
         }
     }
 }

@@ -8,12 +8,14 @@
 
 mod alternate;
 mod blob;
+mod catalog;
 mod coalesce;
 mod download;
 mod failure;
 mod fill;
 mod lists;
 mod manifest;
+mod pulls;
 mod quotas;
 mod reader;
 mod sink;
@@ -262,10 +264,11 @@ impl Cache {
         &self.quotas
     }
 
-    /// Waits until what was remembered so far (tags, lists, spends) is written down.
+    /// Waits until what was remembered so far (tags, lists, spends, pulls) is written down.
     pub async fn flush(&self) {
         let shelves = self.shelves.clone();
         let flushed = blocking(move || {
+            shelves.write_down_pulls();
             shelves.records.flush();
             Ok(())
         });

@@ -176,12 +176,15 @@ pub(super) struct Order {
 impl Order {
     /// Fetches, verifies and keeps it.
     pub(super) async fn carry_out(self) -> Result<(Digest, Held), Refusal> {
-        let (digest, held) = match self.elsewhere().await {
+        let (digest, held, source) = match self.elsewhere().await {
             Some(found) => found,
-            None => self.verified(self.buy().await?)?,
+            None => {
+                let (digest, held) = self.verified(self.buy().await?)?;
+                (digest, held, self.repository.registry.to_string())
+            }
         };
         self.shelves
-            .keep(&self.repository, digest, &held, self.clock.now())
+            .keep(&self.repository, digest, &held, source, self.clock.now())
             .await;
         Ok((digest, held))
     }

@@ -71,7 +71,7 @@ pub enum OpenError {
 /// The disk shelf.
 #[derive(Debug)]
 pub struct Disk {
-    root: PathBuf,
+    pub(super) root: PathBuf,
     /// Sizes of what was hashed since the start, by the first 16 bytes of its digest: an index of our own
     /// files needs no more than that to be unambiguous.
     verified: Mutex<HashMap<u128, u64>>,
@@ -282,7 +282,7 @@ impl Disk {
     }
 }
 
-const fn folder_of(shelf: Shelf) -> &'static str {
+pub(super) const fn folder_of(shelf: Shelf) -> &'static str {
     match shelf {
         Shelf::Blobs => "blobs",
         Shelf::Manifests => "manifests",

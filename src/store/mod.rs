@@ -6,8 +6,9 @@
 mod disk;
 mod memory;
 mod records;
+mod walk;
 
 pub use crate::policy::eviction::Shelf;
 pub use disk::{Disk, OpenError, Partial, Stored, blocking};
 pub use memory::{Held, Memory};
-pub use records::{List, Records};
+pub use records::{List, ManifestRecord, Pulls, Records};
