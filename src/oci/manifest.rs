@@ -5,7 +5,6 @@
 //! contradicts its label, a key given twice) is refused, since two clients would pull two different things
 //! (CVE-2021-41190).
 
-mod platform;
 mod spelling;
 
 use std::borrow::Cow;
@@ -15,7 +14,6 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use super::Digest;
-pub use platform::{platform_of_config, platforms};
 
 /// A media type without parameters: `application/vnd.oci.image.manifest.v1+json`.
 #[derive(Clone, PartialEq, Eq, Hash)]
