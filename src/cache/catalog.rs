@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use super::{Cache, Shelves};
-use crate::oci::{Digest, Repository, platform_of_config};
+use crate::oci::{Digest, Platform, Repository};
 use crate::policy::catalog::{Catalog, HeldBlob, HeldManifest, HeldTag};
 use crate::policy::eviction::{Content, Facts, Shelf};
 use crate::store::{ManifestRecord, Pulls, blocking};
@@ -100,7 +100,9 @@ impl Shelves {
             if platform.is_none() && record.has_config && reads < MAX_CONFIGS {
                 let config = self.read_config(&record);
                 reads += usize::from(config.is_some());
-                platform = config.and_then(|config| platform_of_config(&config));
+                platform = config
+                    .and_then(|config| Platform::of_config(&config))
+                    .map(|platform| platform.to_string());
                 if platform.is_some() {
                     record.platform.clone_from(&platform);
                     self.records.amend_held(&repository, &digest, &record);

@@ -45,6 +45,11 @@ impl Platform {
         }
     }
 
+    /// The platform that an image's configuration names.
+    pub fn of_config(config: &[u8]) -> Option<Self> {
+        serde_json::from_slice::<Machine>(config).ok()?.platform()
+    }
+
     /// True for what is no machine's: the place where builders keep attestations (`unknown/unknown`).
     pub fn is_unknown(&self) -> bool {
         self.os == "unknown" && self.architecture == "unknown"
@@ -131,6 +136,16 @@ struct Machine {
     variant: Option<String>,
 }
 
+impl Machine {
+    fn platform(self) -> Option<Platform> {
+        let variant = self.variant.filter(|variant| !variant.is_empty());
+        let variant = variant.map(|variant| format!("/{variant}")).unwrap_or_default();
+        format!("{}/{}{variant}", self.os?, self.architecture?)
+            .parse()
+            .ok()
+    }
+}
+
 /// The manifests that an index lists, in its order; none for bytes that are no index.
 pub fn children(index: &[u8]) -> Vec<Child> {
     let Ok(index) = serde_json::from_slice::<Index>(index) else {
@@ -139,13 +154,7 @@ pub fn children(index: &[u8]) -> Vec<Child> {
     let entries = index.manifests.into_iter();
     entries
         .filter_map(|entry| {
-            let platform = entry.platform.and_then(|machine| {
-                let variant = machine.variant.filter(|variant| !variant.is_empty());
-                let variant = variant.map(|variant| format!("/{variant}")).unwrap_or_default();
-                format!("{}/{}{variant}", machine.os?, machine.architecture?)
-                    .parse()
-                    .ok()
-            });
+            let platform = entry.platform.and_then(Machine::platform);
             let annotations = entry.annotations.unwrap_or_default();
             let attests = annotations.get("vnd.docker.reference.digest");
             Some(Child {
@@ -266,6 +275,17 @@ mod tests {
         assert_eq!(chosen("linux/arm64,linux/s390x"), [arm, other]);
         assert_eq!(chosen("all"), [amd, arm, paper, other]);
         assert!(chosen("linux/s390x").is_empty());
+    }
+
+    #[test]
+    fn a_configuration_names_its_platform_and_nothing_that_a_terminal_would_obey() {
+        let of = |os: &str| {
+            let config = serde_json::json!({ "os": os, "architecture": "amd64", "variant": "" });
+            Platform::of_config(config.to_string().as_bytes())
+        };
+        assert_eq!(of("linux"), Some(platform("linux/amd64")));
+        assert_eq!(of("\u{1b}[2Jlinux"), None);
+        assert_eq!(Platform::of_config(b"[]"), None);
     }
 
     #[test]

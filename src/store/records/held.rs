@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Bytes, Records};
 use crate::clock::Time;
-use crate::oci::{Digest, Manifest, MediaType, Repository, platforms};
+use crate::oci::{self, Digest, Manifest, MediaType, Repository};
 
 const MANIFESTS: Bytes = TableDefinition::new("manifests");
 const PULLS: TableDefinition<'_, &str, (u32, u64)> = TableDefinition::new("pulls");
@@ -87,7 +87,7 @@ impl ManifestRecord {
     pub fn of(manifest: &Manifest, source: String, now: Time) -> Self {
         let listed = match manifest.manifests.is_empty() {
             true => HashMap::new(),
-            false => platforms(&manifest.bytes).into_iter().collect(),
+            false => platforms(&manifest.bytes),
         };
         let children = manifest.manifests.iter().map(|child| child.digest);
         let config = manifest.blobs.first().map(|blob| blob.media_type.as_str());
@@ -283,6 +283,15 @@ impl Records {
             tracing::debug!("the records of manifests cannot be read");
         }
     }
+}
+
+/// The platforms of what an index lists, where they are a machine's.
+fn platforms(index: &[u8]) -> HashMap<Digest, String> {
+    let named = oci::children(index).into_iter().filter_map(|child| {
+        let platform = child.platform.filter(|platform| !platform.is_unknown())?;
+        Some((child.digest, platform.to_string()))
+    });
+    named.collect()
 }
 
 impl Pulls {
