@@ -11,6 +11,7 @@ pub mod clients;
 pub mod eviction;
 pub mod flight;
 pub mod freshness;
+pub mod listing;
 pub mod login;
 pub mod naming;
 pub mod pacing;
