@@ -6,9 +6,11 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use super::{Cache, Shelves};
+use crate::clock::Time;
 use crate::oci::{Digest, Platform, Repository};
 use crate::policy::catalog::{Catalog, HeldBlob, HeldManifest, HeldTag};
 use crate::policy::eviction::{Content, Facts, Shelf};
+use crate::policy::listing::{Usage, usage};
 use crate::store::{ManifestRecord, Pulls, blocking};
 
 /// Most configurations read to find out platforms, each time; what they say is remembered.
@@ -27,6 +29,43 @@ impl Cache {
     pub async fn catalog(&self) -> io::Result<Catalog> {
         let shelves = self.shelves.clone();
         blocking(move || shelves.catalog()).await
+    }
+}
+
+impl Cache {
+    /// Looks through a catalog of this moment, off the reactor. One at a time does: others wait.
+    ///
+    /// Cancel-safe: nothing changes.
+    ///
+    /// # Errors
+    /// If the disk cannot be listed.
+    pub async fn survey<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Catalog, Time) -> T + Send + 'static,
+    ) -> io::Result<T> {
+        let turn = self
+            .surveys
+            .clone()
+            .acquire_owned()
+            .await
+            .map_err(io::Error::other)?;
+        let (shelves, now) = (self.shelves.clone(), self.clock.now());
+        blocking(move || {
+            let looked = shelves.catalog().map(|catalog| look(&catalog, now));
+            drop(turn);
+            looked
+        })
+        .await
+    }
+
+    /// What the disk is used for, with the `top` largest repositories, and the `most` that would go first.
+    ///
+    /// # Errors
+    /// If the disk cannot be listed.
+    pub async fn usage(&self, top: usize, most: usize) -> io::Result<Usage> {
+        let next = self.shelves.next_to_go(most);
+        self.survey(move |catalog, now| usage(catalog, top, &next, now))
+            .await
     }
 }
 
@@ -62,6 +101,12 @@ impl Shelves {
         let key = |held: &HeldManifest| (held.repository.clone(), held.digest);
         catalog.manifests.sort_by_cached_key(key);
         Ok(catalog)
+    }
+
+    /// What would go first if room were needed, at most `_most`: nothing, while nothing is evicted.
+    #[expect(clippy::unused_self, reason = "the index of what is on disk will say")]
+    fn next_to_go(&self, _most: usize) -> Vec<Content> {
+        Vec::new()
     }
 
     /// Everything on disk, with what is known of it.

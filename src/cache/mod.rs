@@ -18,6 +18,7 @@ mod manifest;
 mod pulls;
 mod quotas;
 mod reader;
+mod show;
 mod sink;
 mod spend;
 mod status;
@@ -29,6 +30,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
@@ -45,6 +47,7 @@ pub use crate::policy::budget::Asker;
 pub use failure::{Failure, Kind};
 pub use quotas::{Client, Pacer, Quotas};
 pub use reader::{Broken, Following, Piece, Reader};
+pub use show::{NotHeld, Shown, ShownNode, ShownTag};
 pub use status::{AccountStatus, BucketStatus, Status, UpstreamStatus};
 
 /// The longest a client waits for response headers: containerd gives up at 30 s.
@@ -202,6 +205,8 @@ pub struct Cache {
     fetches: coalesce::Coalesce<(Registry, Digest, spend::Rank), spend::Bought>,
     listings: coalesce::Coalesce<String, Result<Option<lists::Listed>, Failure>>,
     quotas: Arc<Quotas>,
+    /// One catalog at a time is looked through: it is large.
+    surveys: Arc<Semaphore>,
     tasks: TaskTracker,
     clock: Clock,
 }
@@ -241,6 +246,7 @@ impl Cache {
             fetches: coalesce::Coalesce::new(tasks.clone()),
             listings: coalesce::Coalesce::new(tasks.clone()),
             quotas: Arc::new(quotas),
+            surveys: Arc::new(Semaphore::new(1)),
             tasks,
             clock,
         }

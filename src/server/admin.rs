@@ -3,6 +3,8 @@
 //! What only looks is a GET; what changes something is a POST with a JSON body, and is refused to browsers:
 //! a page that the operator has open somewhere must not reach it.
 
+mod inspect;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -76,6 +78,12 @@ impl Reply {
     /// Why something cannot be done, in a sentence for the operator.
     pub(super) fn error(status: StatusCode, message: impl Into<String>) -> Self {
         Self::json_as(status, &serde_json::json!({ "error": message.into() }))
+    }
+
+    /// What was named is not held; with names that look like it.
+    pub(super) fn not_held(message: &str, near: &[String]) -> Self {
+        let value = serde_json::json!({ "error": message, "near": near });
+        Self::json_as(StatusCode::NOT_FOUND, &value)
     }
 
     /// One JSON value a line, as they come. The last line tells the outcome: the status is 200 either way.
@@ -188,10 +196,12 @@ async fn dispatch(inner: &Arc<Inner>, ask: &Ask) -> Reply {
     if let Some(reply) = health::answer(inner, ask) {
         return reply;
     }
-    std::future::ready(()).await;
+    if let Some(reply) = inspect::answer(inner, ask).await {
+        return reply;
+    }
     Reply::error(
         StatusCode::NOT_FOUND,
-        "here are /livez, /readyz, /metrics and /api/v1/status",
+        "here are /livez, /readyz, /metrics and /api/v1/…: status, repositories, tags, manifests, show, usage",
     )
 }
 

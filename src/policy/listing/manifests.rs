@@ -93,6 +93,12 @@ impl<'a> Rows<'a> {
     }
 }
 
+/// One manifest held for a repository.
+pub fn manifest(catalog: &Catalog, repository: &Repository, digest: &Digest) -> Option<ManifestRow> {
+    let rows = Rows::of(catalog, repository);
+    rows.find(digest).map(|held| rows.row(held))
+}
+
 /// The manifests held for a repository; the newest first.
 ///
 /// # Errors

@@ -16,7 +16,7 @@ use std::cmp::Ordering;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
-pub use manifests::{ManifestRow, manifests};
+pub use manifests::{ManifestRow, manifest, manifests};
 pub use near::near;
 pub use repositories::{RepositoryRow, repositories};
 pub use tags::{TagRow, tags};
