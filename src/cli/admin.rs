@@ -167,7 +167,7 @@ async fn open(admin: SocketAddr, method: Method, path: &str, body: Bytes) -> Res
 }
 
 /// What a refusal says: the API's `error`, or the status.
-fn reason(path: &str, status: StatusCode, body: &[u8]) -> String {
+pub(super) fn reason(path: &str, status: StatusCode, body: &[u8]) -> String {
     let value: Option<serde_json::Value> = serde_json::from_slice(body).ok();
     let error = value.as_ref().and_then(|value| value.get("error")?.as_str());
     error.map_or_else(

@@ -5,8 +5,13 @@
 //! configuration (`EX_USAGE` of sysexits.h, which tells a supervisor that starting again will not help).
 
 mod admin;
+mod capture;
 mod colours;
+mod inspect;
+mod look;
 mod status;
+mod table;
+mod words;
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -14,11 +19,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use bytes::Bytes;
 use clap::{Args, Parser, Subcommand};
 use http::StatusCode;
 
 use self::admin::{Admin, NoAnswer};
+pub use self::capture::{Capture, capture};
 use self::colours::Colours;
+use self::look::Look;
 use crate::app;
 use crate::config::{self, Environment, Settings};
 
@@ -43,6 +51,8 @@ enum Command {
     Check(Configuration),
     /// Show the upstreams of a running Seawall: budgets, queues, credentials, requests saved
     Status(Asking),
+    #[command(flatten)]
+    Inspect(inspect::Inspect),
 }
 
 #[derive(Debug, Args)]
@@ -80,6 +90,12 @@ pub fn main() -> ExitCode {
             configured(&configuration, |settings| print(&config::effective(&settings)))
         }
         Command::Status(asking) => status(&asking),
+        Command::Inspect(inspect) => {
+            let answer = |admin: Admin| inspect.answer(&|path| admin.get(path));
+            inspect
+                .asking()
+                .tell(answer, |body| inspect.draw(body, Look::of_stdout()))
+        }
     }
 }
 
@@ -104,7 +120,16 @@ impl Asking {
 
     /// Prints what `path` answers: as it is for scripts, drawn for people.
     fn show(&self, path: &str, draw: impl FnOnce(&[u8]) -> Result<String, serde_json::Error>) -> ExitCode {
-        self.with(|admin| match admin.get(path) {
+        self.tell(|admin| admin.get(path), draw)
+    }
+
+    /// Prints what is answered: as it is for scripts, drawn for people.
+    fn tell(
+        &self,
+        answer: impl FnOnce(Admin) -> Result<Bytes, NoAnswer>,
+        draw: impl FnOnce(&[u8]) -> Result<String, serde_json::Error>,
+    ) -> ExitCode {
+        self.with(|admin| match answer(admin) {
             Ok(body) => self.print(&body, draw),
             Err(no_answer) => refused(&no_answer),
         })
@@ -113,7 +138,8 @@ impl Asking {
     /// Prints an answer: as it is for scripts, drawn for people.
     fn print(&self, body: &[u8], draw: impl FnOnce(&[u8]) -> Result<String, serde_json::Error>) -> ExitCode {
         if self.json {
-            return print(&format!("{}\n", String::from_utf8_lossy(body).trim_end()));
+            let json = words::clean_json(&String::from_utf8_lossy(body));
+            return print(&format!("{}\n", json.trim_end()));
         }
         match draw(body) {
             Ok(text) => print(&text),
@@ -129,7 +155,7 @@ impl Asking {
 
 /// Says why there is no answer, and exits as that deserves.
 fn refused(no_answer: &NoAnswer) -> ExitCode {
-    complain(format_args!("error: {no_answer}"));
+    complain(words::clean(&format!("error: {no_answer}")));
     match no_answer {
         NoAnswer::Refused(StatusCode::NOT_FOUND, _) => ExitCode::from(NOT_HELD),
         NoAnswer::Refused(..) | NoAnswer::Unreachable(_) => ExitCode::FAILURE,
