@@ -4,12 +4,14 @@
 
 mod alternates;
 mod architecture;
+mod captures;
 mod catalog;
 mod disk;
 mod facts;
 mod fill;
 mod freshness;
 mod house;
+mod inspect;
 mod licences;
 mod proxies;
 mod quotas;
