@@ -39,6 +39,8 @@ async fn what_was_pulled_is_in_the_catalog_with_what_it_names_and_how_often_it_w
     }
     world.seawall.ask(Method::HEAD, &manifest_path("1"), &[]).await;
     assert!(world.seawall.get(&blob_path(&image.layer)).await.is_good());
+    // The body is whole before its file has its name.
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     let first = catalog(&world).await;
     let [held] = first.manifests.as_slice() else {
         panic!("{first:?}")

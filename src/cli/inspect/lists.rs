@@ -85,13 +85,21 @@ pub(super) fn manifests(page: &Page<ManifestRow>, full: bool, look: Look) -> Str
             kind(&row.media_type).to_owned(),
             age(page.now, row.stored),
             size(row.size),
-            part(row.held, row.size),
+            held(row),
             age_or_never(page.now, row.used),
             row.pulls.to_string(),
             row.source.clone(),
         ]);
     }
     table.draw(look) + &ending(page, "manifest", "manifests", look)
+}
+
+/// What is held of a manifest: of an index that is not all here, how many of the manifests it lists.
+fn held(row: &ManifestRow) -> String {
+    match row.lists_held < row.lists {
+        true => format!("{} of {}", row.lists_held, row.lists),
+        false => part(row.held, row.size),
+    }
 }
 
 /// The first of some names, and how many more there are.

@@ -17,16 +17,22 @@ pub(super) fn draw(shown: &Shown, full: bool, look: Look) -> String {
     for (title, text) in facts(shown) {
         let _ = writeln!(out, "  {title:<8}  {}", clean(&text));
     }
-    let mut lines = Vec::new();
+    let (mut lines, mut referrers) = (Vec::new(), Vec::new());
     branch(&shown.tree, "", "", &mut lines);
+    boughs(&shown.referrers, "", &mut referrers);
+    let widest = lines
+        .iter()
+        .chain(&referrers)
+        .map(|line| width(line, full))
+        .max()
+        .unwrap_or(0);
     out.push('\n');
-    out += &draw_lines(&lines, full, look);
-    if !shown.referrers.is_empty() {
-        let mut lines = Vec::new();
+    out += &draw_lines(&lines, widest, full, look);
+    if !referrers.is_empty() {
         out += "\nwhat refers to it\n";
-        boughs(&shown.referrers, "", &mut lines);
-        out += &draw_lines(&lines, full, look);
+        out += &draw_lines(&referrers, widest, full, look);
     }
+    out.push('\n');
     if shown.cut {
         out += "the tree is larger than what is shown of it\n";
     }
@@ -41,9 +47,18 @@ fn facts(shown: &Shown) -> Vec<(&'static str, String)> {
         Some(_) => format!(", the last {} ago", age_or_never(now, manifest.used)),
         None => String::new(),
     };
-    let held = match manifest.held >= manifest.size {
-        true => "all of it held".to_owned(),
-        false => format!("{} of it held", size(manifest.held)),
+    let held = match (
+        manifest.lists_held < manifest.lists,
+        manifest.held >= manifest.size,
+    ) {
+        (true, _) => format!(
+            "{} held of {} of the {} manifests it lists",
+            size(manifest.held),
+            manifest.lists_held,
+            manifest.lists
+        ),
+        (false, true) => format!("{}, all of it held", size(manifest.size)),
+        (false, false) => format!("{}, {} of it held", size(manifest.size), size(manifest.held)),
     };
     let mut facts = vec![
         ("digest", manifest.digest.clone()),
@@ -51,7 +66,7 @@ fn facts(shown: &Shown) -> Vec<(&'static str, String)> {
             "type",
             format!("{} ({})", kind(&manifest.media_type), manifest.media_type),
         ),
-        ("size", format!("{}, {held}", size(manifest.size))),
+        ("size", held),
         (
             "from",
             format!("{}, {} ago", manifest.source, age(now, manifest.stored)),
@@ -94,35 +109,31 @@ fn boughs<'a>(nodes: &'a [ShownNode], below: &str, lines: &mut Vec<Line<'a>>) {
     }
 }
 
+/// Letters in front of the size.
+fn width((before, node): &Line<'_>, full: bool) -> usize {
+    let (kind, rest) = words(node, full);
+    before.chars().count() + kind.chars().count() + rest.chars().count()
+}
+
 /// Draws lines with their sizes below each other.
-fn draw_lines(lines: &[Line<'_>], full: bool, look: Look) -> String {
-    let texts: Vec<(String, String)> = lines.iter().map(|(_, node)| words(node, full)).collect();
-    let width = |(before, _): &Line<'_>, (kind, rest): &(String, String)| {
-        before.chars().count() + kind.chars().count() + rest.chars().count()
-    };
-    let widest = lines
-        .iter()
-        .zip(&texts)
-        .map(|(line, text)| width(line, text))
-        .max()
-        .unwrap_or(0);
+fn draw_lines(lines: &[Line<'_>], widest: usize, full: bool, look: Look) -> String {
     let mut out = String::new();
-    for (line, text) in lines.iter().zip(&texts) {
-        let fill = " ".repeat(widest - width(line, text));
+    for line in lines {
+        let fill = " ".repeat(widest - width(line, full));
         let (before, node) = line;
         let (dot, tone) = if node.held {
             ("●", Tone::Good)
         } else {
             ("○", Tone::Bad)
         };
-        let (kind, rest) = text;
+        let (kind, rest) = words(node, full);
         let colours = look.colours;
         let _ = writeln!(
             out,
             "{}{} {kind}{}{fill}  {:>9}",
             colours.paint(Tone::Faint, before),
             colours.paint(tone, dot),
-            colours.paint(Tone::Faint, rest),
+            colours.paint(Tone::Faint, &rest),
             size(node.size),
         );
     }

@@ -35,6 +35,10 @@ pub struct ManifestRow {
     pub source: String,
     /// The manifest it refers to.
     pub subject: Option<String>,
+    /// Manifests it lists, for an index.
+    pub lists: u64,
+    /// How many of these are held. What the others reach is not known, and counts in no size.
+    pub lists_held: u64,
 }
 
 /// What it takes to draw up rows.
@@ -65,13 +69,17 @@ impl<'a> Rows<'a> {
 
     pub(super) fn row(&self, held: &HeldManifest) -> ManifestRow {
         let reach = Reach::of(held, self.manifests);
-        let children = held.children.iter().filter_map(|child| self.find(child));
+        let children: Vec<&HeldManifest> = held
+            .children
+            .iter()
+            .filter_map(|child| self.find(child))
+            .collect();
         let own = held.platform.iter().cloned();
         ManifestRow {
             digest: held.digest.to_string(),
             tags: self.tags.get(&held.digest).cloned().unwrap_or_default(),
             platforms: own
-                .chain(children.filter_map(|child| child.platform.clone()))
+                .chain(children.iter().filter_map(|child| child.platform.clone()))
                 .collect(),
             media_type: held.media_type.to_string(),
             stored: held.stored.as_millis(),
@@ -81,6 +89,8 @@ impl<'a> Rows<'a> {
             pulls: held.pulls.into(),
             source: held.source.clone(),
             subject: held.subject.map(|subject| subject.to_string()),
+            lists: held.children.len() as u64,
+            lists_held: children.len() as u64,
         }
     }
 

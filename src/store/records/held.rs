@@ -322,3 +322,6 @@ pub(super) fn create(transaction: &WriteTransaction) -> Result<(), redb::Error> 
     transaction.open_table(PULLS)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,7 +28,10 @@ fn image(
     layers: &[(u64, usize)],
 ) -> Image {
     let (os, architecture) = platform.split_once('/').unwrap();
-    let text = format!(r#"{{"os":"{os}","architecture":"{architecture}","tag":{tag:?}}}"#);
+    let text = format!(
+        r#"{{"os":"{os}","architecture":"{architecture}","tag":{:?}}}"#,
+        tag.unwrap_or_default()
+    );
     let config = registry.blob(repository, text.clone());
     let mut blobs = vec![config];
     let layers: Vec<String> = layers
@@ -79,24 +82,23 @@ fn signature(registry: &Registry, repository: &str, subject: &Digest) -> Image {
     Image {
         manifest: registry.manifest(repository, None, OCI_MANIFEST, &body),
         size: body.len(),
-        blobs: vec![payload],
+        blobs: vec![config, payload],
     }
 }
 
-/// Pulls an image by a tag or digest, as a client does.
+/// Pulls an image by a tag or digest, as a client does: what is an index is followed by the image.
 async fn pull(world: &World, repository: &str, reference: &str, image: &Image) {
-    let mut paths = vec![format!("/v2/{repository}/manifests/{reference}")];
-    if reference != image.manifest.to_string() {
-        paths.push(format!("/v2/{repository}/manifests/{}", image.manifest));
+    let get = async |path: String| {
+        let answer = world.seawall.get(&path).await;
+        assert!(answer.is_good(), "{path}");
+        answer
+    };
+    let answer = get(format!("/v2/{repository}/manifests/{reference}")).await;
+    if answer.header("docker-content-digest") != image.manifest.to_string() {
+        get(format!("/v2/{repository}/manifests/{}", image.manifest)).await;
     }
-    paths.extend(
-        image
-            .blobs
-            .iter()
-            .map(|blob| format!("/v2/{repository}/blobs/{blob}")),
-    );
-    for path in paths {
-        assert!(world.seawall.get(&path).await.is_good(), "{path}");
+    for blob in &image.blobs {
+        get(format!("/v2/{repository}/blobs/{blob}")).await;
     }
 }
 
