@@ -41,7 +41,9 @@ fn totals(usage: &Usage, look: Look) -> String {
     );
     line("held", usage.held, &kinds);
     let once = " that several repositories name; counted once here, and for each of them below";
-    line("shared", usage.shared, once);
+    if usage.shared.count > 0 {
+        line("shared", usage.shared, once);
+    }
     if usage.orphans.count > 0 {
         line(
             "named by nobody",
@@ -113,7 +115,7 @@ fn ages(usage: &Usage) -> Table {
         Column::right("PART"),
     ]);
     let mut from = None;
-    for AgeRow { days, held } in &usage.ages {
+    for AgeRow { days, held } in usage.ages.iter().filter(|_| usage.held.count > 0) {
         let words = match (from, *days) {
             (None, Some(to)) => format!("within {}", count(u64::from(to), "day", "days")),
             (Some(from), Some(to)) => format!("{from} to {to} days ago"),
