@@ -288,7 +288,7 @@ impl fmt::Debug for Tag {
 }
 
 /// What names a manifest within its repository.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reference {
     /// A name that may move.
     Tag(Tag),

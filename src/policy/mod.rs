@@ -12,6 +12,7 @@ pub mod eviction;
 pub mod flight;
 pub mod freshness;
 pub mod listing;
+pub mod holds;
 pub mod login;
 pub mod naming;
 pub mod pacing;
