@@ -150,7 +150,16 @@ impl Shelves {
         let (shelves, bytes) = (self.clone(), held.bytes.clone());
         let put = blocking(move || shelves.disk.put(Shelf::Manifests, &digest, &bytes));
         match put.await {
-            Ok(()) => self.remember(repository, &digest, held, source, now),
+            Ok(()) => {
+                self.remember(repository, &digest, held, source, now);
+                let shelves = self.clone();
+                let kept = blocking(move || {
+                    shelves.keep_more(digest);
+                    Ok(())
+                });
+                // It cannot fail: what cannot be read names nothing.
+                let _ = kept.await;
+            }
             Err(error) => {
                 tracing::warn!(%digest, %error, "a manifest could not be kept on disk");
                 self.metrics.disk_error("put");

@@ -13,9 +13,11 @@ mod coalesce;
 mod download;
 mod failure;
 mod fill;
+mod holds;
 mod lists;
 mod manifest;
 mod pulls;
+mod purge;
 mod quotas;
 mod reader;
 mod show;
@@ -45,6 +47,8 @@ use crate::upstream::{Refusal, Upstream, Upstreams};
 
 pub use crate::policy::budget::Asker;
 pub use failure::{Failure, Kind};
+pub use holds::HoldError;
+pub use purge::{PurgeError, Purged};
 pub use quotas::{Client, Pacer, Quotas};
 pub use reader::{Broken, Following, Piece, Reader};
 pub use show::{NotHeld, Shown, ShownNode, ShownTag};
@@ -108,6 +112,8 @@ pub enum Outcome {
     Collapsed,
     /// `fwd=stale`: the upstream was asked and confirmed or replaced the record.
     Revalidated,
+    /// `hit; detail=locked`: the operator wants the tag to stay where it is, so the upstream is not asked.
+    Locked,
     /// `hit; detail=refreshing`: a little stale; the upstream is asked while the client has it already.
     Refreshing,
     /// `fwd=stale; detail=…`: served although it could not be validated.
@@ -180,6 +186,7 @@ struct Shelves {
     disk: Disk,
     memory: Memory,
     records: Records,
+    keeper: holds::Keeper,
     metrics: Arc<Metrics>,
 }
 
@@ -223,6 +230,7 @@ impl Cache {
         clock: Clock,
     ) -> Self {
         let memory = Memory::new(options.memory);
+        let keeper = holds::Keeper::open(&disk);
         let flights = Arc::new(Mutex::new(Flights::new(options.flights)));
         let quotas = Quotas::new(
             options.clients.clone(),
@@ -231,14 +239,19 @@ impl Cache {
             tasks.clone(),
             clock,
         );
+        let shelves = Shelves {
+            options,
+            disk,
+            memory,
+            records,
+            keeper,
+            metrics,
+        };
+        // Before anything can be evicted.
+        shelves.keep_held();
+        shelves.recall_held(clock.now());
         Self {
-            shelves: Arc::new(Shelves {
-                options,
-                disk,
-                memory,
-                records,
-                metrics,
-            }),
+            shelves: Arc::new(shelves),
             upstreams,
             flights,
             questions: coalesce::Coalesce::new(tasks.clone()),

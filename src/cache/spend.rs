@@ -128,7 +128,7 @@ impl Cache {
             (Outcome::Stale(_), _) => Avoided::Stale,
             (Outcome::Collapsed, _) => Avoided::Collapsed,
             (Outcome::Hit, Reference::Digest(_)) => Avoided::Held,
-            (Outcome::Hit | Outcome::Refreshing, Reference::Tag(_)) => Avoided::Fresh,
+            (Outcome::Hit | Outcome::Locked | Outcome::Refreshing, Reference::Tag(_)) => Avoided::Fresh,
             (Outcome::Revalidated, _) if held => Avoided::Unchanged,
             _ => return,
         };

@@ -238,7 +238,7 @@ impl<'a> Chosen<'a> {
         let tags = (0..self.graph.tag_count()).filter(|tag| !self.tags.contains(tag));
         self.keeping.keep_all_but(&candidates, tags, &self.forced);
         for tag in &self.tags {
-            self.plan.go(item_of(self.graph.tag(*tag)), 0);
+            self.plan.go(item_of(self.graph.tag(*tag)), None);
         }
         let (stay, go): (Vec<usize>, Vec<usize>) = candidates
             .iter()
@@ -248,13 +248,13 @@ impl<'a> Chosen<'a> {
                 self.plan.stay(self.graph.item(manifest), why);
             }
         }
-        for (manifest, bytes) in self.graph.won(&go) {
-            self.plan.go(self.graph.item(manifest), bytes);
+        for (manifest, won) in self.graph.won(&go) {
+            self.plan.go(self.graph.item(manifest), won);
         }
         for digest in &self.digests {
             if let Some(bytes) = self.graph.unnamed(digest) {
                 let item = Item::Manifest(None, *digest);
-                self.plan.go(item, bytes);
+                self.plan.go(item, Some(bytes));
             }
         }
         self.blobs(&go);
@@ -276,7 +276,7 @@ impl<'a> Chosen<'a> {
                     let why = Why::Shared(keeper.repository.clone(), keeper.digest);
                     self.plan.stay(Item::Blob(*digest), why);
                 }
-                None => self.plan.go(Item::Blob(*digest), bytes),
+                None => self.plan.go(Item::Blob(*digest), Some(bytes)),
             }
         }
     }

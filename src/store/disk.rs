@@ -8,6 +8,7 @@
 //!   filling/sha256-abcdef…           unfinished; resumed by the next fill of that digest
 //!   quarantine/sha256-abcdef…        did not hash to its name any more
 //!   records.redb                     tags and media types; may be lost
+//!   holds.json                       what the operator locked and pinned
 //! ```
 //! `ls` and `sha256sum` are enough to understand it. The one rule: *a file under `blobs/` or `manifests/`
 //! was hashed, and its bytes were on stable storage, before it got that name.* A lost rename is a miss, so
@@ -16,7 +17,7 @@
 //!
 //! Everything here blocks; async callers go through [`blocking`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -26,7 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::fs::{FlockOperation, OFlags};
 
 use crate::oci::{Algorithm, Digest};
-use crate::policy::eviction::Shelf;
+use crate::policy::eviction::{Content, Shelf};
 
 /// Most verified digests remembered; past it, all are forgotten and hashed again when next served.
 /// 32 bytes each, so 32 MiB.
@@ -75,6 +76,8 @@ pub struct Disk {
     /// Sizes of what was hashed since the start, by the first 16 bytes of its digest: an index of our own
     /// files needs no more than that to be unambiguous.
     verified: Mutex<HashMap<u128, u64>>,
+    /// What must not be evicted.
+    pub(super) kept: Mutex<HashSet<Content>>,
     _lock: File,
 }
 
@@ -119,6 +122,7 @@ impl Disk {
             Ok(()) => Ok(Self {
                 root,
                 verified: Mutex::default(),
+                kept: Mutex::default(),
                 _lock: lock,
             }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::InUse(directory.to_owned())),
@@ -250,10 +254,7 @@ impl Disk {
     /// # Errors
     /// If the disk refuses.
     pub fn quarantine(&self, shelf: Shelf, digest: &Digest) -> io::Result<()> {
-        self.verified
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&key(digest));
+        self.forget_verified(digest);
         fs::rename(
             self.path(shelf, digest),
             self.root.join("quarantine").join(flat_name(digest)),
@@ -275,7 +276,12 @@ impl Disk {
         verified.get(&key(digest)) == Some(&size)
     }
 
-    fn path(&self, shelf: Shelf, digest: &Digest) -> PathBuf {
+    pub(super) fn forget_verified(&self, digest: &Digest) {
+        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        verified.remove(&key(digest));
+    }
+
+    pub(super) fn path(&self, shelf: Shelf, digest: &Digest) -> PathBuf {
         let hex = digest.hex();
         let folder = self.root.join(folder_of(shelf)).join(digest.algorithm().name());
         folder.join(&hex[..2]).join(hex)

@@ -4,11 +4,14 @@
 //! a file tree cannot say.
 
 mod disk;
+mod holds;
 mod memory;
 mod records;
+mod removal;
 mod walk;
 
 pub use crate::policy::eviction::Shelf;
 pub use disk::{Disk, OpenError, Partial, Stored, blocking};
+pub use holds::HoldsFile;
 pub use memory::{Held, Memory};
 pub use records::{List, ManifestRecord, Pulls, Records};

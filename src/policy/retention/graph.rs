@@ -163,14 +163,14 @@ impl<'a> Graph<'a> {
     }
 
     /// The manifests that go, each with the bytes that are won: once the last repository has lost it.
-    pub(super) fn won(&self, go: &[usize]) -> Vec<(usize, u64)> {
+    pub(super) fn won(&self, go: &[usize]) -> Vec<(usize, Option<u64>)> {
         let going: HashSet<usize> = go.iter().copied().collect();
         let mut counted = HashSet::new();
         let won = |at: &usize| {
             let manifest = self.manifest(*at);
             let all = self.everywhere(&manifest.digest).all(|at| going.contains(&at));
             let first = all && counted.insert(manifest.digest);
-            (*at, if first { manifest.size } else { 0 })
+            (*at, first.then_some(manifest.size))
         };
         go.iter().map(won).collect()
     }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::clock::Time;
 use crate::oci::{Digest, Repository, Tag};
+use crate::policy::eviction::{Content, Shelf};
 use crate::policy::holds::Kind;
 
 /// What goes, what stays, in an order that depends on nothing but the names.
@@ -33,8 +34,9 @@ pub enum Item {
 pub struct Going {
     /// What.
     pub item: Item,
-    /// Bytes won; none for a manifest that another repository still has.
-    pub bytes: u64,
+    /// Bytes won: of the file that goes with it. `None` if no file does: it is a tag, or another repository still
+    /// has the manifest, or its file is counted there already.
+    pub won: Option<u64>,
 }
 
 /// Something that stays.
@@ -68,22 +70,38 @@ pub enum Why {
 impl Plan {
     /// Bytes that are won.
     pub fn bytes(&self) -> u64 {
-        self.goes.iter().map(|going| going.bytes).sum()
+        self.goes.iter().filter_map(|going| going.won).sum()
+    }
+
+    /// The manifests and blobs whose files go, manifests first.
+    pub fn files(&self) -> impl Iterator<Item = Content> {
+        let going = self.goes.iter().filter(|going| going.won.is_some());
+        going.filter_map(|going| match going.item {
+            Item::Tag(..) => None,
+            Item::Manifest(_, digest) => Some(Content {
+                shelf: Shelf::Manifests,
+                digest,
+            }),
+            Item::Blob(digest) => Some(Content {
+                shelf: Shelf::Blobs,
+                digest,
+            }),
+        })
     }
 
     /// A name for what goes: the same for the same, another for anything else. 16 hex digits.
     pub fn fingerprint(&self) -> String {
         let lines = self.goes.iter();
         let lines: Vec<String> = lines
-            .map(|going| format!("{} {} {}", going.item.kind(), going.item, going.bytes))
+            .map(|going| format!("{} {} {:?}", going.item.kind(), going.item, going.won))
             .collect();
         let mut hex = Digest::sha256(lines.join("\n").as_bytes()).hex();
         hex.truncate(16);
         hex
     }
 
-    pub(super) fn go(&mut self, item: Item, bytes: u64) {
-        self.goes.push(Going { item, bytes });
+    pub(super) fn go(&mut self, item: Item, won: Option<u64>) {
+        self.goes.push(Going { item, won });
     }
 
     pub(super) fn stay(&mut self, item: Item, why: Why) {

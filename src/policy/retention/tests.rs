@@ -48,7 +48,7 @@ fn goes(plan: &Plan, names: &[&str]) -> Vec<String> {
                 "{} {} {}",
                 going.item.kind(),
                 short(&going.item.to_string(), names),
-                going.bytes
+                going.won.unwrap_or(0)
             )
         })
         .collect();

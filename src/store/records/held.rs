@@ -181,6 +181,11 @@ impl Records {
             .collect()
     }
 
+    /// Forgets pulls of a manifest that are not written down yet: it is gone.
+    pub fn forget_pulls(&self, digest: &Digest) {
+        self.counted.lock().retain(|(_, other), _| other != digest);
+    }
+
     /// Adds pulls to those that are written down.
     pub fn put_pulls(&self, pulls: &[(Repository, Digest, Pulls)]) {
         let each = pulls.iter();
