@@ -64,6 +64,7 @@ async fn run(settings: Settings, requests: Option<AccessLog>) -> Result<(), Star
         cache,
         upstreams,
         names,
+        purges,
         ..
     } = settings;
     let listener = bind("listen", server.listen).await?;
@@ -104,6 +105,15 @@ async fn run(settings: Settings, requests: Option<AccessLog>) -> Result<(), Star
             () = stopping.cancelled() => {}
         }
     });
+    for purge in purges {
+        let (stopping, purging) = (shutdown.clone(), cache.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = purging.purge_by_calendar(&purge) => {}
+                () = stopping.cancelled() => {}
+            }
+        });
+    }
     say(&greeting);
     let server = Server::new(
         server,

@@ -8,6 +8,7 @@
 
 mod alternate;
 mod blob;
+mod calendar;
 mod catalog;
 mod coalesce;
 mod download;
@@ -20,6 +21,7 @@ mod pulls;
 mod purge;
 mod quotas;
 mod reader;
+mod reports;
 mod show;
 mod sink;
 mod spend;
@@ -46,11 +48,13 @@ use crate::telemetry::metrics::{Metrics, Place};
 use crate::upstream::{Refusal, Upstream, Upstreams};
 
 pub use crate::policy::budget::Asker;
+pub use calendar::ScheduledPurge;
 pub use failure::{Failure, Kind};
 pub use holds::HoldError;
 pub use purge::{PurgeError, Purged};
 pub use quotas::{Client, Pacer, Quotas};
 pub use reader::{Broken, Following, Piece, Reader};
+pub use reports::{GoesRow, HoldRow, HoldsReport, PurgeReport, StaysRow};
 pub use show::{NotHeld, Shown, ShownNode, ShownTag};
 pub use status::{AccountStatus, BucketStatus, Status, UpstreamStatus};
 

@@ -48,12 +48,16 @@ impl Admin {
     }
 
     /// What `path` answers to a POST of `value`.
-    #[expect(
-        dead_code,
-        reason = "the commands that change something come with the next commits"
-    )]
     pub(super) fn post(self, path: &str, value: &impl Serialize) -> Result<Bytes, NoAnswer> {
         self.run(whole(self.0, Method::POST, path, json(value)))
+    }
+
+    /// What `path` answers to a POST of `value` that may take as long as it takes.
+    pub(super) fn post_and_wait(self, path: &str, value: &impl Serialize) -> Result<Bytes, NoAnswer> {
+        self.run(async {
+            let open = open(self.0, Method::POST, path, json(value)).await?;
+            collect(open.body).await
+        })
     }
 
     /// Posts `value`, and hands over each line of the answer as it comes; however long that takes.

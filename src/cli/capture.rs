@@ -9,14 +9,14 @@ use http::StatusCode;
 use super::admin::{self, NoAnswer};
 use super::colours::Colours;
 use super::look::Look;
-use super::{Arguments, Command, status};
+use super::{Arguments, Command, holds, purge, status};
 
 /// What a command comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Capture {
     /// It prints this.
     Text(String),
-    /// It wants to ask this path of the admin listener first.
+    /// It wants to ask this path of the admin listener first; what changes something is `POST`, the path and the body.
     Asks(String),
     /// It complains with this, without an answer.
     Complains(String),
@@ -50,7 +50,13 @@ pub fn capture(
             Ok(status::draw(&status, Colours::None))
         }),
         Command::Inspect(inspect) => inspect.answer(&get).map(|body| inspect.draw(&body, look)),
-        Command::Serve(_) | Command::Check(_) => return Err("it does not ask a running Seawall".to_owned()),
+        Command::Holds(_) => get("/api/v1/holds").map(|body| holds::drawn(&body, Colours::None)),
+        Command::Purge(purging) => get(&purging.asks()).map(|body| purge::drawn(&body, Colours::None)),
+        Command::Lock(holding) => get(&holding.asks("lock")).map(|body| holds::drawn(&body, Colours::None)),
+        Command::Pin(holding) => get(&holding.asks("pin")).map(|body| holds::drawn(&body, Colours::None)),
+        Command::Serve(_) | Command::Check(_) | Command::Unlock(_) | Command::Unpin(_) => {
+            return Err("it is not captured".to_owned());
+        }
     };
     if let Some(path) = asked.into_inner() {
         return Ok(Capture::Asks(path));

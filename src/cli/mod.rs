@@ -1,14 +1,17 @@
 //! The command line.
 //!
 //! Exit codes: 0 done, 1 a start or run that failed, 2 wrong arguments (clap), 3 what was named is not held,
-//! 4 done, but something is wrong with what was looked at (damaged content, a warm that missed some), 64 a wrong
-//! configuration (`EX_USAGE` of sysexits.h, which tells a supervisor that starting again will not help).
+//! 4 done, but something is wrong with what was looked at (damaged content, a warm that missed some, a purge of what
+//! is locked), 64 a wrong configuration (`EX_USAGE` of sysexits.h, which tells a supervisor that starting again will
+//! not help).
 
 mod admin;
 mod capture;
 mod colours;
+mod holds;
 mod inspect;
 mod look;
+mod purge;
 mod status;
 mod table;
 mod words;
@@ -34,6 +37,10 @@ use crate::config::{self, Environment, Settings};
 const WRONG_CONFIGURATION: u8 = 64;
 /// What was named is not held.
 const NOT_HELD: u8 = 3;
+/// The arguments do not go together; clap's own code.
+const WRONG_ARGUMENTS: u8 = 2;
+/// It is done, but something is wrong with what was looked at.
+const SOMETHING_WRONG: u8 = 4;
 
 /// A pull-through cache and rate-limit shield for container registries.
 #[derive(Debug, Parser)]
@@ -53,6 +60,18 @@ enum Command {
     Status(Asking),
     #[command(flatten)]
     Inspect(inspect::Inspect),
+    /// Remove tags, manifests and blobs; shows what goes, what stays and why, and asks
+    Purge(purge::Purging),
+    /// Keep content, and let its tag not move: it is served as it is, whatever the upstream says
+    Lock(holds::Holding),
+    /// Take a lock back
+    Unlock(holds::Holding),
+    /// Keep content, and what its tag points at next
+    Pin(holds::Holding),
+    /// Take a pin back
+    Unpin(holds::Holding),
+    /// List what is locked and pinned
+    Holds(Asking),
 }
 
 #[derive(Debug, Args)]
@@ -96,6 +115,12 @@ pub fn main() -> ExitCode {
                 .asking()
                 .tell(answer, |body| inspect.draw(body, Look::of_stdout()))
         }
+        Command::Purge(purging) => purging.run(),
+        Command::Lock(holding) => holding.run("lock"),
+        Command::Unlock(holding) => holding.run("unlock"),
+        Command::Pin(holding) => holding.run("pin"),
+        Command::Unpin(holding) => holding.run("unpin"),
+        Command::Holds(asking) => holds::list(&asking),
     }
 }
 

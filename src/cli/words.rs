@@ -78,6 +78,28 @@ pub(super) fn digest(digest: &str, full: bool) -> String {
     }
 }
 
+/// A text with the digests in it shortened.
+pub(super) fn short(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = ["sha256:", "sha512:"]
+        .iter()
+        .filter_map(|name| rest.find(name))
+        .min()
+    {
+        let start = at + "sha256:".len();
+        let is_hex = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
+        let hex = rest.as_bytes()[start..]
+            .iter()
+            .take_while(|byte| is_hex(byte))
+            .count();
+        let shown = if hex >= 64 { SHORT } else { hex };
+        out.push_str(&rest[..start + shown]);
+        rest = &rest[start + hex..];
+    }
+    out + rest
+}
+
 /// A media type in a word or two.
 pub(super) fn kind(media_type: &str) -> &str {
     match media_type {
@@ -122,6 +144,19 @@ mod tests {
         assert!(cleaned.starts_with("a\u{fffd}[2J"));
         assert_eq!(clean("docker.io/a ●"), "docker.io/a ●");
         assert_eq!(clean_json("{\"a\":\"\u{9b}31m\"}"), r#"{"a":"\u009b31m"}"#);
+    }
+
+    #[test]
+    fn digests_are_shortened_wherever_they_stand() {
+        let (one, two) = (
+            format!("sha256:{}", "a1".repeat(32)),
+            format!("sha512:{}", "b2".repeat(64)),
+        );
+        let text = format!("x@{one} and {two}, sha256:abc");
+        assert_eq!(
+            short(&text),
+            "x@sha256:a1a1a1a1a1a1 and sha512:b2b2b2b2b2b2, sha256:abc"
+        );
     }
 
     #[test]

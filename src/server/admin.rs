@@ -4,6 +4,7 @@
 //! a page that the operator has open somewhere must not reach it.
 
 mod inspect;
+mod purge;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -197,6 +198,9 @@ async fn dispatch(inner: &Arc<Inner>, ask: &Ask) -> Reply {
         return reply;
     }
     if let Some(reply) = inspect::answer(inner, ask).await {
+        return reply;
+    }
+    if let Some(reply) = purge::answer(inner, ask).await {
         return reply;
     }
     Reply::error(

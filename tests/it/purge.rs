@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use http::Method;
-use seawall::cache::PurgeError;
+use http::{Method, StatusCode};
+use seawall::cache::{PurgeError, ScheduledPurge};
 use seawall::oci::{Digest, Reference};
 use seawall::policy::holds::{Kind, Name};
 use seawall::policy::retention::{Exact, Filter, Item, Purge, Rules};
+use seawall::policy::schedule::{Schedule, Zone};
 
 use crate::support::seawall::{Choices, Seawall, read};
 use crate::support::world::{Image, World, blob_file, blob_path, image, manifest_path, world};
@@ -167,4 +168,153 @@ async fn one_leaked_blob_goes_by_its_digest_and_a_lock_keeps_even_that() {
             .any(|stays| stays.item.to_string().ends_with(":v1"))
     );
     assert!(world.seawall.get(&manifest_path("v1")).await.is_good());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scheduled_purge_runs_at_its_time_and_again() {
+    let (world, dev, _) = pulled().await;
+    let schedule = Schedule::parse("30 3 * * *", Zone::named("Europe/Berlin").unwrap()).unwrap();
+    let purge = ScheduledPurge {
+        rules: Rules {
+            ago: Some(Duration::from_secs(36 * 3600)),
+            ..rules(".*:dev")
+        },
+        schedule,
+    };
+    let cache = world.seawall.cache.clone();
+    let purging = tokio::spawn(async move { cache.purge_by_calendar(&purge).await });
+    // The first run comes within a day, when the tag is too young; the third within three.
+    tokio::time::sleep(Duration::from_secs(25 * 3600)).await;
+    assert!(blob_file(world.directory.path(), &dev.layer).exists());
+    for _ in 0..50 {
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+    }
+    settle(|| !blob_file(world.directory.path(), &dev.layer).exists()).await;
+    assert!(!purging.is_finished());
+    purging.abort();
+    assert!(world.seawall.get(&manifest_path("v1")).await.is_good());
+}
+
+/// Lets blocking work come to its end; it takes no virtual time.
+async fn settle(done: impl Fn() -> bool) {
+    for _ in 0..1000 {
+        if done() {
+            return;
+        }
+        tokio::task::spawn_blocking(|| {}).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    panic!("it does not come to its end");
+}
+
+/// What the operator's listener answers.
+async fn asked_of(
+    seawall: &Seawall,
+    method: Method,
+    path: &str,
+    body: &str,
+) -> (StatusCode, serde_json::Value) {
+    let answer = seawall.operate(method, &format!("/api/v1/{path}"), body).await;
+    (answer.status, serde_json::from_slice(&answer.body).unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_operator_purges_by_a_plan_and_only_by_that() {
+    let (world, dev, release) = pulled().await;
+    let seawall = &world.seawall;
+    let post = |path, body: String| async move { asked_of(seawall, Method::POST, path, &body).await };
+    let (status, plan) = post(
+        "purge",
+        r#"{"filter":["docker.io/library/app:dev"],"dry_run":true}"#.to_owned(),
+    )
+    .await;
+    assert_eq!(
+        (status, &plan["dry_run"], &plan["tags"]),
+        (StatusCode::OK, &true.into(), &1.into())
+    );
+    let fingerprint = &plan["fingerprint"];
+    let wrong = r#"{"filter":["docker.io/library/app:.*"],"fingerprint":"0123456789abcdef"}"#;
+    let (status, refused) = post("purge", wrong.to_owned()).await;
+    assert_eq!(status, StatusCode::CONFLICT, "{refused}");
+    assert!(refused["error"].as_str().unwrap().contains("nothing was removed"));
+    assert!(blob_file(world.directory.path(), &release.layer).exists());
+    let right = format!(r#"{{"filter":["docker.io/library/app:dev"],"fingerprint":{fingerprint}}}"#);
+    let (status, done) = post("purge", right).await;
+    assert_eq!((status, &done["dry_run"]), (StatusCode::OK, &false.into()));
+    assert_eq!(done["goes"], plan["goes"]);
+    assert!(!blob_file(world.directory.path(), &dev.layer).exists());
+    let gone = format!(r#"{{"references":["{}"]}}"#, dev.layer);
+    assert_eq!(post("purge", gone).await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_operator_locks_by_short_names_and_is_told_what_is_held() {
+    let (world, _, release) = pulled().await;
+    let seawall = &world.seawall;
+    let post = |path, body: String| async move { asked_of(seawall, Method::POST, path, &body).await };
+    let (status, held) = post("lock", r#"{"references":["app:v1"]}"#.to_owned()).await;
+    assert_eq!(status, StatusCode::OK, "{held}");
+    let row = &held["holds"][0];
+    assert_eq!(
+        (&row["kind"], &row["name"]),
+        (&"locked".into(), &"docker.io/library/app:v1".into())
+    );
+    assert_eq!(row["digest"], release.manifest.to_string());
+    let (_, listed) = asked_of(seawall, Method::GET, "holds", "").await;
+    assert_eq!(listed["holds"], held["holds"]);
+    let (_, plan) = post("purge", r#"{"filter":[".*:.*"],"dry_run":true}"#.to_owned()).await;
+    let stays = plan["stays"].as_array().unwrap();
+    assert!(
+        stays
+            .iter()
+            .any(|row| row["reason"] == "locked" && row["kind"] == "tag"),
+        "{plan}"
+    );
+    assert_eq!(
+        post("unlock", r#"{"references":["app:v1"]}"#.to_owned()).await.0,
+        StatusCode::OK
+    );
+    let (status, error) = post("unlock", r#"{"references":["app:v1"]}"#.to_owned()).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    assert!(
+        error["error"]
+            .as_str()
+            .unwrap()
+            .contains("docker.io/library/app:v1 is not locked"),
+        "{error}"
+    );
+    let (status, error) = post("lock", r#"{"references":["app:v9"]}"#.to_owned()).await;
+    assert_eq!(status, StatusCode::NOT_FOUND, "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_meant_is_refused_with_a_sentence() {
+    let (world, ..) = pulled().await;
+    for (path, body, what) in [
+        ("purge", "{}", "nothing is named"),
+        ("purge", r#"{"filter":["a"]}"#, "expected REPOSITORY:TAG"),
+        ("purge", r#"{"filter":["a:("]}"#, "no regular expression"),
+        (
+            "purge",
+            r#"{"filter":["a:b"],"references":["c"]}"#,
+            "exclude each other",
+        ),
+        ("purge", r#"{"references":["c"],"keep":1}"#, "go with `filter`"),
+        (
+            "purge",
+            r#"{"references":["example.com/c:1"]}"#,
+            "not configured here",
+        ),
+        ("purge", r#"{"filters":["a:b"]}"#, "unknown field `filters`"),
+        ("lock", r#"{"references":[]}"#, "names nothing"),
+        ("lock", r#"{"references":["A B"]}"#, "`A B` is not a reference"),
+        ("lock", "nonsense", "the body is not what is expected"),
+    ] {
+        let (status, answer) = asked_of(&world.seawall, Method::POST, path, body).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{body}: {answer}");
+        assert!(
+            answer["error"].as_str().unwrap().contains(what),
+            "{body}: {answer}"
+        );
+    }
 }
