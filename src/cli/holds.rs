@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::colours::{Colours, Tone};
-use super::{Asking, refused, words};
+use super::{Asking, words};
 use crate::cache::HoldsReport;
 
 #[derive(Debug, Args)]
@@ -21,22 +21,29 @@ pub(super) struct Holding {
 impl Holding {
     /// Asks for a change of what is held, `lock` for one, and shows what is held then.
     pub(super) fn run(&self, verb: &str) -> ExitCode {
-        let ask = serde_json::json!({ "references": self.references });
-        self.asking
-            .with(|admin| match admin.post(&format!("/api/v1/{verb}"), &ask) {
-                Ok(body) => self.asking.print(&body, drawn),
-                Err(no_answer) => refused(&no_answer),
-            })
+        let path = format!("/api/v1/{verb}");
+        let draw = |body: &[u8]| drawn(body, Colours::of_stdout());
+        self.asking.tell(|admin| admin.post(&path, &self.ask()), draw)
+    }
+
+    fn ask(&self) -> serde_json::Value {
+        serde_json::json!({ "references": self.references })
+    }
+
+    /// What is asked, for a capture.
+    pub(super) fn asks(&self, verb: &str) -> String {
+        format!("POST /api/v1/{verb} {}", self.ask())
     }
 }
 
 /// Shows what is held.
 pub(super) fn list(asking: &Asking) -> ExitCode {
-    asking.show("/api/v1/holds", drawn)
+    asking.show("/api/v1/holds", |body| drawn(body, Colours::of_stdout()))
 }
 
-fn drawn(body: &[u8]) -> Result<String, serde_json::Error> {
-    Ok(draw(&serde_json::from_slice(body)?, Colours::of_stdout()))
+/// Draws the answer of the API.
+pub(super) fn drawn(body: &[u8], colours: Colours) -> Result<String, serde_json::Error> {
+    Ok(draw(&serde_json::from_slice(body)?, colours))
 }
 
 fn draw(report: &HoldsReport, colours: Colours) -> String {

@@ -111,16 +111,7 @@ impl Purging {
 
     /// Plans, or carries out the plan of that name.
     fn post(&self, admin: Admin, fingerprint: Option<String>) -> Result<(Vec<u8>, PurgeReport), ExitCode> {
-        let digests = self.digest.iter().map(Digest::to_string);
-        let ask = Ask {
-            filter: self.filter.clone(),
-            ago: self.ago.map(|ago| ago.as_secs()),
-            untagged: self.untagged,
-            keep: self.keep,
-            references: self.references.iter().cloned().chain(digests).collect(),
-            dry_run: fingerprint.is_none(),
-            fingerprint,
-        };
+        let ask = self.ask(fingerprint);
         let body = admin
             .post_and_wait("/api/v1/purge", &ask)
             .map_err(|no| refused(&no))?;
@@ -131,6 +122,25 @@ impl Purging {
             ExitCode::FAILURE
         })?;
         Ok((body.to_vec(), report))
+    }
+
+    fn ask(&self, fingerprint: Option<String>) -> Ask {
+        let digests = self.digest.iter().map(Digest::to_string);
+        Ask {
+            filter: self.filter.clone(),
+            ago: self.ago.map(|ago| ago.as_secs()),
+            untagged: self.untagged,
+            keep: self.keep,
+            references: self.references.iter().cloned().chain(digests).collect(),
+            dry_run: fingerprint.is_none(),
+            fingerprint,
+        }
+    }
+
+    /// What a dry run asks, for a capture.
+    pub(super) fn asks(&self) -> String {
+        let ask = serde_json::to_string(&self.ask(None)).expect("names and numbers always serialise");
+        format!("POST /api/v1/purge {ask}")
     }
 
     fn show(&self, (body, report): &(Vec<u8>, PurgeReport)) -> ExitCode {
@@ -207,6 +217,11 @@ fn headline(report: &PurgeReport) -> String {
         ),
         (false, false) => format!("{counts} removed, {bytes} won"),
     }
+}
+
+/// Draws the answer of the API.
+pub(super) fn drawn(body: &[u8], colours: Colours) -> Result<String, serde_json::Error> {
+    Ok(draw(&serde_json::from_slice(body)?, colours))
 }
 
 /// Draws a plan.

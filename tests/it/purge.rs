@@ -214,7 +214,9 @@ async fn asked_of(
     path: &str,
     body: &str,
 ) -> (StatusCode, serde_json::Value) {
-    let answer = seawall.operate(method, &format!("/api/v1/{path}"), body).await;
+    let json = [("content-type", "application/json")];
+    let path = format!("/api/v1/{path}");
+    let answer = read(seawall.operate(method, &path, &json, body.to_owned()).await).await;
     (answer.status, serde_json::from_slice(&answer.body).unwrap())
 }
 

@@ -22,13 +22,18 @@ use seawall::cli::{Capture, capture};
 use crate::support::seawall::{Seawall, read};
 
 /// The captures: their names, and what is typed behind `seawall`.
-const CAPTURES: [(&str, &str); 6] = [
+const CAPTURES: [(&str, &str); 8] = [
     ("repository list", "repository list --sort size"),
     ("tags", "tags alpine"),
     ("manifests", "manifests docker.io/library/alpine"),
     ("show", "show alpine:3.20"),
     ("usage", "usage --top 3"),
     ("not held", "show docker.io/library/alpin:3.20"),
+    (
+        "purge",
+        "purge --filter docker.io/library/alpine:.* --ago 7d --untagged --dry-run",
+    ),
+    ("lock", "lock alpine:3.20 ghcr.io/owner/app:1.5"),
 ];
 
 /// What `seawall` prints for these arguments, asking `seawall`.
@@ -37,7 +42,10 @@ pub(crate) async fn printed(seawall: &Seawall, arguments: &[&str]) -> Capture {
     loop {
         match capture(arguments, &|path| answers.get(path).cloned()).unwrap() {
             Capture::Asks(path) => {
-                let answer = read(seawall.operate(Method::GET, &path, &[], "").await).await;
+                let answer = match path.strip_prefix("POST ").and_then(|post| post.split_once(' ')) {
+                    None => read(seawall.operate(Method::GET, &path, &[], "").await).await,
+                    Some((path, body)) => seawall.post(path, &serde_json::from_str(body).unwrap()).await,
+                };
                 assert!(answer.complete, "{path}");
                 answers.insert(path, (answer.status, answer.body));
             }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Empty, Full};
+use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use seawall::cache::{self, Cache, OnExhausted};
@@ -283,24 +283,6 @@ impl Seawall {
     /// Sends a request and reads the answer to its end.
     pub(crate) async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> Answer {
         read(self.open(method, path, headers).await).await
-    }
-
-    /// Asks the operator's listener; what changes something has a JSON body.
-    pub(crate) async fn operate(&self, method: Method, path: &str, body: &str) -> Answer {
-        let (near, far) = tokio::io::duplex(64 * 1024);
-        let server = self.server.clone();
-        tokio::spawn(async move { server.serve_operator(far, ([127, 0, 0, 1], 9).into()).await });
-        let shaken = hyper::client::conn::http1::handshake(TokioIo::new(near)).await;
-        let (mut sender, connection) = shaken.unwrap();
-        tokio::spawn(async move {
-            // A broken body shows in the body.
-            let _ = connection.await;
-        });
-        let request = Request::builder().method(method).uri(path);
-        let request = request.header("host", "admin.test");
-        let request = request.header("content-type", "application/json");
-        let body = Full::new(Bytes::from(body.to_owned()));
-        read(sender.send_request(request.body(body).unwrap()).await.unwrap()).await
     }
 
     /// A plain GET.
