@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::Time;
+use crate::policy::backoff;
 
 /// Most tries of one request.
 pub(super) const MAX_TRIES: u32 = 3;
@@ -20,7 +21,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
 /// How long to wait before retry number `count` (from 0): full jitter, so that those who failed together
 /// do not return together.
 pub(super) fn pause(count: u32) -> Duration {
-    let limit = FIRST_WAIT.saturating_mul(1 << count.min(10));
+    let limit = backoff::doubled(FIRST_WAIT, LONGEST_WAIT, count);
     limit.mul_f64(rand::random_range(0.0..=1.0))
 }
 
