@@ -49,14 +49,14 @@ pub(super) fn retry_after(value: &str, now: Time) -> Option<Duration> {
 }
 
 /// Retries are a tenth of the requests, and a few: when everything fails they do not double the load.
-pub(super) struct Budget(AtomicU64);
+pub(super) struct Retries(AtomicU64);
 
 /// Of one retry.
 const PRICE: u64 = 10;
 /// Ten retries may follow each other before requests must earn them.
 const MOST: u64 = 10 * PRICE;
 
-impl Budget {
+impl Retries {
     pub(super) fn new() -> Self {
         Self(AtomicU64::new(MOST))
     }
@@ -64,7 +64,7 @@ impl Budget {
     /// Counts a request.
     pub(super) fn earn(&self) {
         let add = |held: u64| (held < MOST).then_some(held + 1);
-        // An error means that the budget is full.
+        // An error means that there are as many as there may be.
         let _ = self.0.try_update(Ordering::Relaxed, Ordering::Relaxed, add);
     }
 
@@ -102,10 +102,10 @@ mod tests {
     // F032
     #[test]
     fn retries_end_when_everything_fails() {
-        let budget = Budget::new();
+        let left = Retries::new();
         let retries = (0..1000).filter(|_| {
-            budget.earn();
-            budget.spend()
+            left.earn();
+            left.spend()
         });
         let count = retries.count();
         assert!((100..=111).contains(&count), "{count}");
