@@ -52,10 +52,15 @@ pub const SMALL: u64 = 1 << 20;
 /// as much as everything else together, and come back as seldom as anything else.
 pub const LARGEST_PART: u64 = 2;
 
-/// The part of the capacity that manifests have for themselves by default.
+/// The part of the capacity that manifests have for themselves by default: more than they ever need, and
+/// what they leave free is lent. In the simulation (`tests/bench/eviction.rs`) it keeps every manifest that
+/// comes back; without shares, three requests of five for a manifest would go upstream.
 pub const MANIFESTS_SHARE: f64 = 0.05;
 
-/// The part of the capacity that small blobs have for themselves by default.
+/// The part of the capacity that small blobs have for themselves by default. In the simulation, with a cache
+/// of 5 % of the unique bytes and 5 % one-shot pulls, objects and bytes hit are 88 % and 69 % with a share of
+/// 5 %, 89 % and 69 % with 10 %, and no more with 20 %, which costs a cache of 2 % three points of the bytes.
+/// One S3-FIFO for all comes to 71 % and 70 %.
 pub const SMALL_SHARE: f64 = 0.10;
 
 /// The part of a share that what is new and unused may take, from S3-FIFO's authors.

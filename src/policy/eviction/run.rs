@@ -8,6 +8,10 @@ use super::entries::{Entries, Entry, NONE, Slot};
 use super::index::Share;
 use super::shares::{Kind, PerKind};
 
+/// A run that passed so many of main queues takes the next, hits or none: where everything is used, it would
+/// go round a million entries, some 50 ms, while nobody gets an answer.
+const MOST_PASSED: usize = 10_000;
+
 /// What is to be carried out.
 #[derive(Debug)]
 pub(super) struct Chosen {
@@ -26,6 +30,8 @@ pub(super) struct Run<'a> {
     walks: PerKind<Walk>,
     victims: Vec<Slot>,
     won: u64,
+    /// Those of main queues that it passed.
+    passed: usize,
     /// Those chosen out of turn, which the walk still has ahead.
     out_of_turn: HashSet<Slot>,
     limits: Limits,
@@ -86,6 +92,7 @@ impl<'a> Run<'a> {
             walks: PerKind(walks),
             victims: Vec::new(),
             won: 0,
+            passed: 0,
             out_of_turn: HashSet::new(),
             limits: Limits {
                 bytes: 0,
@@ -213,9 +220,10 @@ impl<'a> Run<'a> {
                 }
                 let entry = self.entries.at(slot);
                 let spared = entry.busy() || spare_marked && entry.marked == self.number;
-                if !spared && hits == 0 {
+                if !spared && (hits == 0 || self.passed >= MOST_PASSED) {
                     return Some(slot);
                 }
+                self.passed += 1;
                 walk.keep(slot, hits, entry);
             }
         }
@@ -234,9 +242,9 @@ impl Walk {
         self.small_bytes -= entry.on_disk();
     }
 
-    /// From the small queue to the main one.
+    /// From the small queue to the main one, where it has yet to earn a round: the uses so far brought it here.
     fn promote(&mut self, slot: Slot, entry: &Entry) {
-        self.again.push_back((slot, entry.hits));
+        self.again.push_back((slot, 0));
         self.main_bytes += entry.on_disk();
         self.main_count += 1;
         self.barren = 0;
