@@ -299,6 +299,7 @@ impl Drop for Ending {
             if matches!(progress.phase, Phase::Running) {
                 progress.phase = Phase::Failed(Arc::new(Failure::internal()));
             }
+            progress.landed = true;
         });
         let Some(id) = self.id else { return };
         let now = self.clock.now();

@@ -20,9 +20,11 @@ mod sink;
 mod spend;
 mod status;
 mod tag;
+mod warm;
 
 use std::fs::File;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -44,6 +46,7 @@ pub use failure::{Failure, Kind};
 pub use quotas::{Client, Pacer, Quotas};
 pub use reader::{Broken, Following, Piece, Reader};
 pub use status::{AccountStatus, BucketStatus, Status, UpstreamStatus};
+pub use warm::{Missed, Wanted, Warm, WarmEvent, WarmImage, WarmState, WarmSummary};
 
 /// The longest a client waits for response headers: containerd gives up at 30 s.
 const PATIENCE: Duration = Duration::from_secs(25);
@@ -202,6 +205,8 @@ pub struct Cache {
     quotas: Arc<Quotas>,
     tasks: TaskTracker,
     clock: Clock,
+    /// Counts what is spent for whoever asks by this clone: a warm has one of its own.
+    spent: Arc<AtomicU64>,
 }
 
 impl Cache {
@@ -241,6 +246,7 @@ impl Cache {
             quotas: Arc::new(quotas),
             tasks,
             clock,
+            spent: Arc::default(),
         }
     }
 

@@ -35,6 +35,16 @@ pub enum Piece {
     Bytes(Bytes),
 }
 
+impl Piece {
+    /// Its length in bytes.
+    pub fn length(&self) -> u64 {
+        match self {
+            Self::File { len, .. } => *len,
+            Self::Bytes(bytes) => bytes.len() as u64,
+        }
+    }
+}
+
 /// The body cannot be completed: the connection must be broken, never ended cleanly.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("the body cannot be completed: {0}")]
@@ -49,6 +59,12 @@ pub struct Following {
 }
 
 impl Following {
+    /// Waits until nothing more happens to the download: what could be kept is kept.
+    pub(super) async fn landed(&self) {
+        // An error means that the download is gone, and with it all that could happen.
+        let _ = self.fill.watch().wait_for(|progress| progress.landed).await;
+    }
+
     /// Reads a run, or the whole body.
     pub fn read(&self, range: Option<ByteRange>) -> Reader {
         let position = range.map_or(0, |range| range.start);
@@ -134,10 +150,7 @@ impl Reader {
     }
 
     fn advance(&mut self, piece: Piece) -> Piece {
-        self.position += match &piece {
-            Piece::File { len, .. } => *len,
-            Piece::Bytes(bytes) => bytes.len() as u64,
-        };
+        self.position += piece.length();
         self.following.fill.moved_to(self.id, self.position);
         piece
     }

@@ -57,10 +57,6 @@ impl Admin {
     }
 
     /// Posts `value`, and hands over each line of the answer as it comes; however long that takes.
-    #[expect(
-        dead_code,
-        reason = "the commands that change something come with the next commits"
-    )]
     pub(super) fn follow(
         self,
         path: &str,

@@ -6,7 +6,10 @@
 
 mod admin;
 mod colours;
+mod images;
+mod progress;
 mod status;
+mod warm;
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -26,6 +29,8 @@ use crate::config::{self, Environment, Settings};
 const WRONG_CONFIGURATION: u8 = 64;
 /// What was named is not held.
 const NOT_HELD: u8 = 3;
+/// Done, but something is wrong with what was looked at.
+const WRONG_CONTENT: u8 = 4;
 
 /// A pull-through cache and rate-limit shield for container registries.
 #[derive(Debug, Parser)]
@@ -43,6 +48,8 @@ enum Command {
     Check(Configuration),
     /// Show the upstreams of a running Seawall: budgets, queues, credentials, requests saved
     Status(Asking),
+    /// Fetch images before anybody asks for them
+    Warm(warm::Warming),
 }
 
 #[derive(Debug, Args)]
@@ -80,6 +87,7 @@ pub fn main() -> ExitCode {
             configured(&configuration, |settings| print(&config::effective(&settings)))
         }
         Command::Status(asking) => status(&asking),
+        Command::Warm(warming) => warm::run(&warming),
     }
 }
 

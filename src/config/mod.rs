@@ -84,6 +84,11 @@ pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Loaded, Re
     problems.report(file.map(Path::to_owned)).map(|()| loaded)
 }
 
+/// A duration as the configuration writes it: `90s`, `5m`, `7d`.
+pub fn duration(text: &str) -> Option<std::time::Duration> {
+    units::duration(text)
+}
+
 /// The settings that a file's text and the environment make; only to be used if no problem was found.
 fn understand(text: &str, environment: &Environment, problems: &mut problem::Problems) -> Loaded {
     let mut tree = file::parse(text, problems);

@@ -3,6 +3,8 @@
 //! What only looks is a GET; what changes something is a POST with a JSON body, and is refused to browsers:
 //! a page that the operator has open somewhere must not reach it.
 
+mod warm;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -188,10 +190,12 @@ async fn dispatch(inner: &Arc<Inner>, ask: &Ask) -> Reply {
     if let Some(reply) = health::answer(inner, ask) {
         return reply;
     }
-    std::future::ready(()).await;
+    if let Some(reply) = warm::answer(inner, ask).await {
+        return reply;
+    }
     Reply::error(
         StatusCode::NOT_FOUND,
-        "here are /livez, /readyz, /metrics and /api/v1/status",
+        "here are /livez, /readyz, /metrics and /api/v1/…: status, warm",
     )
 }
 
