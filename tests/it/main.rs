@@ -20,3 +20,4 @@ mod support;
 mod tags;
 mod tls;
 mod upstream;
+mod warm;

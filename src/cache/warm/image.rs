@@ -36,6 +36,7 @@ struct Walk {
     chosen: Chosen,
     /// Manifests and blobs that were seen to already.
     seen: HashSet<Digest>,
+    manifests: Vec<Digest>,
     blobs: Vec<Descriptor>,
 }
 
@@ -50,6 +51,7 @@ pub(super) async fn work(run: &Arc<Run>, index: usize, wanted: Wanted) {
                 index,
                 chosen,
                 seen: HashSet::new(),
+                manifests: Vec::new(),
                 blobs: Vec::new(),
             };
             Box::pin(walk.whole(&reference)).await
@@ -72,20 +74,23 @@ impl Walk {
     async fn whole(mut self, reference: &Reference) -> Result<(), Miss> {
         let digest = match reference {
             Reference::Digest(digest) => *digest,
-            Reference::Tag(tag) => self.resolve(tag).await?,
+            Reference::Tag(tag) => self.resolve(tag).await?.ok_or_else(|| {
+                let registry = &self.chosen.repository.registry;
+                Miss::of(&Failure::of_manifest(registry.as_str(), &Refusal::NotFound))
+            })?,
         };
         let platforms = self.run.platforms.clone();
         Box::pin(self.manifest(digest, &platforms, MAX_DEPTH)).await?;
         if self.run.referrers {
-            for subject in self.seen.clone() {
+            for subject in self.manifests.clone() {
                 Box::pin(self.referrers(&subject)).await?;
             }
         }
         self.fetch_blobs().await
     }
 
-    /// What a tag points at now; its manifest is held afterwards, and the tag remembered.
-    async fn resolve(&self, tag: &Tag) -> Result<Digest, Miss> {
+    /// What a tag points at now, if it exists; its manifest is held afterwards, and the tag remembered.
+    async fn resolve(&self, tag: &Tag) -> Result<Option<Digest>, Miss> {
         let (cache, chosen) = (self.run.cache.clone(), self.chosen.clone());
         let now = cache.clock.now();
         let record = cache.shelves.records.tag(&chosen.repository, tag);
@@ -93,7 +98,7 @@ impl Walk {
             before(tag, record.as_ref(), cache.rules(&chosen, Some(tag)), now),
             record,
         ) {
-            (Before::Serve | Before::Offline, Some(record)) => return Ok(record.descriptor.digest),
+            (Before::Serve | Before::Offline, Some(record)) => return Ok(Some(record.descriptor.digest)),
             (Before::Serve | Before::Offline | Before::Refresh | Before::Ask, _) => {}
         }
         let descriptor = self
@@ -101,18 +106,20 @@ impl Walk {
                 self.run.tally.asked();
                 let asking = async {
                     match cache.resolve(&chosen, tag, &self.run.asker()).await {
-                        Ok(descriptor) => Ok(descriptor),
-                        Err(refusal) => {
-                            if refusal == Refusal::NotFound {
-                                cache.shelves.records.remove_tag(&chosen.repository, tag);
-                            }
-                            Err(cache.no_manifest(&chosen, &refusal).await)
+                        Ok(descriptor) => Ok(Some(descriptor)),
+                        Err(Refusal::NotFound) => {
+                            cache.shelves.records.remove_tag(&chosen.repository, tag);
+                            Ok(None)
                         }
+                        Err(refusal) => Err(cache.no_manifest(&chosen, &refusal).await),
                     }
                 };
                 in_time(&chosen.repository.registry, Box::pin(asking)).await
             })
             .await?;
+        let Some(descriptor) = descriptor else {
+            return Ok(None);
+        };
         let digest = descriptor.digest;
         self.content(&digest).await?;
         let validated = cache.clock.now();
@@ -121,7 +128,7 @@ impl Walk {
             validated,
         };
         cache.shelves.records.put_tag(&chosen.repository, tag, record);
-        Ok(digest)
+        Ok(Some(digest))
     }
 
     /// A manifest, held from now on.
@@ -151,6 +158,7 @@ impl Walk {
         if !self.seen.insert(digest) {
             return Ok(());
         }
+        self.manifests.push(digest);
         let held = self.content(&digest).await?;
         let parsed = Manifest::parse(held.bytes.clone(), held.manifest.as_ref());
         let manifest = parsed.map_err(|error| Miss::because(format!("{digest}: {error}")))?;
@@ -202,13 +210,8 @@ impl Walk {
             let Ok(tag) = format!("{}.{kind}", Tag::of_referrers(subject)).parse::<Tag>() else {
                 continue;
             };
-            self.run.tally.asked();
-            match cache.resolve(&chosen, &tag, &self.run.asker()).await {
-                Err(Refusal::NotFound) => {}
-                Ok(_) | Err(_) => {
-                    let digest = self.resolve(&tag).await?;
-                    self.manifest(digest, &Platforms::All, MAX_DEPTH).await?;
-                }
+            if let Some(digest) = self.resolve(&tag).await? {
+                self.manifest(digest, &Platforms::All, MAX_DEPTH).await?;
             }
         }
         Ok(())

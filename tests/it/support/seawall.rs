@@ -103,7 +103,7 @@ impl Answer {
 
 /// Seawall.
 pub(crate) struct Seawall {
-    server: Arc<Server>,
+    pub(super) server: Arc<Server>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) tasks: TaskTracker,
     pub(crate) metrics: Arc<Metrics>,
