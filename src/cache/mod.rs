@@ -8,6 +8,7 @@
 
 mod alternate;
 mod blob;
+mod bundle;
 mod coalesce;
 mod download;
 mod failure;
@@ -42,6 +43,7 @@ use crate::telemetry::metrics::{Metrics, Place};
 use crate::upstream::{Refusal, Upstream, Upstreams};
 
 pub use crate::policy::budget::Asker;
+pub use bundle::{Export, ExportError, Exported, ImportError, Imported, ImportedImage, Importer};
 pub use failure::{Failure, Kind};
 pub use quotas::{Client, Pacer, Quotas};
 pub use reader::{Broken, Following, Piece, Reader};
