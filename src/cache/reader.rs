@@ -59,12 +59,6 @@ pub struct Following {
 }
 
 impl Following {
-    /// Waits until nothing more happens to the download: what could be kept is kept.
-    pub(super) async fn landed(&self) {
-        // An error means that the download is gone, and with it all that could happen.
-        let _ = self.fill.watch().wait_for(|progress| progress.landed).await;
-    }
-
     /// Reads a run, or the whole body.
     pub fn read(&self, range: Option<ByteRange>) -> Reader {
         let position = range.map_or(0, |range| range.start);

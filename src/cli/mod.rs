@@ -5,6 +5,7 @@
 //! configuration (`EX_USAGE` of sysexits.h, which tells a supervisor that starting again will not help).
 
 mod admin;
+mod bundle;
 mod colours;
 mod images;
 mod progress;
@@ -50,6 +51,10 @@ enum Command {
     Status(Asking),
     /// Fetch images before anybody asks for them
     Warm(warm::Warming),
+    /// Write images that are held into a file: an OCI image layout, for where no registry can be reached
+    Export(bundle::Exporting),
+    /// Read images from such a file, verify them, and serve them from now on
+    Import(bundle::Importing),
 }
 
 #[derive(Debug, Args)]
@@ -88,6 +93,8 @@ pub fn main() -> ExitCode {
         }
         Command::Status(asking) => status(&asking),
         Command::Warm(warming) => warm::run(&warming),
+        Command::Export(exporting) => bundle::export(&exporting),
+        Command::Import(importing) => bundle::import(&importing),
     }
 }
 

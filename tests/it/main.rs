@@ -4,6 +4,7 @@
 
 mod alternates;
 mod architecture;
+mod bundle;
 mod disk;
 mod facts;
 mod fill;

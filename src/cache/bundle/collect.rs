@@ -93,8 +93,10 @@ impl Cache {
         let (held, _) = self.held(digest).await.ok_or_else(missing)?;
         let parsed = Manifest::parse(held.bytes.clone(), held.manifest.as_ref());
         let manifest = parsed.map_err(|error| format!("{digest}: {error}"))?;
-        let mut part = Part::default();
-        part.blobs = self.blobs(manifest.blobs).await?;
+        let mut part = Part {
+            blobs: self.blobs(manifest.blobs).await?,
+            ..Part::default()
+        };
         if !manifest.manifests.is_empty() {
             if depth == 0 {
                 return Err(format!("{digest} is an index too deep in others"));

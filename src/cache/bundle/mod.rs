@@ -10,6 +10,7 @@
 mod collect;
 mod export;
 mod import;
+mod names;
 mod settle;
 
 use bytes::Bytes;

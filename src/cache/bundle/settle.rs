@@ -3,16 +3,17 @@
 //! A tag is remembered as if its upstream had confirmed it now: whoever imports vouches for it. From then on it ages
 //! as any other: where the upstream is to be left alone for good, `freshness = { offline = true }` says so.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::import::{ImportError, Importer};
-use super::{Artifact, CONTAINERD_NAME, INDEX, Index, LAYOUT, Listed, REF_NAME};
+use super::names::{Place, Root, places};
+use super::{Artifact, INDEX, Index, LAYOUT, Listed};
 use crate::cache::{Wanted, lists};
-use crate::oci::{Descriptor, Digest, Manifest, MediaType, Named, Reference, Repository, Tag};
+use crate::oci::{Descriptor, Digest, Manifest, MediaType, Repository};
 use crate::policy::freshness::TagRecord;
 use crate::store::{Held, List, Shelf, blocking};
 
@@ -39,14 +40,6 @@ pub struct ImportedImage {
     pub image: String,
     /// Its manifest.
     pub digest: String,
-}
-
-/// An entry of the layout's list: its manifest, and everything below it.
-struct Root {
-    listed: Listed,
-    digest: Digest,
-    tree: Vec<Digest>,
-    refers: bool,
 }
 
 impl Importer {
@@ -169,20 +162,29 @@ impl Importer {
     async fn keep(
         mut self,
         roots: Vec<Root>,
-        places: Vec<Vec<(Repository, Option<Tag>, String)>>,
+        places: Vec<Vec<Place>>,
         manifests: &HashMap<Digest, Manifest>,
     ) -> Result<Imported, ImportError> {
         let (cache, now) = (self.cache.clone(), self.cache.clock.now());
         let mut images = Vec::new();
         let mut referrers = 0;
         for (root, places) in roots.iter().zip(places) {
-            for (repository, tag, name) in &places {
+            for Place {
+                repository,
+                tag,
+                name,
+            } in &places
+            {
                 for digest in &root.tree {
                     let Some(manifest) = manifests.get(digest) else {
                         continue;
                     };
                     if self.waiting.remove(digest).is_some() {
-                        self.written += manifest.bytes.len() as u64;
+                        let size = manifest.bytes.len() as u64;
+                        match cache.held(digest).await {
+                            Some(_) => self.held += size,
+                            None => self.written += size,
+                        }
                     }
                     let held = Held::manifest(manifest.clone());
                     cache.shelves.keep(repository, *digest, &held, now).await;
@@ -263,109 +265,6 @@ fn referrer(digest: &Digest, manifest: &Manifest) -> Value {
         entry["annotations"] = json!(artifact.annotations);
     }
     entry
-}
-
-/// Where each root belongs: repository, tag and the name to tell; a referrer without a name, beside its subjects.
-fn places(
-    roots: &[Root],
-    manifests: &HashMap<Digest, Manifest>,
-    as_name: Option<&str>,
-    names: impl Fn(String) -> Wanted,
-) -> Result<Vec<Vec<(Repository, Option<Tag>, String)>>, ImportError> {
-    let images = roots.iter().filter(|root| !root.refers).count();
-    let mut places: Vec<Vec<_>> = Vec::new();
-    let mut beside: BTreeMap<Digest, Vec<Repository>> = BTreeMap::new();
-    for root in roots {
-        let Some(name) = name_of(root, images, as_name)? else {
-            places.push(Vec::new());
-            continue;
-        };
-        let (chosen, reference) = names(name).found.map_err(ImportError::Name)?;
-        let (between, tag) = match &reference {
-            Reference::Tag(tag) => (':', Some(tag.clone())),
-            Reference::Digest(digest) if *digest == root.digest => ('@', None),
-            Reference::Digest(digest) => {
-                let why = format!("the bundle calls {} by another digest, {digest}", root.digest);
-                return Err(ImportError::Name(why));
-            }
-        };
-        let name = format!("{}{between}{reference}", chosen.repository);
-        for digest in &root.tree {
-            beside.entry(*digest).or_default().push(chosen.repository.clone());
-        }
-        places.push(vec![(chosen.repository, tag, name)]);
-    }
-    // Referrers may refer to referrers: as often as there are roots, at most.
-    for _ in 0..roots.len() {
-        let mut found = false;
-        for (root, places) in roots
-            .iter()
-            .zip(&mut places)
-            .filter(|(_, places)| places.is_empty())
-        {
-            let subject = manifests.get(&root.digest).and_then(|manifest| manifest.subject);
-            let Some(repositories) = subject.and_then(|subject| beside.get(&subject)).cloned() else {
-                continue;
-            };
-            found = true;
-            for digest in &root.tree {
-                beside
-                    .entry(*digest)
-                    .or_default()
-                    .extend(repositories.iter().cloned());
-            }
-            let mut repositories = repositories;
-            repositories.sort();
-            repositories.dedup();
-            places.extend(
-                repositories
-                    .into_iter()
-                    .map(|repository| (repository, None, String::new())),
-            );
-        }
-        if !found {
-            break;
-        }
-    }
-    Ok(places)
-}
-
-/// The name of a root; `None` for a referrer that has none.
-fn name_of(root: &Root, images: usize, as_name: Option<&str>) -> Result<Option<String>, ImportError> {
-    let annotation = |key: &str| root.listed.annotations.get(key).map(String::as_str);
-    let written = [annotation(CONTAINERD_NAME), annotation(REF_NAME)]
-        .into_iter()
-        .flatten();
-    let whole = written.clone().find(|name| Named::has_registry(name));
-    let tag = annotation(REF_NAME).filter(|tag| tag.parse::<Tag>().is_ok());
-    if root.refers || whole.is_some_and(|name| is_beside(name)) {
-        return Ok(whole.map(str::to_owned));
-    }
-    let Some(as_name) = as_name else {
-        let Some(whole) = whole else {
-            let told = written.last().unwrap_or("nothing");
-            return Err(ImportError::Name(format!(
-                "the bundle calls its image {} `{told}`, which names no repository; name it with --as, for example \
-                 --as docker.io/library/alpine:3.20",
-                root.digest
-            )));
-        };
-        return Ok(Some(whole.to_owned()));
-    };
-    let last = as_name.rsplit('/').next().unwrap_or_default();
-    match (last.contains([':', '@']), tag) {
-        (false, Some(tag)) => Ok(Some(format!("{as_name}:{tag}"))),
-        _ if images == 1 => Ok(Some(as_name.to_owned())),
-        _ => Err(ImportError::Name(format!(
-            "--as {as_name} names one image, and the bundle has {images}; without --as each keeps its own name"
-        ))),
-    }
-}
-
-/// True for the tags under which signers and lists stand beside an image.
-fn is_beside(name: &str) -> bool {
-    let tag = name.rsplit(':').next().unwrap_or_default();
-    tag.starts_with("sha256-") && tag.len() >= "sha256-".len() + 64
 }
 
 /// The bytes that wait are not shown.

@@ -273,6 +273,7 @@ impl Walk {
             fetched.await
         })
         .await?;
+        run.cache.landed(&blob.digest).await;
         match self.holds(&blob.digest).await {
             true => Ok(()),
             false => Err(Miss::because(format!(
@@ -282,7 +283,7 @@ impl Walk {
         }
     }
 
-    /// Waits until a blob has arrived and been kept, as far as it can be.
+    /// Waits until a blob has arrived.
     async fn follow(&self, served: Served, mut arrived: impl FnMut(u64)) -> Result<(), Failure> {
         let Body::Filling(following) = served.body else {
             arrived(served.length.unwrap_or(0));
@@ -296,7 +297,6 @@ impl Walk {
         {
             arrived(piece.length());
         }
-        following.landed().await;
         Ok(())
     }
 
