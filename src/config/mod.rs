@@ -19,6 +19,7 @@ mod file;
 mod freshness;
 mod problem;
 mod proxies;
+mod schedule;
 mod secret;
 mod section;
 mod show;

@@ -17,4 +17,5 @@ pub mod naming;
 pub mod pacing;
 pub mod proxies;
 pub mod quota;
+pub mod schedule;
 pub mod throttle;
