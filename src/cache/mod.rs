@@ -48,7 +48,7 @@ pub use failure::{Failure, Kind};
 pub use quotas::{Client, Pacer, Quotas};
 pub use reader::{Broken, Following, Piece, Reader};
 pub use status::{AccountStatus, BucketStatus, Status, UpstreamStatus};
-pub use warm::{Missed, Wanted, Warm, WarmEvent, WarmImage, WarmState, WarmSummary};
+pub use warm::{Missed, ScheduledWarm, Wanted, Warm, WarmEvent, WarmImage, WarmState, WarmSummary};
 
 /// The longest a client waits for response headers: containerd gives up at 30 s.
 const PATIENCE: Duration = Duration::from_secs(25);

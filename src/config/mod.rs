@@ -27,6 +27,7 @@ mod tiers;
 mod units;
 mod upstreams;
 mod values;
+mod warms;
 
 pub use environment::Environment;
 pub use problem::{Place, Problem, Report};
@@ -46,6 +47,8 @@ pub struct Settings {
     pub upstreams: Vec<crate::upstream::Options>,
     /// The names they answer to, in the same order.
     pub names: Vec<crate::policy::naming::Entry>,
+    /// What is warmed by the calendar.
+    pub warms: Vec<crate::cache::ScheduledWarm>,
     /// How to log.
     pub log: LogOptions,
 }

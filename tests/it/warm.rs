@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use http_body_util::BodyExt;
-use seawall::oci::{Digest, Tag};
+use seawall::cache::ScheduledWarm;
+use seawall::oci::{Digest, Platforms, Tag};
+use seawall::policy::naming::{Entry, Names, Pattern};
+use seawall::policy::schedule::{Schedule, Zone};
 use serde_json::{Value, json};
 
 use crate::support::operator::lines;
@@ -268,4 +271,34 @@ async fn what_refers_to_an_image_is_fetched_if_wanted() {
     ] {
         assert!(world.seawall.get(&path).await.is_good(), "{path}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_scheduled_is_warmed_when_it_is_due_and_again() {
+    let world = world(Choices::default());
+    image(&world.registry, Some("1"), 1);
+    let pattern = Pattern::Exact("docker.io".parse().unwrap());
+    let names = Names::new(vec![Entry {
+        pattern,
+        hosts: Vec::new(),
+        default: true,
+    }]);
+    let scheduled = ScheduledWarm {
+        references: vec!["app:1".to_owned()],
+        platforms: Platforms::All,
+        referrers: false,
+        schedule: Schedule::parse("*/10 * * * *", Zone::utc()).unwrap(),
+    };
+    let cache = world.seawall.cache.clone();
+    let running = tokio::spawn(async move { cache.warm_by_calendar(&scheduled, &names).await });
+    tokio::time::sleep(Duration::from_secs(601)).await;
+    assert_eq!(counted(&world), 1);
+    let heads = world.registry.seen(&Method::HEAD, &manifest_path("1")).len();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(counted(&world), 1);
+    assert_eq!(
+        world.registry.seen(&Method::HEAD, &manifest_path("1")).len(),
+        heads + 1
+    );
+    running.abort();
 }

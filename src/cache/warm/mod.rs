@@ -8,6 +8,7 @@
 //! Everything goes the ways that clients' requests go: what two want is fetched once, budgets are kept, and what
 //! arrives is verified. An image that cannot be had stops no other.
 
+mod calendar;
 mod image;
 mod told;
 
@@ -18,6 +19,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
+pub use self::calendar::ScheduledWarm;
 use self::told::{Board, Tally};
 pub use self::told::{Missed, WarmEvent, WarmImage, WarmState, WarmSummary};
 use super::{Asker, Cache};

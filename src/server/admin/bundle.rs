@@ -7,9 +7,8 @@ use http::{Method, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
-use super::warm::wanted;
 use super::{API, Ask, Reply, pairs};
-use crate::cache::{Export, ExportError, ImportError, Imported};
+use crate::cache::{Export, ExportError, ImportError, Imported, Wanted};
 use crate::oci::Platforms;
 use crate::server::Inner;
 
@@ -36,7 +35,9 @@ pub(super) async fn answer(inner: &Arc<Inner>, ask: &Ask) -> Option<Reply> {
 
 fn understood(inner: &Inner, ask: &Ask) -> Result<Export, String> {
     let references = ask.query.iter().filter(|(key, _)| key == "reference");
-    let images: Vec<_> = references.map(|(_, name)| wanted(inner, name.clone())).collect();
+    let images: Vec<_> = references
+        .map(|(_, name)| Wanted::named(name.clone(), &inner.names))
+        .collect();
     if images.is_empty() || images.len() > MAX_IMAGES {
         let count = images.len();
         return Err(format!(
@@ -79,7 +80,7 @@ pub(super) async fn import(inner: &Arc<Inner>, head: &Parts, mut body: Incoming)
             return refused(&error);
         }
     }
-    let settled = importer.settle(as_name.as_deref(), |name| wanted(inner, name));
+    let settled = importer.settle(as_name.as_deref(), |name| Wanted::named(name, &inner.names));
     match Box::pin(settled).await {
         Ok(imported) => told(&imported),
         Err(error) => refused(&error),

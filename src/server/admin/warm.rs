@@ -10,7 +10,7 @@ use tokio::sync::mpsc::{Receiver, channel};
 
 use super::{Ask, Reply};
 use crate::cache::{Wanted, Warm};
-use crate::oci::{Named, Platform, Platforms};
+use crate::oci::{Platform, Platforms};
 use crate::policy::budget::PREFETCH;
 use crate::server::Inner;
 
@@ -70,7 +70,7 @@ fn understood(inner: &Inner, body: &[u8]) -> Result<Warm, String> {
         images: request
             .references
             .into_iter()
-            .map(|name| wanted(inner, name))
+            .map(|name| Wanted::named(name, &inner.names))
             .collect(),
         platforms,
         referrers: request.referrers,
@@ -87,17 +87,6 @@ pub(super) fn platforms(names: Option<&str>) -> Result<Platforms, String> {
             Platforms::parse(names).map_err(|error| format!("`platform` is `{names}`: {error}, or all"))
         }
     }
-}
-
-/// What a reference means here.
-pub(super) fn wanted(inner: &Inner, name: String) -> Wanted {
-    let found = name.parse::<Named>().map_err(|error| error.to_string());
-    let found = found.and_then(|named| {
-        let chosen = inner.names.choose(&named.target, None);
-        let chosen = chosen.map_err(|unknown| format!("{unknown}; add it as [[upstream]]"))?;
-        Ok((chosen, named.reference))
-    });
-    Wanted { name, found }
 }
 
 /// What a task of the cache tells, as lines of JSON.
