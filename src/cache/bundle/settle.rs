@@ -188,6 +188,7 @@ impl Importer {
                     }
                     let held = Held::manifest(manifest.clone());
                     cache.shelves.keep(repository, *digest, &held, now).await;
+                    self.is_kept(digest).await?;
                     if let Some(subject) = &manifest.subject {
                         let entry = referrer(digest, manifest);
                         self.refer(repository, subject, entry).await;
@@ -224,6 +225,17 @@ impl Importer {
             written: self.written,
             held: self.held,
         })
+    }
+
+    /// Makes sure that a manifest did come to stand on the disk: it is imported for a long time.
+    async fn is_kept(&self, digest: &Digest) -> Result<(), ImportError> {
+        let (shelves, digest) = (self.cache.shelves.clone(), *digest);
+        match blocking(move || Ok(shelves.disk.holds(Shelf::Manifests, &digest))).await? {
+            true => Ok(()),
+            false => Err(ImportError::Disk(std::io::Error::other(format!(
+                "the manifest {digest} was refused by the disk, or there is no room"
+            )))),
+        }
     }
 
     /// Adds a referrer to what is known of its subject.
