@@ -1,6 +1,6 @@
 //! What a bundle is made of: everything held that belongs to the images it is to hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Artifact, BESIDE, CONTAINERD_NAME, Listed, REF_NAME};
 use crate::cache::{Cache, lists};
@@ -33,6 +33,8 @@ pub(super) struct Collected {
     pub(super) part: Part,
     /// The images by name, and the list's entries of them.
     pub(super) named: BTreeMap<String, Listed>,
+    /// What stands below a name: it needs no entry of its own.
+    pub(super) below: BTreeSet<Digest>,
     /// What refers to them and has no name.
     pub(super) referrers: BTreeMap<Digest, Listed>,
 }
@@ -204,6 +206,7 @@ impl Collected {
                 listed.annotations.insert(key.to_owned(), name.clone());
             }
             self.named.insert(name, listed);
+            self.below.extend(part.manifests.keys());
         }
     }
 

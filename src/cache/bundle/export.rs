@@ -90,7 +90,8 @@ impl Cache {
 }
 
 /// The files of an archive, in its order.
-fn files(all: Collected) -> Vec<File> {
+fn files(mut all: Collected) -> Vec<File> {
+    all.referrers.retain(|digest, _| !all.below.contains(digest));
     let index = Index {
         schema_version: 2,
         media_type: Some(MediaType::OCI_INDEX.to_string()),

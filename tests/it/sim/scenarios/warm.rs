@@ -90,7 +90,8 @@ async fn a_warm_takes_what_nobody_wants_and_nobody_misses_it() {
                 (0, 0),
                 "{kind:?}, seed {seed}: {spent} were warmed"
             );
-            assert!(spent > 50, "{kind:?}, seed {seed}: {spent} were warmed");
+            // What a rolling window leaves over is little: the shield keeps half of it for whoever may come.
+            assert!(spent > 0, "{kind:?}, seed {seed}: {spent} were warmed");
         }
     }
 }
