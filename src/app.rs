@@ -64,6 +64,7 @@ async fn run(settings: Settings, requests: Option<AccessLog>) -> Result<(), Star
         cache,
         upstreams,
         names,
+        warms,
         ..
     } = settings;
     let listener = bind("listen", server.listen).await?;
@@ -104,15 +105,18 @@ async fn run(settings: Settings, requests: Option<AccessLog>) -> Result<(), Star
             () = stopping.cancelled() => {}
         }
     });
+    let names = Arc::new(Names::new(names));
+    for warm in warms {
+        let (stopping, warming, names) = (shutdown.clone(), cache.clone(), names.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = warming.warm_by_calendar(&warm, &names) => {}
+                () = stopping.cancelled() => {}
+            }
+        });
+    }
     say(&greeting);
-    let server = Server::new(
-        server,
-        cache.clone(),
-        Arc::new(Names::new(names)),
-        metrics,
-        requests,
-        clock,
-    );
+    let server = Server::new(server, cache.clone(), names, metrics, requests, clock);
     server.run(listener, admin, shutdown, tasks.clone()).await;
     tasks.close();
     if tokio::time::timeout(drain, tasks.wait()).await.is_err() {

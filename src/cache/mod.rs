@@ -8,6 +8,7 @@
 
 mod alternate;
 mod blob;
+mod bundle;
 mod catalog;
 mod coalesce;
 mod download;
@@ -23,9 +24,11 @@ mod sink;
 mod spend;
 mod status;
 mod tag;
+mod warm;
 
 use std::fs::File;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -44,11 +47,13 @@ use crate::telemetry::metrics::{Metrics, Place};
 use crate::upstream::{Refusal, Upstream, Upstreams};
 
 pub use crate::policy::budget::Asker;
+pub use bundle::{Export, ExportError, Exported, ImportError, Imported, ImportedImage, Importer};
 pub use failure::{Failure, Kind};
 pub use quotas::{Client, Pacer, Quotas};
 pub use reader::{Broken, Following, Piece, Reader};
 pub use show::{NotHeld, Shown, ShownNode, ShownTag};
 pub use status::{AccountStatus, BucketStatus, Status, UpstreamStatus};
+pub use warm::{Missed, ScheduledWarm, Wanted, Warm, WarmEvent, WarmImage, WarmState, WarmSummary};
 
 /// The longest a client waits for response headers: containerd gives up at 30 s.
 const PATIENCE: Duration = Duration::from_secs(25);
@@ -209,6 +214,8 @@ pub struct Cache {
     surveys: Arc<Semaphore>,
     tasks: TaskTracker,
     clock: Clock,
+    /// Counts what is spent for whoever asks by this clone: a warm has one of its own.
+    spent: Arc<AtomicU64>,
 }
 
 impl Cache {
@@ -249,6 +256,7 @@ impl Cache {
             surveys: Arc::new(Semaphore::new(1)),
             tasks,
             clock,
+            spent: Arc::default(),
         }
     }
 

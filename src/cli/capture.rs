@@ -50,7 +50,13 @@ pub fn capture(
             Ok(status::draw(&status, Colours::None))
         }),
         Command::Inspect(inspect) => inspect.answer(&get).map(|body| inspect.draw(&body, look)),
-        Command::Serve(_) | Command::Check(_) => return Err("it does not ask a running Seawall".to_owned()),
+        Command::Serve(_)
+        | Command::Check(_)
+        | Command::Warm(_)
+        | Command::Export(_)
+        | Command::Import(_) => {
+            return Err("it is not captured".to_owned());
+        }
     };
     if let Some(path) = asked.into_inner() {
         return Ok(Capture::Asks(path));

@@ -5,12 +5,16 @@
 //! configuration (`EX_USAGE` of sysexits.h, which tells a supervisor that starting again will not help).
 
 mod admin;
+mod bundle;
 mod capture;
 mod colours;
+mod images;
 mod inspect;
 mod look;
+mod progress;
 mod status;
 mod table;
+mod warm;
 mod words;
 
 use std::fmt::Display;
@@ -34,6 +38,8 @@ use crate::config::{self, Environment, Settings};
 const WRONG_CONFIGURATION: u8 = 64;
 /// What was named is not held.
 const NOT_HELD: u8 = 3;
+/// Done, but something is wrong with what was looked at.
+const WRONG_CONTENT: u8 = 4;
 
 /// A pull-through cache and rate-limit shield for container registries.
 #[derive(Debug, Parser)]
@@ -53,6 +59,12 @@ enum Command {
     Status(Asking),
     #[command(flatten)]
     Inspect(inspect::Inspect),
+    /// Fetch images before anybody asks for them
+    Warm(warm::Warming),
+    /// Write images that are held into a file: an OCI image layout, for where no registry can be reached
+    Export(bundle::Exporting),
+    /// Read images from such a file, verify them, and serve them from now on
+    Import(bundle::Importing),
 }
 
 #[derive(Debug, Args)]
@@ -96,6 +108,9 @@ pub fn main() -> ExitCode {
                 .asking()
                 .tell(answer, |body| inspect.draw(body, Look::of_stdout()))
         }
+        Command::Warm(warming) => warm::run(&warming),
+        Command::Export(exporting) => bundle::export(&exporting),
+        Command::Import(importing) => bundle::import(&importing),
     }
 }
 

@@ -7,12 +7,12 @@ use super::environment::Environment;
 use super::file::{Node, Table};
 use super::problem::Problems;
 use super::section::{Section, Wrong, boolean, count, duration, limit, size, text, word};
-use super::{LogOptions, Settings, clients, defaults, proxies, tiers, upstreams};
+use super::{LogOptions, Settings, clients, defaults, proxies, tiers, upstreams, warms};
 use crate::policy::flight;
 use crate::server::Bounds;
 
 /// The tables of the file.
-pub(super) const TABLES: [&str; 6] = ["server", "cache", "log", "upstream", "tier", "client"];
+pub(super) const TABLES: [&str; 7] = ["server", "cache", "log", "upstream", "tier", "client", "warm"];
 
 /// Least size of a request's head: hyper's read buffer is never smaller.
 const LEAST_HEADER_BYTES: u64 = 8 * 1024;
@@ -61,6 +61,7 @@ pub(super) fn check(tree: &Table, environment: &Environment, problems: &mut Prob
             verify_first_serve: cache.read("verify_first_serve", true, boolean, problems),
         },
         server,
+        warms: warms::read(&top, problems),
         log: log(&top, problems),
         names: upstreams.iter().map(|each| each.name.clone()).collect(),
         upstreams: upstreams.into_iter().map(|each| each.options).collect(),

@@ -19,6 +19,7 @@ mod file;
 mod freshness;
 mod problem;
 mod proxies;
+mod schedule;
 mod secret;
 mod section;
 mod show;
@@ -26,6 +27,7 @@ mod tiers;
 mod units;
 mod upstreams;
 mod values;
+mod warms;
 
 pub use environment::Environment;
 pub use problem::{Place, Problem, Report};
@@ -45,6 +47,8 @@ pub struct Settings {
     pub upstreams: Vec<crate::upstream::Options>,
     /// The names they answer to, in the same order.
     pub names: Vec<crate::policy::naming::Entry>,
+    /// What is warmed by the calendar.
+    pub warms: Vec<crate::cache::ScheduledWarm>,
     /// How to log.
     pub log: LogOptions,
 }
@@ -82,6 +86,11 @@ pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Loaded, Re
     });
     let loaded = understand(&text.unwrap_or_default(), environment, &mut problems);
     problems.report(file.map(Path::to_owned)).map(|()| loaded)
+}
+
+/// A duration as the configuration writes it: `90s`, `5m`, `7d`.
+pub fn duration(text: &str) -> Option<std::time::Duration> {
+    units::duration(text)
 }
 
 /// The settings that a file's text and the environment make; only to be used if no problem was found.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::units::{show_duration, show_size};
-use super::{Settings, tiers, values};
+use super::{Settings, tiers, values, warms};
 use crate::cache::OnExhausted;
 use crate::policy::clients::Clients;
 use crate::policy::freshness::{Exception, Patterns, Policy, Rules};
@@ -17,6 +17,14 @@ pub fn effective(settings: &Settings) -> String {
     // Writing to a text cannot fail.
     let _ = server(&mut out, settings).and_then(|()| cache_and_log(&mut out, settings));
     let _ = clients(&mut out, &settings.server.clients);
+    for warm in &settings.warms {
+        let keys = warms::show(warm);
+        let lines: Vec<String> = keys
+            .iter()
+            .map(|(key, value)| format!("{key} = {value}\n"))
+            .collect();
+        let _ = write!(out, "\n[[warm]]\n{}", lines.concat());
+    }
     let policies = settings.cache.freshness.iter().zip(&settings.cache.on_exhausted);
     let upstreams = settings.upstreams.iter().zip(&settings.names).zip(policies);
     for ((options, name), (policy, on_exhausted)) in upstreams {

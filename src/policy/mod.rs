@@ -4,6 +4,7 @@
 //! answers with an enum; whoever drives it acts on the answer and logs it.
 
 pub mod alternate;
+pub mod backoff;
 pub mod breaker;
 pub mod budget;
 pub mod catalog;
@@ -17,4 +18,5 @@ pub mod naming;
 pub mod pacing;
 pub mod proxies;
 pub mod quota;
+pub mod schedule;
 pub mod throttle;

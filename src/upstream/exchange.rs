@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use super::auth::{Auth, Proof};
 use super::body::{read_whole, text};
 use super::negative::Negatives;
-use super::retry::{self, Budget, MAX_SHORT_WAITS, MAX_TRIES};
+use super::retry::{self, MAX_SHORT_WAITS, MAX_TRIES, Retries};
 use super::shield::Shield;
 use super::throttle::Throttle;
 use super::wire::Wire;
@@ -57,7 +57,7 @@ pub(super) struct Exchange {
     pub(super) accounts: Vec<Auth>,
     pub(super) shield: Shield,
     pub(super) throttle: Throttle,
-    pub(super) budget: Budget,
+    pub(super) retries: Retries,
     pub(super) negatives: Negatives,
     pub(super) timeouts: Timeouts,
     pub(super) clock: Clock,
@@ -69,7 +69,7 @@ impl Exchange {
     pub(super) async fn ask(&self, ask: &Ask<'_>) -> Result<Answer, Refusal> {
         let start = self.clock.now();
         let (mut failures, mut waits) = (0, 0);
-        self.budget.earn();
+        self.retries.earn();
         loop {
             self.throttle.place(&self.shield, self.clock).await?;
             let result = self.judge(ask, self.follow(ask).await).await;
@@ -86,7 +86,7 @@ impl Exchange {
                 }
                 result if early && is_passing(result) => {
                     failures += 1;
-                    (failures < MAX_TRIES && self.budget.spend()).then(|| retry::pause(failures - 1))
+                    (failures < MAX_TRIES && self.retries.spend()).then(|| retry::pause(failures - 1))
                 }
                 _ => None,
             };
@@ -323,7 +323,9 @@ impl From<SendError> for Refusal {
     fn from(error: SendError) -> Self {
         match error {
             SendError::Forbidden(text) => Self::Unusable(text),
-            SendError::Broken(text) | SendError::Late(text) => Self::Unreachable(text),
+            SendError::Unconnected(text) | SendError::Broken(text) | SendError::Late(text) => {
+                Self::Unreachable(text)
+            }
         }
     }
 }

@@ -12,3 +12,4 @@ mod policies;
 mod refusals;
 mod tokens;
 mod twelve_hours;
+mod warm;
