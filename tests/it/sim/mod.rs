@@ -103,14 +103,19 @@ impl Sim {
         self.content(|content| content.image(repository, tag, seed, layer_bytes))
     }
 
-    /// Leaves so many pulls to those without an account.
+    /// Leaves so many pulls to everybody whose pulls are counted.
     pub(crate) fn leave(&self, remaining: u64) {
         let now = self.now();
         let state = &mut *self.lock();
-        let (source, allowance) = (state.switches.egress, state.switches.allowance.unwrap());
-        state
-            .limits
-            .set_remaining(source, allowance, &state.switches, remaining, now);
+        let accounts = state.switches.accounts.iter();
+        let accounts = accounts.map(|account| (account.name, account.allowance));
+        for (source, allowance) in accounts.chain([(state.switches.egress, state.switches.allowance)]) {
+            let Some(allowance) = allowance else { continue };
+            let switches = &state.switches;
+            state
+                .limits
+                .set_remaining(source, allowance, switches, remaining, now);
+        }
     }
 
     /// Locks an account's logins.

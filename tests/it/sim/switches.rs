@@ -328,6 +328,22 @@ impl Default for Switches {
 }
 
 impl Switches {
+    /// Allows everybody this much, whether they have an account or not.
+    pub(crate) fn allow(&mut self, allowance: Option<Allowance>) {
+        self.allowance = allowance;
+        for account in &mut self.accounts {
+            account.allowance = allowance;
+        }
+    }
+
+    /// The path of a token service that the registry itself has.
+    pub(crate) fn token_path(&self) -> Option<&'static str> {
+        match self.realm {
+            Realm::SameHost(path) | Realm::Relative(path) => Some(path),
+            Realm::Service | Realm::WithQuery | Realm::Elsewhere(_) => None,
+        }
+    }
+
     /// True if a HEAD tells what a tag points at.
     pub(crate) fn head_tells(&self) -> bool {
         self.head == Head::Right && self.manifest_type.is_none() && self.manifests != Manifests::Signed

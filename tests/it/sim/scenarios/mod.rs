@@ -3,11 +3,13 @@
 mod across;
 mod alternates;
 mod bodies;
+mod challenges;
 mod clients;
 mod credentials;
 mod every;
 mod freshness;
 mod limits;
+mod over;
 mod policies;
 mod refusals;
 mod tokens;
