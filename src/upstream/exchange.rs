@@ -47,6 +47,8 @@ pub(super) struct Answer {
     pub(super) response: Response<Incoming>,
     /// True if the registry sent us to another host, whose 401 or 403 says nothing of the repository.
     pub(super) elsewhere: bool,
+    /// True if the registry told figures when it sent us there.
+    told: bool,
 }
 
 /// Talks to one registry.
@@ -146,7 +148,8 @@ impl Exchange {
     /// Tells the shield what an answer about a manifest says of the budget.
     fn learn(&self, ask: &Ask<'_>, answer: &Answer) {
         let headers = answer.response.headers();
-        if self.hear(ask, headers) {
+        // What was told on the way is the whole answer: a store adds nothing to it.
+        if self.hear(ask, headers) || answer.told {
             return;
         }
         // A refusal without figures does not mean that there is no limit; nor does a store's answer, where
@@ -203,7 +206,7 @@ impl Exchange {
         let mut url = ask.url.clone();
         let auth = self.auth(ask);
         let mut proof = auth.foresee(&self.client, ask.path).await?;
-        let (mut redirects, mut challenged) = (0, false);
+        let (mut redirects, mut challenged, mut told) = (0, false, false);
         loop {
             let response = self.send(ask, &url, &proof).await;
             auth.heard(&mut proof, response.as_ref());
@@ -217,11 +220,15 @@ impl Exchange {
             }
             let Some(next) = self.redirect(&url, &response)? else {
                 let elsewhere = !url.same_origin(&self.base);
-                return Ok(Answer { response, elsewhere });
+                return Ok(Answer {
+                    response,
+                    elsewhere,
+                    told,
+                });
             };
             if ask.manifest && url.same_origin(&self.base) {
                 // The registry's own figures stand here: the answer will be another host's.
-                self.hear(ask, response.headers());
+                told |= self.hear(ask, response.headers());
             }
             redirects += 1;
             if redirects > MAX_REDIRECTS {
