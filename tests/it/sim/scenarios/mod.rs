@@ -15,3 +15,4 @@ mod refusals;
 mod tokens;
 mod twelve_hours;
 mod warm;
+mod windows;
