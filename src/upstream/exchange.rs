@@ -1,6 +1,6 @@
 //! One request and what it takes to get its answer: authentication, redirects, retries.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::header::{AUTHORIZATION, LOCATION, RETRY_AFTER};
@@ -61,6 +61,8 @@ pub(super) struct Exchange {
     pub(super) throttle: Throttle,
     pub(super) retries: Retries,
     pub(super) negatives: Negatives,
+    /// True once a redirect of a manifest told figures.
+    pub(super) redirects_tell: AtomicBool,
     pub(super) timeouts: Timeouts,
     pub(super) clock: Clock,
 }
@@ -175,6 +177,21 @@ impl Exchange {
         heard
     }
 
+    /// Learns what a redirect of a manifest says of the budget; false if that is nothing. Where redirects have
+    /// told figures, one without any says that there is no limit: what follows is another host's.
+    fn hear_redirect(&self, ask: &Ask<'_>, headers: &HeaderMap) -> bool {
+        if self.hear(ask, headers) {
+            self.redirects_tell.store(true, Ordering::Relaxed);
+            return true;
+        }
+        let gone = self.redirects_tell.load(Ordering::Relaxed);
+        if gone {
+            let told = (None, limits::source(headers));
+            self.shield.learn(ask.path.as_str(), ask.account, told);
+        }
+        gone
+    }
+
     /// As [`Self::ask`], with everything but success refused.
     pub(super) async fn ask_for(&self, ask: &Ask<'_>) -> Result<Response<Incoming>, Refusal> {
         let answer = self.ask(ask).await?;
@@ -228,7 +245,7 @@ impl Exchange {
             };
             if ask.manifest && url.same_origin(&self.base) {
                 // The registry's own figures stand here: the answer will be another host's.
-                told |= self.hear(ask, response.headers());
+                told |= self.hear_redirect(ask, response.headers());
             }
             redirects += 1;
             if redirects > MAX_REDIRECTS {
