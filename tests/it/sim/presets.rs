@@ -80,6 +80,8 @@ pub(crate) fn hub() -> Switches {
         allowance: Some(per_hours(100, 1)),
         figures: Figures::Both,
         source: true,
+        // It carries a chain of certificates.
+        token_bytes: 4400,
         ..usual("registry.docker.io")
     }
 }

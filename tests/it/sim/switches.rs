@@ -19,6 +19,8 @@ pub(crate) struct Switches {
     pub(crate) challenge_on_repository: bool,
     // B. The token service.
     pub(crate) token: TokenAnswer,
+    /// Length of a token, in bytes.
+    pub(crate) token_bytes: usize,
     /// How long a token really is good for.
     pub(crate) token_life: Duration,
     pub(crate) grant: Grant,
@@ -296,6 +298,7 @@ impl Default for Switches {
                 field: TokenField::Both,
                 expires_in: Some(300),
             },
+            token_bytes: 500,
             token_life: Duration::from_secs(300),
             grant: Grant::Full,
             accounts: Vec::new(),

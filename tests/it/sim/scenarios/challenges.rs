@@ -8,8 +8,11 @@ use super::super::presets::with_account;
 use super::super::switches::{Auth, Realm, Scope, Spelling, Switches};
 use super::over::{put, shop, turned, with_tokens};
 
+/// A form of a challenge, and how it is turned on.
+type Form = (&'static str, fn(&mut Switches));
+
 /// Every form in which a challenge comes.
-const FORMS: [(&str, fn(&mut Switches)); 14] = [
+const FORMS: [Form; 14] = [
     ("relative", |s| s.realm = Realm::Relative("/v2/token")),
     ("with a query", |s| s.realm = Realm::WithQuery),
     ("same host", |s| s.realm = Realm::SameHost("/token")),

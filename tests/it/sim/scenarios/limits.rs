@@ -84,7 +84,7 @@ async fn the_figures_are_understood_in_every_form_and_of_every_window() {
         Figures::List,
         Figures::NoWindow,
     ];
-    for (number, preset) in allowing(per_hours(6, 1)).into_iter().enumerate() {
+    for (number, preset) in allowing(per_hours(4, 1)).into_iter().enumerate() {
         for (form, figures) in forms.into_iter().enumerate() {
             // The windows take turns: every form meets both, at every other registry.
             let kind = if (number + form) % 2 == 0 {
@@ -100,10 +100,10 @@ async fn the_figures_are_understood_in_every_form_and_of_every_window() {
                 switches.allow(allowance);
             });
             let shop = shop(&preset, &format!("{figures:?} {kind:?}"));
-            let paths = images(&shop, "library/app", 0..12);
-            assert_eq!(got(&shop, &paths).await, 6, "{}", shop.label());
+            let paths = images(&shop, "library/app", 0..7);
+            assert_eq!(got(&shop, &paths).await, 4, "{}", shop.label());
             tokio::time::sleep(HOUR + SLACK).await;
-            assert_eq!(got(&shop, &paths[6..10]).await, 4, "{}", shop.label());
+            assert_eq!(got(&shop, &paths[4..]).await, 3, "{}", shop.label());
         }
     }
 }

@@ -55,15 +55,14 @@ async fn neighbours_who_burn_the_allowance_never_make_us_overdraw_it() {
         let preset = preset.turned(|switches| switches.foreign_per_hour = 80.0);
         // Every registry has neighbours of its own.
         let shop = Shop::open_with(preset.name, preset.switches, Choices::default(), seed);
-        let paths = images(&shop, "library/app", 0..100);
+        let paths = images(&shop, "library/app", 0..60);
         let mut good = 0;
         for path in &paths {
             good += usize::from(shop.curt().get(path).await.is_good());
             tokio::time::sleep(Duration::from_secs(60)).await;
         }
-        // Some hundred minutes, of which neighbours leave some twenty pulls each hour, and an untouched hour
-        // to begin with.
-        assert!((60..100).contains(&good), "{}: {good}", shop.label());
+        // An hour that nobody had touched, of which neighbours take 80 of 100 pulls as they come.
+        assert!((30..60).contains(&good), "{}: {good}", shop.label());
         assert_eq!(shop.sim.journal().status(429), 0, "{}", shop.label());
     }
 }
