@@ -11,9 +11,8 @@
 //! world have them; the [`journal`] keeps every request; [`tripwires`] fail the test that makes Seawall do
 //! what no good client does. `teeth` shows that each of them bites.
 //!
-//! The scenarios stand below `scenarios`, a file per theme; those of `every` run over all presets. A new one
-//! that needs what no switch does yet adds the switch with it; the quotas of our own clients have no file
-//! there yet.
+//! The scenarios stand below `scenarios`, a file per theme, with a table of what is held where. A new one that
+//! needs what no switch does yet adds the switch with it; the quotas of our own clients have no file there yet.
 
 mod client;
 mod content;

@@ -156,7 +156,7 @@ async fn after_a_refusal_nothing_is_asked_before_a_slot_opens_and_soon_after_it_
         while answer.status != StatusCode::OK {
             let now = shop.sim.now();
             assert!(now < empty + 3_720_000, "{}: {now} ms", shop.label());
-            tokio::time::sleep(Duration::from_secs(30)).await;
+            tokio::time::sleep(Duration::from_secs(60)).await;
             answer = shop.curt().get(&path).await;
         }
         assert!(shop.sim.now() >= empty + 3_600_000, "{}", shop.label());

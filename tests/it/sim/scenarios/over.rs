@@ -155,3 +155,19 @@ pub(super) fn put(shop: &Shop, repository: &str, number: u64) -> String {
         .content(|content| content.small(repository, &tag, number));
     super::super::client::manifest(repository, tag)
 }
+#[test]
+fn no_filter_leaves_out_more_than_it_names() {
+    let counts = [
+        ("all", presets::all(), 24),
+        ("steady", steady(), 23),
+        ("with tokens", with_tokens(), 18),
+        ("with a token host", with_token_host(), 18),
+        ("with stores", with_stores(), 21),
+        ("with accounts", with_accounts(&[]), 19),
+        ("where HEAD tells", where_head_tells(steady()), 21),
+        ("without accounts", without_accounts(steady()), 19),
+    ];
+    for (name, presets, count) in counts {
+        assert_eq!(presets.len(), count, "{name}");
+    }
+}
