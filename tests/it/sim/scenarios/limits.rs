@@ -85,12 +85,12 @@ async fn the_figures_are_understood_in_every_form_and_of_every_window() {
         Figures::NoWindow,
     ];
     for (number, preset) in allowing(per_hours(4, 1)).into_iter().enumerate() {
-        for (form, figures) in forms.into_iter().enumerate() {
-            // The windows take turns: every form meets both, at every other registry.
-            let kind = if (number + form) % 2 == 0 {
-                Kind::Rolling
-            } else {
-                Kind::Fixed
+        // Forms and windows take turns: each registry has every other form, each form both windows.
+        let every_other = forms.into_iter().skip(number % 2).step_by(2);
+        for (turn, figures) in every_other.enumerate() {
+            let kind = match (number / 2 + turn) % 2 {
+                0 => Kind::Rolling,
+                _ => Kind::Fixed,
             };
             let preset = preset.clone().turned(|switches| {
                 switches.figures = figures;
