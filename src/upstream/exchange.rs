@@ -1,6 +1,6 @@
 //! One request and what it takes to get its answer: authentication, redirects, retries.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::header::{AUTHORIZATION, LOCATION, RETRY_AFTER};
@@ -47,6 +47,8 @@ pub(super) struct Answer {
     pub(super) response: Response<Incoming>,
     /// True if the registry sent us to another host, whose 401 or 403 says nothing of the repository.
     pub(super) elsewhere: bool,
+    /// True if the registry told figures when it sent us there.
+    told: bool,
 }
 
 /// Talks to one registry.
@@ -59,6 +61,8 @@ pub(super) struct Exchange {
     pub(super) throttle: Throttle,
     pub(super) retries: Retries,
     pub(super) negatives: Negatives,
+    /// True once a redirect of a manifest told figures.
+    pub(super) redirects_tell: AtomicBool,
     pub(super) timeouts: Timeouts,
     pub(super) clock: Clock,
 }
@@ -146,7 +150,8 @@ impl Exchange {
     /// Tells the shield what an answer about a manifest says of the budget.
     fn learn(&self, ask: &Ask<'_>, answer: &Answer) {
         let headers = answer.response.headers();
-        if self.hear(ask, headers) {
+        // What was told on the way is the whole answer: a store adds nothing to it.
+        if self.hear(ask, headers) || answer.told {
             return;
         }
         // A refusal without figures does not mean that there is no limit; nor does a store's answer, where
@@ -170,6 +175,21 @@ impl Exchange {
             self.shield.learn(ask.path.as_str(), ask.account, told);
         }
         heard
+    }
+
+    /// Learns what a redirect of a manifest says of the budget; false if that is nothing. Where redirects have
+    /// told figures, one without any says that there is no limit: what follows is another host's.
+    fn hear_redirect(&self, ask: &Ask<'_>, headers: &HeaderMap) -> bool {
+        if self.hear(ask, headers) {
+            self.redirects_tell.store(true, Ordering::Relaxed);
+            return true;
+        }
+        let gone = self.redirects_tell.load(Ordering::Relaxed);
+        if gone {
+            let told = (None, limits::source(headers));
+            self.shield.learn(ask.path.as_str(), ask.account, told);
+        }
+        gone
     }
 
     /// As [`Self::ask`], with everything but success refused.
@@ -203,7 +223,7 @@ impl Exchange {
         let mut url = ask.url.clone();
         let auth = self.auth(ask);
         let mut proof = auth.foresee(&self.client, ask.path).await?;
-        let (mut redirects, mut challenged) = (0, false);
+        let (mut redirects, mut challenged, mut told) = (0, false, false);
         loop {
             let response = self.send(ask, &url, &proof).await;
             auth.heard(&mut proof, response.as_ref());
@@ -217,11 +237,15 @@ impl Exchange {
             }
             let Some(next) = self.redirect(&url, &response)? else {
                 let elsewhere = !url.same_origin(&self.base);
-                return Ok(Answer { response, elsewhere });
+                return Ok(Answer {
+                    response,
+                    elsewhere,
+                    told,
+                });
             };
             if ask.manifest && url.same_origin(&self.base) {
                 // The registry's own figures stand here: the answer will be another host's.
-                self.hear(ask, response.headers());
+                told |= self.hear_redirect(ask, response.headers());
             }
             redirects += 1;
             if redirects > MAX_REDIRECTS {

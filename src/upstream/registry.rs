@@ -258,6 +258,7 @@ fn exchange(
         retries: Retries::new(),
         throttle: Throttle::default(),
         negatives: Negatives::new(options.negative_ttl, clock),
+        redirects_tell: std::sync::atomic::AtomicBool::new(false),
         timeouts: times,
         clock,
     })
