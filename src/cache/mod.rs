@@ -8,6 +8,7 @@
 
 mod alternate;
 mod blob;
+mod bundle;
 mod calendar;
 mod catalog;
 mod coalesce;
@@ -27,9 +28,11 @@ mod sink;
 mod spend;
 mod status;
 mod tag;
+mod warm;
 
 use std::fs::File;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -48,6 +51,7 @@ use crate::telemetry::metrics::{Metrics, Place};
 use crate::upstream::{Refusal, Upstream, Upstreams};
 
 pub use crate::policy::budget::Asker;
+pub use bundle::{Export, ExportError, Exported, ImportError, Imported, ImportedImage, Importer};
 pub use calendar::ScheduledPurge;
 pub use failure::{Failure, Kind};
 pub use holds::HoldError;
@@ -57,6 +61,7 @@ pub use reader::{Broken, Following, Piece, Reader};
 pub use reports::{GoesRow, HoldRow, HoldsReport, PurgeReport, StaysRow};
 pub use show::{NotHeld, Shown, ShownNode, ShownTag};
 pub use status::{AccountStatus, BucketStatus, Status, UpstreamStatus};
+pub use warm::{Missed, ScheduledWarm, Wanted, Warm, WarmEvent, WarmImage, WarmState, WarmSummary};
 
 /// The longest a client waits for response headers: containerd gives up at 30 s.
 const PATIENCE: Duration = Duration::from_secs(25);
@@ -220,6 +225,8 @@ pub struct Cache {
     surveys: Arc<Semaphore>,
     tasks: TaskTracker,
     clock: Clock,
+    /// Counts what is spent for whoever asks by this clone: a warm has one of its own.
+    spent: Arc<AtomicU64>,
 }
 
 impl Cache {
@@ -266,6 +273,7 @@ impl Cache {
             surveys: Arc::new(Semaphore::new(1)),
             tasks,
             clock,
+            spent: Arc::default(),
         }
     }
 

@@ -3,6 +3,7 @@
 //! Everybody who wants the same digest of one registry waits for one fetch, which waits for its turn to spend.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::quotas::{Pass, Quotas};
@@ -97,6 +98,7 @@ impl Cache {
             asker,
             quotas: self.quotas.clone(),
             clock: self.clock,
+            spent: self.spent.clone(),
         }
     }
 
@@ -171,6 +173,8 @@ pub(super) struct Order {
     pub(super) asker: budget::Asker,
     pub(super) quotas: Arc<Quotas>,
     pub(super) clock: Clock,
+    /// Counts what it cost, for who wants to know.
+    pub(super) spent: Arc<AtomicU64>,
 }
 
 impl Order {
@@ -211,6 +215,7 @@ impl Order {
             records.put_ledger(&self.repository.registry, ledger);
             if left {
                 self.shelves.metrics.spending.spent(&self.label);
+                self.spent.fetch_add(1, Ordering::Relaxed);
             }
         };
         let path = &self.repository.path;

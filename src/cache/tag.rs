@@ -252,7 +252,12 @@ impl Cache {
     }
 
     /// Asks what a tag points at, together with everybody who asks now.
-    async fn resolve(&self, chosen: &Chosen, tag: &Tag, asker: &Asker) -> Result<Resolved, Refusal> {
+    pub(super) async fn resolve(
+        &self,
+        chosen: &Chosen,
+        tag: &Tag,
+        asker: &Asker,
+    ) -> Result<Resolved, Refusal> {
         let (repository, upstream) = (&chosen.repository, self.reach(chosen)?);
         // At first with everybody; if that took another's rank to spend and was refused, with one's own.
         let mut rank = None;

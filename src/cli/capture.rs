@@ -54,7 +54,13 @@ pub fn capture(
         Command::Purge(purging) => get(&purging.asks()).map(|body| purge::drawn(&body, Colours::None)),
         Command::Lock(holding) => get(&holding.asks("lock")).map(|body| holds::drawn(&body, Colours::None)),
         Command::Pin(holding) => get(&holding.asks("pin")).map(|body| holds::drawn(&body, Colours::None)),
-        Command::Serve(_) | Command::Check(_) | Command::Unlock(_) | Command::Unpin(_) => {
+        Command::Serve(_)
+        | Command::Check(_)
+        | Command::Unlock(_)
+        | Command::Unpin(_)
+        | Command::Warm(_)
+        | Command::Export(_)
+        | Command::Import(_) => {
             return Err("it is not captured".to_owned());
         }
     };

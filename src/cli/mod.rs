@@ -6,14 +6,18 @@
 //! not help).
 
 mod admin;
+mod bundle;
 mod capture;
 mod colours;
 mod holds;
+mod images;
 mod inspect;
 mod look;
+mod progress;
 mod purge;
 mod status;
 mod table;
+mod warm;
 mod words;
 
 use std::fmt::Display;
@@ -72,6 +76,12 @@ enum Command {
     Unpin(holds::Holding),
     /// List what is locked and pinned
     Holds(Asking),
+    /// Fetch images before anybody asks for them
+    Warm(warm::Warming),
+    /// Write images that are held into a file: an OCI image layout, for where no registry can be reached
+    Export(bundle::Exporting),
+    /// Read images from such a file, verify them, and serve them from now on
+    Import(bundle::Importing),
 }
 
 #[derive(Debug, Args)]
@@ -121,6 +131,9 @@ pub fn main() -> ExitCode {
         Command::Pin(holding) => holding.run("pin"),
         Command::Unpin(holding) => holding.run("unpin"),
         Command::Holds(asking) => holds::list(&asking),
+        Command::Warm(warming) => warm::run(&warming),
+        Command::Export(exporting) => bundle::export(&exporting),
+        Command::Import(importing) => bundle::import(&importing),
     }
 }
 

@@ -7,12 +7,14 @@ use super::environment::Environment;
 use super::file::{Node, Table};
 use super::problem::Problems;
 use super::section::{Section, Wrong, boolean, count, duration, limit, size, text, word};
-use super::{LogOptions, Settings, clients, defaults, proxies, purges, tiers, upstreams};
+use super::{LogOptions, Settings, clients, defaults, proxies, purges, tiers, upstreams, warms};
 use crate::policy::flight;
 use crate::server::Bounds;
 
 /// The tables of the file.
-pub(super) const TABLES: [&str; 7] = ["server", "cache", "log", "upstream", "tier", "client", "purge"];
+pub(super) const TABLES: [&str; 8] = [
+    "server", "cache", "log", "upstream", "tier", "client", "purge", "warm",
+];
 
 /// Least size of a request's head: hyper's read buffer is never smaller.
 const LEAST_HEADER_BYTES: u64 = 8 * 1024;
@@ -62,6 +64,7 @@ pub(super) fn check(tree: &Table, environment: &Environment, problems: &mut Prob
         },
         server,
         purges: purges::read(&top, problems),
+        warms: warms::read(&top, problems),
         log: log(&top, problems),
         names: upstreams.iter().map(|each| each.name.clone()).collect(),
         upstreams: upstreams.into_iter().map(|each| each.options).collect(),

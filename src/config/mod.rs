@@ -28,6 +28,7 @@ mod tiers;
 mod units;
 mod upstreams;
 mod values;
+mod warms;
 
 pub use environment::Environment;
 pub use problem::{Place, Problem, Report};
@@ -49,6 +50,8 @@ pub struct Settings {
     pub names: Vec<crate::policy::naming::Entry>,
     /// What is purged by the calendar.
     pub purges: Vec<crate::cache::ScheduledPurge>,
+    /// What is warmed by the calendar.
+    pub warms: Vec<crate::cache::ScheduledWarm>,
     /// How to log.
     pub log: LogOptions,
 }

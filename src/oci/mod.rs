@@ -13,6 +13,7 @@ mod platform;
 mod range;
 mod reference;
 mod route;
+pub mod tar;
 
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
 pub use error::{Code, error_body};

@@ -4,6 +4,7 @@
 //! answers with an enum; whoever drives it acts on the answer and logs it.
 
 pub mod alternate;
+pub mod backoff;
 pub mod breaker;
 pub mod budget;
 pub mod catalog;

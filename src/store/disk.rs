@@ -200,6 +200,27 @@ impl Disk {
         })
     }
 
+    /// Begins a file of its own for content that comes another way than by a fill, which may be under way at the
+    /// same time: whichever is committed last has the name, and the bytes are the same.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn begin_apart(&self, digest: &Digest) -> io::Result<Partial> {
+        let number: u64 = rand::random();
+        let name = format!("{}.{number:016x}", flat_name(digest));
+        let path = self.root.join("filling").join(name);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)?;
+        Ok(Partial {
+            file: Arc::new(file),
+            held: 0,
+            path,
+        })
+    }
+
     /// Gives a finished file its name. The caller has hashed its `size` bytes. They are on stable storage
     /// before the name appears.
     ///

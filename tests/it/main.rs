@@ -4,6 +4,7 @@
 
 mod alternates;
 mod architecture;
+mod bundle;
 mod captures;
 mod catalog;
 mod disk;
@@ -25,3 +26,4 @@ mod support;
 mod tags;
 mod tls;
 mod upstream;
+mod warm;
