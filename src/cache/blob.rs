@@ -48,6 +48,16 @@ impl Cache {
         .await
     }
 
+    /// Waits until nothing more happens to the download of a blob, if there is one: what could be kept is kept. Its
+    /// readers have it all before that.
+    pub(super) async fn landed(&self, digest: &Digest) {
+        let filling = lock(&self.flights).peek(digest).cloned();
+        if let Some(fill) = filling {
+            // An error means that the download is gone, and with it all that could happen.
+            let _ = fill.watch().wait_for(|progress| progress.landed).await;
+        }
+    }
+
     async fn find_blob(&self, chosen: &Chosen, digest: &Digest, asker: &Asker) -> Result<Served, Failure> {
         if let Some(bytes) = self.in_memory(digest)? {
             self.shelves.disk.pulled(Shelf::Blobs, digest);
@@ -303,6 +313,7 @@ impl Drop for Ending {
             if matches!(progress.phase, Phase::Running) {
                 progress.phase = Phase::Failed(Arc::new(Failure::internal()));
             }
+            progress.landed = true;
         });
         let Some(id) = self.id else { return };
         let now = self.clock.now();

@@ -50,6 +50,8 @@ pub(super) struct Progress {
     pub(super) from: From,
     /// Whether there is more to come.
     pub(super) phase: Phase,
+    /// True once nothing more happens: what could be kept is kept.
+    pub(super) landed: bool,
 }
 
 #[derive(Clone)]
@@ -100,6 +102,7 @@ impl Fill {
             file: None,
             from: From::Upstream,
             phase: Phase::Running,
+            landed: false,
         };
         Self {
             digest,

@@ -69,6 +69,9 @@ impl Cache {
                 tracing::info!(objects = evicted, "room was made");
             }
             shelves.write_down(with_uses);
+            if with_uses {
+                shelves.write_down_pulls();
+            }
             measured
         });
         if let Err(error) = tidied.await {
@@ -144,7 +147,9 @@ impl Shelves {
 }
 
 impl Drop for Shelves {
+    /// What came and went, and what was pulled, is written down before the records are closed.
     fn drop(&mut self) {
         self.write_down(true);
+        self.write_down_pulls();
     }
 }

@@ -42,6 +42,7 @@ impl Cache {
             if matches!(served.from, From::Memory | From::Disk) {
                 self.shelves.disk.pulled(Shelf::Manifests, &served.digest);
             }
+            self.count_pull(chosen, &served);
         }
         Ok(served)
     }
@@ -118,7 +119,7 @@ impl Cache {
 
 impl Shelves {
     /// Reads a manifest from disk into memory, hashing it. Blocks.
-    fn read_manifest(&self, digest: &Digest) -> Option<Held> {
+    pub(super) fn read_manifest(&self, digest: &Digest) -> Option<Held> {
         use std::io::Read as _;
         let stored = self.disk.get(Shelf::Manifests, digest)?;
         let mut bytes = Vec::new();
@@ -143,17 +144,19 @@ impl Shelves {
         repository: &Repository,
         digest: Digest,
         held: &Held,
+        source: String,
         now: Time,
     ) {
         self.memory.put(digest, held.clone());
         let (shelves, bytes) = (self.clone(), held.bytes.clone());
         let put = blocking(move || {
             shelves.disk.put(Shelf::Manifests, &digest, &bytes)?;
+            shelves.keep_more(digest);
             shelves.write_down(false);
             Ok(())
         });
         match put.await.map_err(|error| (NotKept::of(&error), error)) {
-            Ok(()) => {}
+            Ok(()) => self.remember(repository, &digest, held, source, now),
             Err((Some(why), _)) => {
                 tracing::info!(%digest, "passing a manifest on without keeping it: {why}");
                 self.metrics.space.not_kept(why.name());

@@ -35,6 +35,16 @@ pub enum Piece {
     Bytes(Bytes),
 }
 
+impl Piece {
+    /// Its length in bytes.
+    pub fn length(&self) -> u64 {
+        match self {
+            Self::File { len, .. } => *len,
+            Self::Bytes(bytes) => bytes.len() as u64,
+        }
+    }
+}
+
 /// The body cannot be completed: the connection must be broken, never ended cleanly.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("the body cannot be completed: {0}")]
@@ -134,10 +144,7 @@ impl Reader {
     }
 
     fn advance(&mut self, piece: Piece) -> Piece {
-        self.position += match &piece {
-            Piece::File { len, .. } => *len,
-            Piece::Bytes(bytes) => bytes.len() as u64,
-        };
+        self.position += piece.length();
         self.following.fill.moved_to(self.id, self.position);
         piece
     }

@@ -7,12 +7,14 @@ use super::environment::Environment;
 use super::file::{Node, Table};
 use super::problem::Problems;
 use super::section::{Section, Wrong, boolean, count, duration, limit, size, text, word};
-use super::{LogOptions, Settings, clients, defaults, proxies, space, tiers, upstreams};
+use super::{LogOptions, Settings, clients, defaults, proxies, purges, space, tiers, upstreams, warms};
 use crate::policy::flight;
 use crate::server::Bounds;
 
 /// The tables of the file.
-pub(super) const TABLES: [&str; 6] = ["server", "cache", "log", "upstream", "tier", "client"];
+pub(super) const TABLES: [&str; 8] = [
+    "server", "cache", "log", "upstream", "tier", "client", "purge", "warm",
+];
 
 /// Least size of a request's head: hyper's read buffer is never smaller.
 const LEAST_HEADER_BYTES: u64 = 8 * 1024;
@@ -66,6 +68,8 @@ pub(super) fn check(tree: &Table, environment: &Environment, problems: &mut Prob
             verify_first_serve: cache.read("verify_first_serve", true, boolean, problems),
         },
         server,
+        purges: purges::read(&top, problems),
+        warms: warms::read(&top, problems),
         log: log(&top, problems),
         names: upstreams.iter().map(|each| each.name.clone()).collect(),
         upstreams: upstreams.into_iter().map(|each| each.options).collect(),

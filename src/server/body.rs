@@ -83,12 +83,12 @@ impl PullBody {
         }
     }
 
-    /// What a task sends, as it comes.
-    pub(crate) fn lines(lines: Receiver<Bytes>) -> Self {
+    /// What a task sends, as it comes; if `length` is known and the task ends before, the body is broken.
+    pub(crate) fn lines(lines: Receiver<Bytes>, length: Option<u64>) -> Self {
         Self {
             segments: VecDeque::from([Segment::Lines(lines)]),
             state: State::Ready,
-            left: None,
+            left: length,
             runs: None,
             pacer: None,
         }

@@ -4,6 +4,7 @@
 //! a file tree cannot say.
 
 mod disk;
+mod holds;
 mod memory;
 mod records;
 
@@ -11,5 +12,6 @@ pub use crate::policy::eviction::Shelf;
 pub use disk::{
     Disk, Folder, Found, NotKept, OpenError, OpenFile, Partial, Space, Standing, Stored, Tally, blocking,
 };
+pub use holds::HoldsFile;
 pub use memory::{Held, Memory};
-pub use records::{List, Records};
+pub use records::{List, ManifestRecord, Pulls, Records};

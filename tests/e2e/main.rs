@@ -11,6 +11,7 @@
 )]
 
 mod api;
+mod bundle;
 mod clients;
 mod crash;
 mod pulls;
@@ -25,7 +26,7 @@ use support::{Result, Verdict, World};
 /// A test: its name is the sentence it proves.
 type Test = (&'static str, fn(&World) -> Result<Verdict>);
 
-const TESTS: [Test; 14] = [
+const TESTS: [Test; 17] = [
     (
         "all clients together cost one upstream GET per digest when cold",
         pulls::cold_together,
@@ -42,6 +43,18 @@ const TESTS: [Test; 14] = [
     ),
     ("an artifact is found from what it refers to", api::referrers),
     ("writes are answered 405", api::writes_are_refused),
+    (
+        "what was warmed is pulled while the upstream is gone",
+        bundle::warmed,
+    ),
+    (
+        "a bundle is read by skopeo and podman, byte for byte",
+        bundle::read_by_others,
+    ),
+    (
+        "a bundle is imported and pulled where there is no upstream",
+        bundle::imported,
+    ),
     (
         "a SIGKILL in the middle of a pull leaves nothing wrong behind",
         crash::kill_in_the_middle,

@@ -4,14 +4,20 @@
 
 mod alternates;
 mod architecture;
+mod bundle;
 mod capacity;
+mod captures;
+mod catalog;
 mod disk;
 mod facts;
 mod fill;
 mod freshness;
+mod holds;
 mod house;
+mod inspect;
 mod licences;
 mod proxies;
+mod purge;
 mod quotas;
 mod range;
 mod servable;
@@ -21,3 +27,4 @@ mod support;
 mod tags;
 mod tls;
 mod upstream;
+mod warm;

@@ -22,7 +22,7 @@ use crate::policy::eviction::{Content, Facts, Shelf};
 pub(super) const FILLING: &str = "filling";
 /// Files that did not hash to their names.
 pub(super) const QUARANTINE: &str = "quarantine";
-/// What the name of a file that is written in one go ends with; nobody resumes it.
+/// What the name of a file ends with that nobody resumes.
 const AT_ONCE: &str = ".put";
 
 /// A file beside the index.
@@ -100,6 +100,18 @@ impl Disk {
     /// If the disk refuses.
     pub fn begin(&self, digest: &Digest) -> io::Result<Partial> {
         self.begin_as(format!("{FILLING}/{}", flat_name(digest)))
+    }
+
+    /// Begins a file of its own for content that comes another way than by a fill, which may be under way at the
+    /// same time: whichever is committed last has the name, and the bytes are the same. Nobody goes on with it.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn begin_apart(&self, digest: &Digest) -> io::Result<Partial> {
+        let number = self.puts.fetch_add(1, Ordering::Relaxed);
+        let partial = self.begin_as(format!("{FILLING}/{}.{number}{AT_ONCE}", flat_name(digest)))?;
+        partial.file.set_len(0)?;
+        Ok(Partial { held: 0, ..partial })
     }
 
     fn begin_as(&self, name: String) -> io::Result<Partial> {
@@ -197,13 +209,9 @@ impl Disk {
     /// # Errors
     /// If the disk refuses, or there is no room ([`super::NotKept::of`]); nothing is left behind then.
     pub fn put(&self, shelf: Shelf, digest: &Digest, bytes: &[u8]) -> io::Result<()> {
-        // A name of its own: two that put the same do not write into one file.
-        let number = self.puts.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{FILLING}/{}.{number}{AT_ONCE}", flat_name(digest));
-        let partial = self.begin_as(name)?;
+        let partial = self.begin_apart(digest)?;
         let written = || -> io::Result<()> {
             self.make_room(&partial, bytes.len() as u64)?;
-            partial.file.set_len(0)?;
             partial.file.write_all_at(bytes, 0)
         };
         if let Err(error) = written() {

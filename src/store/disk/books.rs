@@ -12,14 +12,7 @@ use super::Space;
 use super::aside::Aside;
 use crate::clock::Time;
 use crate::oci::Digest;
-use crate::policy::eviction::{Content, Facts, Index, Room, Rules, Shelf};
-
-/// Reservations are in whole blocks, as the file system's are, so that what grows in steps adds up.
-const BLOCK: u64 = 4096;
-
-/// An object that takes more than one part in so many of the capacity is not kept: it would push out as much as
-/// everything else together.
-const LARGEST_PART: u64 = 2;
+use crate::policy::eviction::{Content, Facts, Index, LARGEST_PART, Room, Rules, Shelf, on_disk};
 
 /// What stands on one shelf.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,9 +85,12 @@ pub(super) struct State {
     /// What was hashed since the start, by the first 16 bytes of its digest. Blobs only: a manifest is hashed
     /// whenever it is read.
     verified: HashSet<u128>,
-    /// What came or went, and what was used, since it was last written down.
+    /// What came or went since it was last written down. What was used, the index knows.
     changed: HashSet<Content>,
-    used: HashSet<Content>,
+    /// True if something was used since.
+    used: bool,
+    /// What must not be evicted, whether it is held or not.
+    kept: HashSet<Content>,
     /// Manifests that were pulled since somebody asked.
     pulled: HashSet<Digest>,
     /// Files that are in no index and take room: unfinished and quarantined, by their names.
@@ -129,7 +125,8 @@ impl Books {
             index: Index::new(rules(space)),
             verified: HashSet::new(),
             changed: HashSet::new(),
-            used: HashSet::new(),
+            used: false,
+            kept: HashSet::new(),
             pulled: HashSet::new(),
             asides: HashMap::new(),
             tallies: [Tally::default(); 2],
@@ -205,7 +202,7 @@ impl State {
     pub(super) fn pull(&mut self, content: &Content, now: Time) {
         if self.index.facts(content).is_some() {
             self.index.pull(content, now);
-            self.used.insert(*content);
+            self.used = true;
             self.stirred.notify_one();
             if content.shelf == Shelf::Manifests {
                 self.pulled.insert(content.digest);
@@ -213,48 +210,85 @@ impl State {
         }
     }
 
-    /// Something is held from now on, as a name of the tree says.
+    /// A manifest that names this was pulled.
+    pub(super) fn used(&mut self, content: &Content, now: Time) {
+        self.index.used(content, now);
+        self.used = true;
+    }
+
+    /// Something is held from now on, as a name of the tree says. Whoever reads what had the name keeps it from
+    /// being evicted on.
     pub(super) fn insert(&mut self, content: Content, facts: Facts) {
-        self.remove(&content);
+        self.strike(&content);
         self.enlist(content, facts);
         self.note(content);
     }
 
     /// As [`Self::insert`], for what is written down already.
     pub(super) fn enlist(&mut self, content: Content, facts: Facts) {
+        let is_new = self.index.counted(&content).is_none();
         let tally = &mut self.tallies[content.shelf as usize];
         tally.objects += 1;
         tally.bytes += facts.size;
         self.index.insert(content, facts);
+        if is_new && self.kept.contains(&content) {
+            self.index.pin(&content);
+        }
     }
 
     /// Something has gone from the tree.
     pub(super) fn remove(&mut self, content: &Content) -> Option<Facts> {
+        self.strike(content);
         let facts = self.index.remove(content)?;
-        let tally = &mut self.tallies[content.shelf as usize];
-        tally.objects -= 1;
-        tally.bytes -= facts.size;
+        self.note(*content);
+        Some(facts)
+    }
+
+    /// What was counted and known of something holds no longer.
+    fn strike(&mut self, content: &Content) {
+        if let Some(facts) = self.index.counted(content) {
+            let tally = &mut self.tallies[content.shelf as usize];
+            tally.objects -= 1;
+            tally.bytes -= facts.size;
+        }
         if content.shelf == Shelf::Blobs {
             self.verified.remove(&key(&content.digest));
         }
-        self.note(*content);
-        Some(facts)
+    }
+
+    /// Keeps these from being evicted, and no others any more.
+    pub(super) fn keep(&mut self, contents: HashSet<Content>) {
+        for content in contents.difference(&self.kept) {
+            self.index.pin(content);
+        }
+        for content in self.kept.difference(&contents) {
+            self.index.unpin(content);
+        }
+        self.kept = contents;
+    }
+
+    /// What must not be evicted, in no order.
+    pub(super) fn kept(&self) -> impl Iterator<Item = &Content> {
+        self.kept.iter()
+    }
+
+    pub(super) fn keeps(&self, content: &Content) -> bool {
+        self.kept.contains(content)
     }
 
     /// What was chosen to go could not be removed: it stays.
     pub(super) fn reinstate(&mut self, content: &Content) {
         if self.index.facts(content).is_none()
-            && let Some(facts) = self.remove(content)
+            && let Some(facts) = self.index.counted(content)
         {
-            self.insert(*content, facts);
+            self.index.insert(*content, facts);
         }
     }
 
     /// A file has another length than it had: what was known of its bytes is void. Whoever reads it goes on.
     pub(super) fn resize(&mut self, content: &Content, size: u64) {
-        if let Some(facts) = self.remove(content) {
+        if let Some(facts) = self.index.facts(content) {
             self.insert(*content, Facts { size, ..facts });
-            self.index.enter(content);
         }
     }
 
@@ -273,8 +307,9 @@ impl State {
     /// used is among them if it is wanted.
     pub(super) fn take_changes(&mut self, with_uses: bool) -> Vec<(Content, Option<Facts>)> {
         let mut changed = std::mem::take(&mut self.changed);
-        if with_uses {
-            changed.extend(std::mem::take(&mut self.used));
+        if with_uses && std::mem::take(&mut self.used) {
+            let used = self.index.take_changed(usize::MAX);
+            changed.extend(used.into_iter().map(|(content, _)| content));
         }
         let facts = |content| (content, self.index.facts(&content));
         changed.into_iter().map(facts).collect()
@@ -288,7 +323,7 @@ impl State {
 
     /// True if something has to be written down.
     pub(super) fn has_changes(&self) -> bool {
-        !(self.changed.is_empty() && self.used.is_empty())
+        self.used || !self.changed.is_empty()
     }
 
     /// The manifests that were pulled since this was last asked for.
@@ -342,7 +377,7 @@ impl State {
 
     /// Sets bytes aside for a file that is there already; false if there is no room without an eviction.
     pub(super) fn set_aside(&mut self, name: String, aside: Aside) -> bool {
-        let bytes = blocks(aside.reserved);
+        let bytes = on_disk(aside.reserved);
         let fits = self.missing(bytes) == 0;
         match fits.then(|| self.index.reserve(bytes)) {
             Some(Room::Granted) => {
@@ -375,7 +410,7 @@ impl State {
         if let Some(aside) = self.asides.get_mut(name) {
             aside.open = aside.open.saturating_sub(1);
             if aside.open == 0 {
-                let keep = blocks(written).min(aside.reserved);
+                let keep = on_disk(written).min(aside.reserved);
                 self.index.release(aside.reserved - keep);
                 (aside.reserved, aside.since) = (keep, now);
             }
@@ -385,7 +420,7 @@ impl State {
     /// Bytes that an unfinished file lacks.
     fn more(&self, name: &str, bytes: u64) -> u64 {
         let has = self.asides.get(name).map_or(0, |aside| aside.reserved);
-        blocks(bytes).saturating_sub(has)
+        on_disk(bytes).saturating_sub(has)
     }
 
     /// Bytes that would have to go to make room for so many more.
@@ -396,7 +431,7 @@ impl State {
     }
 
     fn is_too_long(&self, bytes: u64) -> bool {
-        blocks(bytes) > self.capacity / LARGEST_PART
+        on_disk(bytes) > self.capacity / LARGEST_PART
     }
 
     /// Files beside the index that would make the room that is missing, longest there first; `None` if enough
@@ -418,16 +453,7 @@ impl State {
 }
 
 pub(super) fn rules(space: &Space) -> Rules {
-    Rules {
-        capacity: space.capacity,
-        high: space.high,
-        low: space.low,
-    }
-}
-
-/// Bytes in whole blocks.
-fn blocks(bytes: u64) -> u64 {
-    bytes.div_ceil(BLOCK).saturating_mul(BLOCK)
+    Rules::new(space.capacity, space.high, space.low)
 }
 
 fn key(digest: &Digest) -> u128 {

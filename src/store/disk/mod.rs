@@ -8,6 +8,7 @@
 //!   filling/sha256-abcdef…           unfinished; resumed by the next fill of that digest
 //!   quarantine/sha256-abcdef…        did not hash to its name any more
 //!   records.redb                     tags and media types; may be lost
+//!   holds.json                       what the operator locked and pinned
 //! ```
 //! `ls` and `sha256sum` are enough to understand it. The one rule: *a file under `blobs/` or `manifests/`
 //! was hashed, and its bytes were on stable storage, before it got that name.* A lost rename is a miss, so
@@ -20,6 +21,7 @@
 
 mod aside;
 mod books;
+mod kept;
 mod lease;
 mod room;
 mod tree;
@@ -288,6 +290,13 @@ impl Disk {
                 false
             }
         }
+    }
+
+    /// Everything held, in no order. Touches no file.
+    pub fn contents(&self) -> Vec<(Content, Facts)> {
+        let state = self.books.lock();
+        let held = state.index.iter();
+        held.map(|(content, facts)| (*content, *facts)).collect()
     }
 
     /// What is known of some content that is held. Touches no file.

@@ -131,7 +131,7 @@ impl Disk {
         let mut state = self.books.lock();
         for digest in blobs {
             let shelf = Shelf::Blobs;
-            state.pull(&Content { shelf, digest }, now);
+            state.used(&Content { shelf, digest }, now);
         }
     }
 

@@ -70,16 +70,20 @@ impl Disk {
     /// Takes on what was written down of the tree, as `read` tells it one by one. It returns whether that is all;
     /// if not, no room is given away before the walk. Blocks.
     pub fn recall(&self, read: impl FnOnce(&mut dyn FnMut(Content, Facts)) -> bool) {
+        let mut rows = Vec::new();
+        let complete = read(&mut |content, facts| rows.push((content, facts)));
+        // The order in which things go.
+        rows.sort_unstable_by_key(|(_, facts)| (facts.used, facts.stored));
         let mut state = self.books.lock();
         let walked = state.walked;
-        let complete = read(&mut |content, facts| {
+        for (content, facts) in rows {
             if walked {
                 // The tree was empty: what was written down of it has gone.
                 state.note(content);
             } else if state.index.facts(&content).is_none() {
                 state.enlist(content, facts);
             }
-        });
+        }
         state.complete = walked || complete;
     }
 

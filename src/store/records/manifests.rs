@@ -21,7 +21,7 @@ pub(super) fn create(transaction: &WriteTransaction) -> Result<(), redb::Error> 
     Ok(())
 }
 
-/// Forgets the types and lengths of what has gone.
+/// Forgets what else was remembered of what has gone.
 pub(super) fn forget(transaction: &WriteTransaction, gone: &[Content]) -> Result<(), redb::Error> {
     if gone.is_empty() {
         return Ok(());
@@ -32,7 +32,10 @@ pub(super) fn forget(transaction: &WriteTransaction, gone: &[Content]) -> Result
         let digest = content.digest.to_string();
         match content.shelf {
             Shelf::Blobs => drop(sizes.remove(digest.as_str())?),
-            Shelf::Manifests => drop(types.remove(digest.as_str())?),
+            Shelf::Manifests => {
+                types.remove(digest.as_str())?;
+                super::held::forget(transaction, &content.digest)?;
+            }
         }
     }
     Ok(())

@@ -6,6 +6,7 @@
 //! map, and a thread writes behind, many records in one transaction. Each file beside this one owns its
 //! tables.
 
+mod held;
 mod ledgers;
 mod lists;
 mod manifests;
@@ -23,6 +24,7 @@ use redb::{Database, ReadableDatabase, TableDefinition, WriteTransaction};
 
 use crate::policy::freshness::TagRecord;
 
+pub use held::{ManifestRecord, Pulls};
 pub use lists::List;
 use writer::{MAX_WAITING, Write, write_behind};
 
@@ -41,6 +43,7 @@ pub struct Records {
     database: Option<Arc<Database>>,
     hot: Cache<String, Option<TagRecord>>,
     hot_lists: Cache<String, List>,
+    counted: held::Counted,
     writes: Option<SyncSender<Write>>,
     writer: Option<JoinHandle<()>>,
 }
@@ -59,6 +62,7 @@ impl Records {
                 database: None,
                 hot,
                 hot_lists,
+                counted: held::Counted::default(),
                 writes: None,
                 writer: None,
             };
@@ -73,6 +77,7 @@ impl Records {
             database: Some(database),
             hot,
             hot_lists,
+            counted: held::Counted::default(),
             writes: Some(writes),
             writer,
         }
@@ -141,6 +146,7 @@ fn open_or_renew(path: &Path) -> Option<Database> {
         tags::create(&begin)?;
         manifests::create(&begin)?;
         objects::create(&begin)?;
+        held::create(&begin)?;
         lists::create(&begin)?;
         ledgers::create(&begin)?;
         begin.commit()?;

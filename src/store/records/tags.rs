@@ -1,6 +1,6 @@
 //! What each tag pointed at when its upstream was last asked.
 
-use redb::{ReadableDatabase, TableDefinition, WriteTransaction};
+use redb::{ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 use super::{Bytes, Records};
@@ -71,6 +71,25 @@ impl Records {
             Some(tags.take(most).collect())
         };
         collect().unwrap_or_default()
+    }
+
+    /// Hands over every tag whose record is kept; sorted by repository, then tag. Blocks.
+    pub fn each_tag(&self, mut each: impl FnMut(Repository, Tag, TagRecord)) {
+        let mut hand_over = || -> Option<()> {
+            let read = self.database.as_ref()?.begin_read().ok()?;
+            let rows = read.open_table(TAGS).ok()?;
+            for (key, bytes) in rows.iter().ok()?.map_while(Result::ok) {
+                let name = key.value().rsplit_once(':');
+                let name = name.and_then(|(at, tag)| Some((at.parse().ok()?, tag.parse().ok()?)));
+                if let (Some((repository, tag)), Some(record)) = (name, decode_tag(bytes.value())) {
+                    each(repository, tag, record);
+                }
+            }
+            Some(())
+        };
+        if hand_over().is_none() {
+            tracing::debug!("the records of tags cannot be read");
+        }
     }
 }
 

@@ -44,6 +44,8 @@ pub(crate) fn usual_freshness() -> freshness::Rules {
 pub(crate) struct Choices {
     /// Where the upstream is.
     pub(crate) url: String,
+    /// Registries besides docker.io, each at its own name.
+    pub(crate) others: Vec<&'static str>,
     pub(crate) credentials: Vec<upstream::Credential>,
     pub(crate) alternates: Vec<upstream::AlternateOptions>,
     pub(crate) clients: Clients,
@@ -62,6 +64,7 @@ impl Default for Choices {
     fn default() -> Self {
         Self {
             url: "http://hub.test".to_owned(),
+            others: Vec::new(),
             credentials: Vec::new(),
             alternates: Vec::new(),
             clients: Clients::default(),
@@ -106,7 +109,7 @@ impl Answer {
 
 /// Seawall.
 pub(crate) struct Seawall {
-    server: Arc<Server>,
+    pub(super) server: Arc<Server>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) tasks: TaskTracker,
     pub(crate) metrics: Arc<Metrics>,
@@ -150,13 +153,25 @@ impl Seawall {
             },
             ledgers: records.ledgers(),
         };
-        let upstreams = Arc::new(Upstreams::new(vec![upstreams], budgets, dialer, clock));
+        let named = |name: &&str| Pattern::Exact(name.parse().unwrap());
+        let others: Vec<Pattern> = choices.others.iter().map(named).collect();
+        let beside = others.iter().zip(&choices.others);
+        let beside = beside.map(|(pattern, name)| upstream::Options {
+            registry: pattern.clone(),
+            url: Some(format!("http://{name}").parse().unwrap()),
+            credentials: Vec::new(),
+            alternates: Vec::new(),
+            ..upstreams.clone()
+        });
+        let upstreams: Vec<_> = beside.chain([upstreams.clone()]).rev().collect();
+        let entries = upstreams.len();
+        let upstreams = Arc::new(Upstreams::new(upstreams, budgets, dialer, clock));
         let options = cache::Options {
             directory: directory.to_owned(),
             space: choices.space,
             memory: choices.memory,
-            freshness: vec![choices.freshness],
-            on_exhausted: vec![choices.on_exhausted],
+            freshness: vec![choices.freshness; entries],
+            on_exhausted: vec![choices.on_exhausted; entries],
             clients: choices.clients.clone(),
             bandwidth: choices.bandwidth,
             flights: choices.flights,
@@ -171,11 +186,13 @@ impl Seawall {
             tasks.clone(),
             clock,
         );
-        let names = Names::new(vec![Entry {
+        let entry = |(place, pattern)| Entry {
             pattern,
             hosts: Vec::new(),
-            default: true,
-        }]);
+            default: place == 0,
+        };
+        let patterns = std::iter::once(pattern).chain(others.into_iter().rev());
+        let names = Names::new(patterns.enumerate().map(entry).collect());
         let options = seawall::server::Options {
             listen: ([127, 0, 0, 1], 0).into(),
             admin: ([127, 0, 0, 1], 0).into(),
