@@ -32,7 +32,7 @@ fn bounded(capacity: usize) -> Choices {
     }
 }
 
-/// Bytes of all files under a folder of the cache.
+/// Bytes of all files under a folder of the cache, in whole blocks.
 fn bytes_under(folder: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(folder) else {
         return 0;
@@ -41,7 +41,7 @@ fn bytes_under(folder: &Path) -> u64 {
         let path = entry.unwrap().path();
         match std::fs::symlink_metadata(&path) {
             Ok(metadata) if metadata.is_dir() => bytes_under(&path),
-            Ok(metadata) => metadata.len(),
+            Ok(metadata) => seawall::policy::eviction::on_disk(metadata.len()),
             Err(_) => 0,
         }
     });

@@ -157,6 +157,8 @@ async fn a_manifest_whose_record_is_lost_has_no_name_until_it_is_pulled_again() 
     let (registry, directory) = world.stop().await;
     std::fs::remove_file(directory.path().join("v1/records.redb")).unwrap();
     let seawall = Seawall::start(directory.path(), &registry, Choices::default());
+    // The tree is walked.
+    tokio::time::sleep(std::time::Duration::from_secs(20)).await;
     let lost = seawall.cache.catalog().await.unwrap();
     assert!(lost.manifests.is_empty());
     let unnamed: Vec<Digest> = lost.unnamed.iter().map(|held| held.digest).collect();

@@ -4,8 +4,10 @@ use http::{Method, StatusCode};
 use seawall::cli::{Capture, capture};
 use seawall::oci::Digest;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::captures::printed;
+use crate::support::registry::Registry;
 use crate::support::seawall::{Choices, Seawall, read};
 use crate::support::world::{Image, OCI_INDEX, OCI_MANIFEST, World, blob_path, image, manifest_path, world};
 
@@ -52,6 +54,22 @@ async fn pulled() -> (World, Image) {
     small(&world, "library/app", "2").await;
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     (world, image)
+}
+
+/// The same world after the file of a manifest has gone while nobody looked.
+async fn without(world: World, manifest: &Digest) -> (Registry, TempDir, Seawall) {
+    let (registry, directory) = world.stop().await;
+    let hex = manifest.hex();
+    let folder = directory.path().join("v1/manifests/sha256");
+    std::fs::remove_file(folder.join(&hex[..2]).join(&hex)).unwrap();
+    let seawall = Seawall::start(directory.path(), &registry, Choices::default());
+    walked().await;
+    (registry, directory, seawall)
+}
+
+/// Waits until a Seawall that has started knows what it holds.
+async fn walked() {
+    tokio::time::sleep(std::time::Duration::from_secs(20)).await;
 }
 
 async fn text(seawall: &Seawall, line: &str) -> String {
@@ -172,23 +190,14 @@ async fn what_is_not_held_is_told_with_names_that_look_like_it() {
         let (status, answer) = asked(&world.seawall, &format!("/api/v1/{path}")).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");
     }
-    let hex = image.manifest.hex();
-    std::fs::remove_file(
-        world
-            .directory
-            .path()
-            .join("v1/manifests/sha256")
-            .join(&hex[..2])
-            .join(&hex),
-    )
-    .unwrap();
-    let (status, answer) = asked(&world.seawall, "/api/v1/show?reference=app:1").await;
+    let (_registry, _directory, seawall) = without(world, &image.manifest).await;
+    let (status, answer) = asked(&seawall, "/api/v1/show?reference=app:1").await;
     assert_eq!(status, StatusCode::NOT_FOUND);
     assert!(
         answer["error"].as_str().unwrap().contains("points at sha256:"),
         "{answer}"
     );
-    let complaint = printed(&world.seawall, &["show", "app:1"]).await;
+    let complaint = printed(&seawall, &["show", "app:1"]).await;
     assert!(matches!(complaint, Capture::Complains(text) if text.starts_with("error: ")));
 }
 
@@ -296,22 +305,14 @@ async fn no_text_of_a_stranger_moves_the_cursor() {
 #[tokio::test(start_paused = true)]
 async fn usage_says_what_nobody_names_and_what_has_lost_its_records() {
     let (world, image) = pulled().await;
-    let hex = image.manifest.hex();
-    std::fs::remove_file(
-        world
-            .directory
-            .path()
-            .join("v1/manifests/sha256")
-            .join(&hex[..2])
-            .join(&hex),
-    )
-    .unwrap();
-    let (_, usage) = asked(&world.seawall, "/api/v1/usage").await;
+    let (registry, directory, seawall) = without(world, &image.manifest).await;
+    let (_, usage) = asked(&seawall, "/api/v1/usage").await;
     assert_eq!(usage["held"]["count"], json!(3));
     assert_eq!(usage["orphans"], json!({ "count": 2, "size": (1 << 18) + 10 }));
-    let (registry, directory) = world.stop().await;
+    seawall.stop().await;
     std::fs::remove_file(directory.path().join("v1/records.redb")).unwrap();
     let seawall = Seawall::start(directory.path(), &registry, Choices::default());
+    walked().await;
     let (_, usage) = asked(&seawall, "/api/v1/usage").await;
     assert_eq!(usage["unnamed"]["count"], json!(1));
     assert!(text(&seawall, "usage").await.contains("without records"));

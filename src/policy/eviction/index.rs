@@ -215,9 +215,16 @@ impl Index {
         taken
     }
 
-    /// What would go next, if room were needed and nothing pulled or stored until then. Marks nothing.
+    /// What would go next, if room were needed and nothing pulled or stored until then. While there is room it
+    /// says what would go if there were none: if no more might be held than is. Marks nothing.
     pub fn next_to_go(&self, count: usize) -> Vec<(Content, Facts)> {
-        let run = Run::new(&self.entries, &self.shares, self.run, self.over(None), None);
+        let full = (self.held as f64 / self.rules.low.clamp(0.01, 1.0)) as u64;
+        let rules = Rules {
+            capacity: self.rules.capacity.min(full),
+            ..self.rules
+        };
+        let over = self.over(&rules, None);
+        let run = Run::new(&self.entries, &self.shares, self.run, over, None);
         let victims = run.preview(count);
         let entries = victims.iter().map(|slot| self.entries.at(*slot));
         entries.map(|entry| (entry.content, entry.facts)).collect()
@@ -277,8 +284,8 @@ impl Index {
 
     /// By how many bytes each kind has more than it is guaranteed. A fill counts to its own kind; fills that
     /// run, and those that wait for what is leaving, count to the large ones, as nearly all their bytes do.
-    fn over(&self, fill: Option<(Kind, u64)>) -> PerKind<i128> {
-        let guaranteed = guaranteed(&self.rules);
+    fn over(&self, rules: &Rules, fill: Option<(Kind, u64)>) -> PerKind<i128> {
+        let guaranteed = guaranteed(rules);
         let mut over = PerKind::default();
         for kind in Kind::ALL {
             over[kind] = i128::from(self.shares[kind].bytes()) - i128::from(guaranteed[kind]);
@@ -293,7 +300,7 @@ impl Index {
 
     /// The bytes that can be won without taking any kind below what it is guaranteed.
     fn winnable(&self, fill: Option<(Kind, u64)>) -> u64 {
-        let over = self.over(fill);
+        let over = self.over(&self.rules, fill);
         let shares = Kind::ALL.map(|kind| {
             let idle = self.shares[kind].bytes() - self.shares[kind].busy;
             over[kind].clamp(0, i128::from(idle)) as u64
@@ -305,7 +312,13 @@ impl Index {
         if need == 0 {
             return Vec::new();
         }
-        let run = Run::new(&self.entries, &self.shares, self.run, self.over(fill), fill);
+        let run = Run::new(
+            &self.entries,
+            &self.shares,
+            self.run,
+            self.over(&self.rules, fill),
+            fill,
+        );
         let Chosen { victims, again } = run.choose(need);
         let names = victims.iter().map(|slot| self.entries.at(*slot).content);
         let names = names.collect();

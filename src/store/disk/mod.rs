@@ -23,6 +23,7 @@ mod aside;
 mod books;
 mod kept;
 mod lease;
+mod reserve;
 mod room;
 mod tree;
 
