@@ -4,6 +4,7 @@
 //! client is met. Stop: listeners first, then connections and fills until the drain deadline, then records.
 
 use std::io::Write as _;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,6 +65,8 @@ async fn run(settings: Settings, requests: Option<AccessLog>) -> Result<(), Star
         cache,
         upstreams,
         names,
+        purges,
+        warms,
         ..
     } = settings;
     let listener = bind("listen", server.listen).await?;
@@ -97,29 +100,26 @@ async fn run(settings: Settings, requests: Option<AccessLog>) -> Result<(), Star
             tracing::warn!(%error, "unfinished downloads could not be swept");
         }
     });
-    let (stopping, reading) = (shutdown.clone(), cache.clone());
-    tasks.spawn(async move {
-        tokio::select! {
-            () = reading.read_budgets() => {}
-            () = stopping.cancelled() => {}
-        }
-    });
-    let (stopping, healing) = (shutdown.clone(), cache.clone());
-    tasks.spawn(async move {
-        tokio::select! {
-            () = healing.heal_disk() => {}
-            () = stopping.cancelled() => {}
-        }
-    });
+    let names = Arc::new(Names::new(names));
+    let behind = |work| spawn_until(&tasks, &shutdown, work);
+    let reading = cache.clone();
+    behind(Box::pin(async move { reading.read_budgets().await }));
+    let healing = cache.clone();
+    behind(Box::pin(async move { healing.heal_disk().await }));
+    let (tended, stopping) = (cache.clone(), shutdown.clone());
+    tasks.spawn(async move { tended.tend(&stopping).await });
+    for purge in purges {
+        let purging = cache.clone();
+        behind(Box::pin(async move { purging.purge_by_calendar(&purge).await }));
+    }
+    for warm in warms {
+        let (warming, names) = (cache.clone(), names.clone());
+        behind(Box::pin(
+            async move { warming.warm_by_calendar(&warm, &names).await },
+        ));
+    }
     say(&greeting);
-    let server = Server::new(
-        server,
-        cache.clone(),
-        Arc::new(Names::new(names)),
-        metrics,
-        requests,
-        clock,
-    );
+    let server = Server::new(server, cache.clone(), names, metrics, requests, clock);
     server.run(listener, admin, shutdown, tasks.clone()).await;
     tasks.close();
     if tokio::time::timeout(drain, tasks.wait()).await.is_err() {
@@ -132,6 +132,19 @@ async fn run(settings: Settings, requests: Option<AccessLog>) -> Result<(), Star
     watchers.close();
     watchers.wait().await;
     Ok(())
+}
+
+type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Does `work` behind the clients' backs until it ends, or Seawall does.
+fn spawn_until(tasks: &TaskTracker, shutdown: &CancellationToken, work: Work) {
+    let stopping = shutdown.clone();
+    tasks.spawn(async move {
+        tokio::select! {
+            () = work => {}
+            () = stopping.cancelled() => {}
+        }
+    });
 }
 
 async fn bind(key: &str, address: std::net::SocketAddr) -> Result<TcpListener, StartError> {

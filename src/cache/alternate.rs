@@ -13,8 +13,9 @@ use crate::telemetry::metrics::spending::Avoided;
 use crate::upstream::{Fetched, Incoming, Refusal, Want};
 
 impl Order {
-    /// The manifest from an alternate, verified: it costs nothing. A tag is the upstream's own to tell.
-    pub(super) async fn elsewhere(&self) -> Option<(Digest, Held)> {
+    /// The manifest from an alternate, verified, and the alternate's URL: it costs nothing. A tag is the
+    /// upstream's own to tell.
+    pub(super) async fn elsewhere(&self) -> Option<(Digest, Held, String)> {
         let Reference::Digest(digest) = self.reference else {
             return None;
         };
@@ -26,13 +27,13 @@ impl Order {
             _ => self.asker.deadline,
         };
         let found = self.upstream.manifest_elsewhere(path, &digest, deadline, verify);
-        let held = Box::pin(found).await?;
+        let (held, url) = Box::pin(found).await?;
         self.shelves.metrics.received(held.bytes.len() as u64);
         self.shelves
             .metrics
             .spending
             .avoided(&self.label, Avoided::Alternate);
-        Some((digest, held))
+        Some((digest, held, url.to_owned()))
     }
 
     fn is_it(&self, wanted: &Digest, fetched: Fetched) -> Option<Held> {

@@ -50,15 +50,26 @@ impl Cache {
         .await
     }
 
+    /// Waits until nothing more happens to the download of a blob, if there is one: what could be kept is kept. Its
+    /// readers have it all before that.
+    pub(super) async fn landed(&self, digest: &Digest) {
+        let filling = lock(&self.flights).peek(digest).cloned();
+        if let Some(fill) = filling {
+            // An error means that the download is gone, and with it all that could happen.
+            let _ = fill.watch().wait_for(|progress| progress.landed).await;
+        }
+    }
+
     async fn find_blob(&self, chosen: &Chosen, digest: &Digest, asker: &Asker) -> Result<Served, Failure> {
         if let Some(bytes) = self.in_memory(digest)? {
+            self.shelves.disk.pulled(Shelf::Blobs, digest);
             let (length, body) = (bytes.len() as u64, Body::Memory(bytes));
             return Ok(served(*digest, Some(length), body, From::Memory, Outcome::Hit));
         }
-        let stored = self.on_disk(digest).await?;
+        let stored = self.on_disk(digest, true).await?;
         let held = stored.is_some();
         if let Some(stored) = stored
-            && self.shelves.disk.is_verified(digest, stored.size)
+            && stored.verified
         {
             let rescue = Rescue {
                 cache: self.clone(),
@@ -82,7 +93,7 @@ impl Cache {
         if let Some(bytes) = self.in_memory(digest)? {
             return Ok(head(bytes.len() as u64, From::Memory, Outcome::Hit));
         }
-        if let Some(stored) = self.on_disk(digest).await? {
+        if let Some(stored) = self.on_disk(digest, false).await? {
             return Ok(head(stored.size, From::Disk, Outcome::Hit));
         }
         let filling = lock(&self.flights).peek(digest).cloned();
@@ -106,11 +117,14 @@ impl Cache {
         }
     }
 
-    /// The file of a blob. A manifest's digest is not one.
-    async fn on_disk(&self, digest: &Digest) -> Result<Option<Stored>, Failure> {
+    /// The file of a blob, to be pulled or only looked at. A manifest's digest is not one.
+    async fn on_disk(&self, digest: &Digest, pull: bool) -> Result<Option<Stored>, Failure> {
         let (shelves, digest) = (self.shelves.clone(), *digest);
         let look = self.shelves.disk.health().looking(move || {
-            let stored = shelves.disk.get(Shelf::Blobs, &digest);
+            let stored = match pull {
+                true => shelves.disk.pull(Shelf::Blobs, &digest),
+                false => shelves.disk.get(Shelf::Blobs, &digest),
+            };
             let manifest = stored.is_none() && shelves.disk.holds(Shelf::Manifests, &digest);
             Ok((stored, manifest))
         });
@@ -307,6 +321,7 @@ impl Drop for Ending {
             if matches!(progress.phase, Phase::Running) {
                 progress.phase = Phase::Failed(Arc::new(Failure::internal()));
             }
+            progress.landed = true;
         });
         let Some(id) = self.id else { return };
         let now = self.clock.now();

@@ -5,14 +5,6 @@ use serde::{Deserialize, Serialize};
 use super::Cache;
 use crate::store::PATIENCE;
 
-/// The cache itself at a moment.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct CacheStatus {
-    /// Its disk.
-    pub disk: DiskStatus,
-}
-
 /// Whether the disk takes what is pulled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DiskStatus {
@@ -45,8 +37,24 @@ impl Cache {
             health.probe_due().await;
             let shelves = self.shelves.clone();
             let outcome = health.working(PATIENCE, move || shelves.disk.probe()).await;
+            let is_well = outcome.is_ok();
             health.probed(outcome);
+            if is_well {
+                self.recover().await;
+            }
         }
+    }
+
+    /// Does what had to wait for the disk.
+    async fn recover(&self) {
+        let shelves = self.shelves.clone();
+        let put_away = move || {
+            shelves.disk.put_hidden_away();
+            Ok(())
+        };
+        let health = self.shelves.disk.health();
+        // What goes wrong is told to the health.
+        let _ = health.writing("quarantine", PATIENCE, put_away).await;
     }
 
     /// Whether the disk takes what is pulled.

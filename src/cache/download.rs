@@ -16,7 +16,9 @@ use super::sink::{Sink, hash_step, total_len};
 use super::{Failure, From, Shelves};
 use crate::oci::Hasher;
 use crate::policy::flight::Landing;
-use crate::store::{Held, PATIENCE, Partial, SYNC_PATIENCE, Shelf, Stored, blocking, reading};
+use crate::store::{
+    Held, NotKept, OpenFile, PATIENCE, Partial, SYNC_PATIENCE, Shelf, Stored, blocking, reading,
+};
 use crate::telemetry::metrics::Place;
 use crate::upstream::{Incoming, Refusal};
 
@@ -125,7 +127,7 @@ impl Download {
     async fn serve_from_disk(&self, stored: Stored) -> bool {
         let fill = &self.fill;
         let size = stored.size;
-        let trusted = self.shelves.disk.is_verified(&fill.digest, size) || self.is_trusted(size).await;
+        let trusted = stored.verified || self.is_trusted(size).await;
         if !trusted {
             fill.publish(|progress| {
                 progress.total = Some(size);
@@ -136,7 +138,9 @@ impl Download {
         }
         if !trusted && !self.hash_file(&stored).await {
             let (shelves, digest) = (self.shelves.clone(), fill.digest);
-            if let Err(error) = blocking(move || shelves.put_aside(Shelf::Blobs, &digest)).await {
+            let put_aside = move || shelves.put_aside(Shelf::Blobs, &digest);
+            let health = self.shelves.disk.health();
+            if let Err(error) = health.writing("quarantine", PATIENCE, put_aside).await {
                 tracing::warn!(%digest, %error, "the damaged file could not be put aside");
             }
             if fill.snapshot().visible > 0 {
@@ -189,7 +193,7 @@ impl Download {
         hasher.finish() == self.fill.digest
     }
 
-    async fn remember_small(&self, file: &Arc<std::fs::File>, size: u64) {
+    async fn remember_small(&self, file: &Arc<OpenFile>, size: u64) {
         if size > SMALL {
             return;
         }
@@ -212,6 +216,9 @@ impl Download {
             Err(Refusal::Unusable(_) | Refusal::Failing(_)) if sink.resume_at() > 0 => self.open(0).await?,
             opened => opened?,
         };
+        if !sink.make_room(&incoming, self).await && incoming.start > 0 {
+            incoming = self.open(0).await?;
+        }
         if let Err(error) = sink.start(&incoming, self).await {
             tracing::info!(digest = %self.fill.digest, %error, "what an earlier attempt left cannot be read");
             (sink, incoming) = self.start_over(sink).await?;
@@ -340,11 +347,18 @@ impl Download {
         };
         self.remember_small(&partial.file, size).await;
         let (shelves, digest) = (self.shelves.clone(), fill.digest);
-        let commit = move || shelves.disk.commit(&partial, Shelf::Blobs, &digest, size);
+        let commit = move || {
+            shelves.disk.commit(&partial, Shelf::Blobs, &digest, size)?;
+            shelves.records.put_size(&digest, size);
+            shelves.write_down(false);
+            Ok(())
+        };
         let health = self.shelves.disk.health();
-        match health.writing("commit", SYNC_PATIENCE, commit).await {
-            Ok(()) => self.shelves.records.put_size(&fill.digest, size),
-            Err(error) => tracing::info!(digest = %fill.digest, %error, "a blob could not be kept"),
+        if let Err(error) = health.writing("commit", SYNC_PATIENCE, commit).await {
+            tracing::info!(%digest, %error, "a blob could not be kept");
+            if let Some(why) = NotKept::of(&error) {
+                self.shelves.metrics.space.not_kept(why.name());
+            }
         }
         Ok(())
     }

@@ -129,6 +129,14 @@ impl Failure {
         }
     }
 
+    /// A body that was under way and cannot be completed.
+    pub(super) fn broken(broken: &super::Broken) -> Self {
+        Self {
+            public: broken.to_string().into(),
+            ..Self::internal()
+        }
+    }
+
     /// A blob nobody has.
     pub(super) fn no_such_blob() -> Self {
         Self {

@@ -13,7 +13,6 @@
 //! the fill as soon as that has caught up.
 
 use std::collections::{HashMap, VecDeque};
-use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Failure, From};
 use crate::oci::{Digest, Repository};
+use crate::store::OpenFile;
 use crate::upstream::{Refusal, Upstream};
 
 /// Bytes at the end of a body that no reader sees before the digest agrees; a shorter body is held back
@@ -45,11 +45,13 @@ pub(super) struct Progress {
     /// Bytes from the start that are in `file`.
     pub(super) on_disk: u64,
     /// The growing file, unless the disk refused from the start.
-    pub(super) file: Option<Arc<File>>,
+    pub(super) file: Option<Arc<OpenFile>>,
     /// Where the bytes come from.
     pub(super) from: From,
     /// Whether there is more to come.
     pub(super) phase: Phase,
+    /// True once nothing more happens: what could be kept is kept.
+    pub(super) landed: bool,
 }
 
 #[derive(Clone)]
@@ -100,6 +102,7 @@ impl Fill {
             file: None,
             from: From::Upstream,
             phase: Phase::Running,
+            landed: false,
         };
         Self {
             digest,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{Asker, Body, Cache, Failure, From, Listing, Outcome, Served, Why, in_time};
-use crate::oci::{Digest, MediaType, Registry, Tag};
+use crate::oci::{Digest, MediaType, Registry, Repository, Tag};
 use crate::policy::freshness::Rules;
 use crate::policy::naming::Chosen;
 use crate::store::{List, blocking};
@@ -80,7 +80,7 @@ impl Cache {
     }
 
     /// The repositories held here: of one registry by their own names, of all with the registry in front.
-    pub async fn catalog(&self, registry: Option<&Registry>) -> Vec<String> {
+    pub async fn repositories(&self, registry: Option<&Registry>) -> Vec<String> {
         let (shelves, registry) = (self.shelves.clone(), registry.cloned());
         let read = blocking(move || Ok(shelves.records.repositories(registry.as_ref())));
         read.await.unwrap_or_default()
@@ -95,7 +95,7 @@ impl Cache {
         of: &str,
         ask: impl Future<Output = Result<Option<String>, Refusal>> + Send + 'static,
     ) -> Result<Option<Listed>, Failure> {
-        let key = format!("{kind} {} {of}", chosen.repository);
+        let key = key(kind, &chosen.repository, of);
         let registry = chosen.repository.registry.to_string();
         let rules = self.rules(chosen, None);
         let (shelves, clock) = (self.shelves.clone(), self.clock);
@@ -128,6 +128,11 @@ impl Cache {
                 stale.map(Some).ok_or(failure)
             })
     }
+}
+
+/// What a list is remembered under.
+pub(super) fn key(kind: &str, repository: &Repository, of: &str) -> String {
+    format!("{kind} {repository} {of}")
 }
 
 fn listed(list: &List, outcome: Outcome, age: Duration) -> Listed {

@@ -9,7 +9,7 @@ use super::{Asker, Body, Cache, Failure, From, Outcome, Served, Shelves, in_time
 use crate::clock::Time;
 use crate::oci::{Descriptor, Digest, Manifest, MediaType, Reference, Repository};
 use crate::policy::naming::Chosen;
-use crate::store::{Held, PATIENCE, Shelf};
+use crate::store::{Held, NotKept, PATIENCE, Shelf};
 use crate::upstream::Refusal;
 
 /// Most child manifests looked at to see whether a stale index can be served whole.
@@ -38,6 +38,11 @@ impl Cache {
         let served = in_time(&chosen.repository.registry, Box::pin(walk)).await?;
         if !head {
             self.count_avoided(chosen, reference, &served);
+            // The fetch that stored it is no use of it yet.
+            if matches!(served.from, From::Memory | From::Disk) {
+                self.shelves.disk.pulled(Shelf::Manifests, &served.digest);
+            }
+            self.count_pull(chosen, &served);
         }
         Ok(served)
     }
@@ -115,13 +120,13 @@ impl Cache {
 
 impl Shelves {
     /// Reads a manifest from disk into memory, hashing it. Blocks.
-    fn read_manifest(&self, digest: &Digest) -> Option<Held> {
+    pub(super) fn read_manifest(&self, digest: &Digest) -> Option<Held> {
         use std::io::Read as _;
         let stored = self.disk.get(Shelf::Manifests, digest)?;
         let mut bytes = Vec::new();
         // A manifest is small; a file that has grown cannot be it.
         let limit = 64 << 20;
-        let read = (&*stored.file).take(limit).read_to_end(&mut bytes);
+        let read = (&**stored.file).take(limit).read_to_end(&mut bytes);
         let readable = self.disk.health().read("read", read).is_ok();
         if !readable || Digest::of(digest.algorithm(), &bytes) != *digest {
             if let Err(error) = self.put_aside(Shelf::Manifests, digest) {
@@ -141,20 +146,42 @@ impl Shelves {
         repository: &Repository,
         digest: Digest,
         held: &Held,
+        source: String,
         now: Time,
     ) {
         self.memory.put(digest, held.clone());
+        if self.disk.health().may_write() {
+            self.put_manifest(repository, digest, held, source, now).await;
+        }
+        // After it is held: what is written down of something that is not may be forgotten.
         if let Some(media_type) = &held.manifest {
             self.records.put_manifest(repository, &digest, media_type, now);
         }
-        let health = self.disk.health();
-        if !health.may_write() {
-            return;
-        }
+    }
+
+    async fn put_manifest(
+        self: &Arc<Self>,
+        repository: &Repository,
+        digest: Digest,
+        held: &Held,
+        source: String,
+        now: Time,
+    ) {
         let (shelves, bytes) = (self.clone(), held.bytes.clone());
-        let put = move || shelves.disk.put(Shelf::Manifests, &digest, &bytes);
-        if let Err(error) = health.writing("put", PATIENCE, put).await {
-            tracing::info!(%digest, %error, "a manifest could not be kept on disk");
+        let put = move || {
+            shelves.disk.put(Shelf::Manifests, &digest, &bytes)?;
+            shelves.keep_more(digest);
+            shelves.write_down(false);
+            Ok(())
+        };
+        match self.disk.health().writing("put", PATIENCE, put).await {
+            Ok(()) => self.remember(repository, &digest, held, source, now),
+            Err(error) => {
+                tracing::info!(%digest, "passing a manifest on without keeping it: {error}");
+                if let Some(why) = NotKept::of(&error) {
+                    self.metrics.space.not_kept(why.name());
+                }
+            }
         }
     }
 }

@@ -8,27 +8,38 @@
 
 mod alternate;
 mod blob;
+mod bundle;
+mod calendar;
+mod catalog;
 mod coalesce;
 mod disk;
 mod download;
 mod failure;
 mod fill;
+mod holds;
+mod janitor;
 mod lists;
 mod manifest;
+mod pulls;
+mod purge;
 mod quotas;
 mod reader;
+mod reports;
 mod rescue;
+mod show;
 mod sink;
 mod spend;
 mod status;
 mod tag;
+mod warm;
 
-use std::fs::File;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
@@ -37,17 +48,25 @@ use crate::policy::clients::Clients;
 use crate::policy::flight::Flights;
 use crate::policy::naming::Chosen;
 use crate::policy::{flight, freshness};
-use crate::store::{Disk, Memory, Records, Shelf, blocking};
+use crate::store::{Disk, Memory, OpenFile, Records, Shelf, Space, blocking};
 use crate::telemetry::metrics::{Metrics, Place};
 use crate::upstream::{Refusal, Upstream, Upstreams};
+use janitor::recall;
 
 pub use crate::policy::budget::Asker;
-pub use disk::{CacheStatus, DiskStatus};
+pub use bundle::{Export, ExportError, Exported, ImportError, Imported, ImportedImage, Importer};
+pub use calendar::ScheduledPurge;
+pub use disk::DiskStatus;
 pub use failure::{Failure, Kind};
+pub use holds::HoldError;
+pub use purge::{PurgeError, Purged};
 pub use quotas::{Client, Pacer, Quotas};
 pub use reader::{Broken, Following, Piece, Reader};
+pub use reports::{GoesRow, HoldRow, HoldsReport, PurgeReport, StaysRow};
 pub use rescue::Rescue;
-pub use status::{AccountStatus, BucketStatus, Status, UpstreamStatus};
+pub use show::{NotHeld, Shown, ShownNode, ShownTag};
+pub use status::{AccountStatus, BucketStatus, CacheStatus, Status, UpstreamStatus};
+pub use warm::{Missed, ScheduledWarm, Wanted, Warm, WarmEvent, WarmImage, WarmState, WarmSummary};
 
 /// The longest a client waits for response headers: containerd gives up at 30 s.
 const PATIENCE: Duration = Duration::from_secs(25);
@@ -57,6 +76,8 @@ const PATIENCE: Duration = Duration::from_secs(25);
 pub struct Options {
     /// Where everything is kept.
     pub directory: PathBuf,
+    /// How much of the disk may be taken.
+    pub space: Space,
     /// Bytes of manifests and small blobs kept in memory.
     pub memory: u64,
     /// When tags are fresh, by entry of the configuration.
@@ -107,6 +128,8 @@ pub enum Outcome {
     Collapsed,
     /// `fwd=stale`: the upstream was asked and confirmed or replaced the record.
     Revalidated,
+    /// `hit; detail=locked`: the operator wants the tag to stay where it is, so the upstream is not asked.
+    Locked,
     /// `hit; detail=refreshing`: a little stale; the upstream is asked while the client has it already.
     Refreshing,
     /// `fwd=stale; detail=…`: served although it could not be validated.
@@ -158,8 +181,9 @@ pub enum Body {
     Empty,
     /// In memory.
     Memory(Bytes),
-    /// In a file that was verified; with its length in bytes, and what goes on when it cannot be read.
-    File(Arc<File>, u64, Arc<Rescue>),
+    /// In a file that was verified, and is not evicted while anybody has this; with its length in bytes, and what
+    /// goes on when it cannot be read.
+    File(Arc<OpenFile>, u64, Arc<Rescue>),
     /// In a fill: partly here, partly on the way.
     Filling(Following),
 }
@@ -179,6 +203,7 @@ struct Shelves {
     disk: Disk,
     memory: Memory,
     records: Records,
+    keeper: holds::Keeper,
     metrics: Arc<Metrics>,
 }
 
@@ -204,23 +229,30 @@ pub struct Cache {
     fetches: coalesce::Coalesce<(Registry, Digest, spend::Rank), spend::Bought>,
     listings: coalesce::Coalesce<String, Result<Option<lists::Listed>, Failure>>,
     quotas: Arc<Quotas>,
+    /// One catalog at a time is looked through: it is large.
+    surveys: Arc<Semaphore>,
     tasks: TaskTracker,
     clock: Clock,
+    /// Counts what is spent for whoever asks by this clone: a warm has one of its own.
+    spent: Arc<AtomicU64>,
 }
 
 impl Cache {
     /// A cache over these shelves and upstreams. Its tasks run in `tasks`.
     pub fn new(
         options: Options,
-        disk: Disk,
+        mut disk: Disk,
         records: Records,
         upstreams: Arc<Upstreams>,
         metrics: Arc<Metrics>,
         tasks: TaskTracker,
         clock: Clock,
     ) -> Self {
+        disk.govern(options.space, clock);
+        recall(&disk, &records);
         let memory = Memory::new(options.memory);
         disk.health().count_in(metrics.clone());
+        let keeper = holds::Keeper::open(&disk);
         let flights = Arc::new(Mutex::new(Flights::new(options.flights)));
         let quotas = Quotas::new(
             options.clients.clone(),
@@ -229,14 +261,19 @@ impl Cache {
             tasks.clone(),
             clock,
         );
+        let shelves = Shelves {
+            options,
+            disk,
+            memory,
+            records,
+            keeper,
+            metrics,
+        };
+        // Before anything can be evicted.
+        shelves.keep_held();
+        shelves.recall_held(clock.now());
         Self {
-            shelves: Arc::new(Shelves {
-                options,
-                disk,
-                memory,
-                records,
-                metrics,
-            }),
+            shelves: Arc::new(shelves),
             upstreams,
             flights,
             questions: coalesce::Coalesce::new(tasks.clone()),
@@ -244,8 +281,10 @@ impl Cache {
             fetches: coalesce::Coalesce::new(tasks.clone()),
             listings: coalesce::Coalesce::new(tasks.clone()),
             quotas: Arc::new(quotas),
+            surveys: Arc::new(Semaphore::new(1)),
             tasks,
             clock,
+            spent: Arc::default(),
         }
     }
 
@@ -267,10 +306,11 @@ impl Cache {
         &self.quotas
     }
 
-    /// Waits until what was remembered so far (tags, lists, spends) is written down.
+    /// Waits until what was remembered so far (tags, lists, spends, pulls) is written down.
     pub async fn flush(&self) {
         let shelves = self.shelves.clone();
         let flushed = blocking(move || {
+            shelves.write_down_pulls();
             shelves.records.flush();
             Ok(())
         });

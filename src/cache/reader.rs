@@ -1,6 +1,5 @@
 //! One client's way through a fill: from byte 0 or from the start of its range.
 
-use std::fs::File;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,6 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::fill::{Fill, Phase, Progress};
 use crate::oci::ByteRange;
+use crate::store::OpenFile;
 use crate::upstream::{Incoming, Want};
 
 /// A range that starts further than this ahead of a fill is worth a request of its own. containerd's
@@ -25,7 +25,7 @@ pub enum Piece {
     /// A run of a file.
     File {
         /// The open file.
-        file: Arc<File>,
+        file: Arc<OpenFile>,
         /// Where the run starts.
         offset: u64,
         /// How long it is; at least one byte.
@@ -33,6 +33,16 @@ pub enum Piece {
     },
     /// Bytes in memory.
     Bytes(Bytes),
+}
+
+impl Piece {
+    /// Its length in bytes.
+    pub fn length(&self) -> u64 {
+        match self {
+            Self::File { len, .. } => *len,
+            Self::Bytes(bytes) => bytes.len() as u64,
+        }
+    }
 }
 
 /// The body cannot be completed: the connection must be broken, never ended cleanly.
@@ -134,10 +144,7 @@ impl Reader {
     }
 
     fn advance(&mut self, piece: Piece) -> Piece {
-        self.position += match &piece {
-            Piece::File { len, .. } => *len,
-            Piece::Bytes(bytes) => bytes.len() as u64,
-        };
+        self.position += piece.length();
         self.following.fill.moved_to(self.id, self.position);
         piece
     }

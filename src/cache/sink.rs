@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::download::Download;
 use super::fill::HELD_BACK;
 use crate::oci::Hasher;
-use crate::store::{PATIENCE, Partial, blocking, reading};
+use crate::store::{NotKept, OpenFile, PATIENCE, Partial, blocking, reading};
 use crate::upstream::Incoming;
 
 /// Bytes hashed at a time when a file is verified.
@@ -56,6 +56,15 @@ impl Sink {
             hasher: Hasher::new(download.fill.digest.algorithm()),
             written: 0,
             skip: 0,
+        }
+    }
+
+    /// Sets room aside for all of a blob whose length is known. False if there is none: it is passed on and not
+    /// kept, and what an earlier attempt left of it has gone.
+    pub(super) async fn make_room(&mut self, incoming: &Incoming, download: &Download) -> bool {
+        match incoming.total {
+            Some(total) => make_room(&mut self.partial, total, download).await,
+            None => true,
         }
     }
 
@@ -129,6 +138,36 @@ async fn begin(download: &Download) -> std::io::Result<Partial> {
     }
 }
 
+/// Sets room aside for the first `bytes` of a blob; false if it is not kept on disk, or not any more.
+async fn make_room(partial: &mut Option<Arc<Partial>>, bytes: u64, download: &Download) -> bool {
+    let Some(open) = partial.take() else { return false };
+    let (shelves, asking) = (download.shelves.clone(), open.clone());
+    let health = download.shelves.disk.health();
+    let asked = match health.may_write() {
+        true => {
+            let ask = move || Ok(shelves.disk.make_room(&asking, bytes)?);
+            health.writing("reserve", PATIENCE, ask).await
+        }
+        false => Err(std::io::Error::other("the disk takes no files")),
+    };
+    let Err(why) = asked else {
+        *partial = Some(open);
+        return true;
+    };
+    if let Some(why) = NotKept::of(&why) {
+        download.shelves.metrics.space.not_kept(why.name());
+    }
+    download.discard(open).await;
+    let digest = download.fill.digest;
+    tracing::info!(%digest, bytes, "passing a blob on without keeping it: {why}");
+    download.fill.publish(|progress| {
+        if progress.on_disk == 0 {
+            progress.file = None;
+        }
+    });
+    false
+}
+
 async fn write_or_relay(
     partial: &mut Option<Arc<Partial>>,
     at: u64,
@@ -136,6 +175,9 @@ async fn write_or_relay(
     download: &Download,
 ) {
     let end = at + total_len(&batch);
+    if download.fill.snapshot().total.is_none() {
+        make_room(partial, end, download).await;
+    }
     if let Some(open) = partial {
         match write_batch(open, at, batch.clone(), download).await {
             Ok(()) => {
@@ -191,7 +233,7 @@ async fn hash_batch(hasher: Hasher, batch: Arc<Vec<Bytes>>) -> Hasher {
 
 pub(super) async fn hash_step(
     mut hasher: Hasher,
-    file: Arc<std::fs::File>,
+    file: Arc<OpenFile>,
     at: u64,
     end: u64,
 ) -> std::io::Result<(Hasher, u64)> {

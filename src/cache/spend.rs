@@ -3,6 +3,7 @@
 //! Everybody who wants the same digest of one registry waits for one fetch, which waits for its turn to spend.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::quotas::{Pass, Quotas};
@@ -97,6 +98,7 @@ impl Cache {
             asker,
             quotas: self.quotas.clone(),
             clock: self.clock,
+            spent: self.spent.clone(),
         }
     }
 
@@ -128,7 +130,7 @@ impl Cache {
             (Outcome::Stale(_), _) => Avoided::Stale,
             (Outcome::Collapsed, _) => Avoided::Collapsed,
             (Outcome::Hit, Reference::Digest(_)) => Avoided::Held,
-            (Outcome::Hit | Outcome::Refreshing, Reference::Tag(_)) => Avoided::Fresh,
+            (Outcome::Hit | Outcome::Locked | Outcome::Refreshing, Reference::Tag(_)) => Avoided::Fresh,
             (Outcome::Revalidated, _) if held => Avoided::Unchanged,
             _ => return,
         };
@@ -171,17 +173,22 @@ pub(super) struct Order {
     pub(super) asker: budget::Asker,
     pub(super) quotas: Arc<Quotas>,
     pub(super) clock: Clock,
+    /// Counts what it cost, for who wants to know.
+    pub(super) spent: Arc<AtomicU64>,
 }
 
 impl Order {
     /// Fetches, verifies and keeps it.
     pub(super) async fn carry_out(self) -> Result<(Digest, Held), Refusal> {
-        let (digest, held) = match self.elsewhere().await {
+        let (digest, held, source) = match self.elsewhere().await {
             Some(found) => found,
-            None => self.verified(self.buy().await?)?,
+            None => {
+                let (digest, held) = self.verified(self.buy().await?)?;
+                (digest, held, self.repository.registry.to_string())
+            }
         };
         self.shelves
-            .keep(&self.repository, digest, &held, self.clock.now())
+            .keep(&self.repository, digest, &held, source, self.clock.now())
             .await;
         Ok((digest, held))
     }
@@ -208,6 +215,7 @@ impl Order {
             records.put_ledger(&self.repository.registry, ledger);
             if left {
                 self.shelves.metrics.spending.spent(&self.label);
+                self.spent.fetch_add(1, Ordering::Relaxed);
             }
         };
         let path = &self.repository.path;

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cache, CacheStatus};
+use super::{Cache, DiskStatus};
 use crate::clock::Time;
 use crate::policy::budget::{self, Standing};
 use crate::policy::clients::Tier;
+use crate::telemetry::metrics::space::OnShelf;
 use crate::telemetry::metrics::spending::Allowance;
 use crate::upstream::{self, Upstream};
 
@@ -18,11 +19,33 @@ pub struct Status {
     pub version: String,
     /// The moment, in milliseconds since the Unix epoch, as all times here are.
     pub now: u64,
-    /// The cache itself.
+    /// The cache's own disk.
     #[serde(default)]
     pub cache: CacheStatus,
     /// The upstreams that are configured by name, and those of patterns that were asked for.
     pub upstreams: Vec<UpstreamStatus>,
+}
+
+/// What is held, in bytes, and whether the disk takes more.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CacheStatus {
+    /// Most that may be taken now: the configured capacity, or less if the file system is short.
+    pub capacity: u64,
+    /// The configured capacity.
+    pub configured: u64,
+    /// What is held.
+    pub held: u64,
+    /// Objects that are held.
+    pub objects: u64,
+    /// Set aside for what is unfinished, or damaged.
+    pub reserved: u64,
+    /// Free on the file system.
+    pub free: u64,
+    /// True while it is not known yet what the directory holds: nothing new is kept.
+    pub rebuilding: bool,
+    /// Whether the disk takes what is pulled.
+    #[serde(default)]
+    pub disk: DiskStatus,
 }
 
 /// One upstream.
@@ -107,11 +130,38 @@ impl Cache {
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             now: self.clock.now().as_millis(),
-            cache: CacheStatus {
-                disk: self.disk_status(),
-            },
+            cache: self.cache_status(),
             upstreams: used.chain(unused).collect(),
         }
+    }
+
+    fn cache_status(&self) -> CacheStatus {
+        let standing = self.shelves.disk.standing();
+        CacheStatus {
+            capacity: standing.capacity,
+            configured: self.shelves.options.space.capacity,
+            held: standing.held,
+            objects: standing.shelves.iter().map(|shelf| shelf.objects).sum(),
+            reserved: standing.reserved,
+            free: standing.free,
+            rebuilding: standing.rebuilding,
+            disk: self.disk_status(),
+        }
+    }
+
+    /// Brings the metrics of the disk up to date.
+    pub fn publish_space(&self) {
+        let standing = self.shelves.disk.standing();
+        let evicted = self.shelves.disk.take_evicted();
+        let on_shelf = |index: usize, shelf| OnShelf {
+            shelf,
+            bytes: standing.shelves[index].bytes,
+            objects: standing.shelves[index].objects,
+            evicted: evicted[index],
+        };
+        let shelves = [on_shelf(0, "blobs"), on_shelf(1, "manifests")];
+        let space = &self.shelves.metrics.space;
+        space.stands(shelves, standing.reserved, standing.capacity);
     }
 
     /// Brings the metrics of budgets up to date.

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::failure::why;
+use super::holds::record_of;
 use super::manifest::{headers_only, served};
 use super::spend::Order;
-use super::{Asker, Cache, Failure, Kind, Outcome, PATIENCE, Served, Why};
+use super::{Asker, Cache, Failure, From, Kind, Outcome, PATIENCE, Served, Why};
 use crate::clock::Time;
 use crate::oci::{Descriptor, MediaType, Reference, Repository, Tag};
 use crate::policy::budget::PREFETCH;
@@ -39,6 +40,15 @@ impl Cache {
         let repository = &chosen.repository;
         let rules = self.rules(chosen, Some(tag));
         let now = self.clock.now();
+        if let Some(hold) = self.locked(repository, tag) {
+            let record = record_of(&hold, now);
+            let served = self.by_record(chosen, &record, head, asker, None).await?;
+            let outcome = match served.from {
+                From::Memory | From::Disk => Outcome::Locked,
+                From::Filling | From::Upstream => served.outcome,
+            };
+            return Ok(aged(Served { outcome, ..served }, record.validated, now));
+        }
         let record = self.shelves.records.tag(repository, tag);
         match (freshness::before(tag, record.as_ref(), rules, now), &record) {
             (Before::Serve, Some(record)) => {
@@ -89,7 +99,10 @@ impl Cache {
         match freshness::after(old.clone(), answer, rules, now) {
             After::Remember(new) => self.moved(chosen, tag, head, asker, old, new).await,
             After::Forget => {
-                self.shelves.records.remove_tag(repository, tag);
+                // Unless it was locked while its upstream was being asked.
+                if self.locked(repository, tag).is_none() {
+                    self.shelves.records.remove_tag(repository, tag);
+                }
                 Err(self.no_manifest(chosen, &refusal).await)
             }
             After::ServeStale(record) => {
@@ -133,7 +146,7 @@ impl Cache {
         };
         // The answer to a HEAD is no content: what was remembered stays until there is some.
         if !known || !matches!(served.outcome, Outcome::Bypass) {
-            self.shelves.records.put_tag(&chosen.repository, tag, new);
+            self.remember_tag(&chosen.repository, tag, new);
         }
         Ok(Served {
             outcome: if known {
@@ -239,7 +252,12 @@ impl Cache {
     }
 
     /// Asks what a tag points at, together with everybody who asks now.
-    async fn resolve(&self, chosen: &Chosen, tag: &Tag, asker: &Asker) -> Result<Resolved, Refusal> {
+    pub(super) async fn resolve(
+        &self,
+        chosen: &Chosen,
+        tag: &Tag,
+        asker: &Asker,
+    ) -> Result<Resolved, Refusal> {
         let (repository, upstream) = (&chosen.repository, self.reach(chosen)?);
         // At first with everybody; if that took another's rank to spend and was refused, with one's own.
         let mut rank = None;

@@ -2,16 +2,22 @@
 //!
 //! Exit codes of what asks are listed in [`super`].
 
+use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Frame, Incoming};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 
 /// How long an answer may take: it asks nobody else.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -19,6 +25,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MAX_ANSWER: usize = 64 << 20;
 /// Most bytes of one line of an answer that comes line by line.
 const MAX_LINE: usize = 1 << 20;
+/// How often it is told how far an upload is.
+const TELL_EVERY: Duration = Duration::from_millis(100);
+/// The type of what most requests carry.
+const JSON: &str = "application/json";
 
 /// A running Seawall.
 #[derive(Clone, Copy, Debug)]
@@ -48,19 +58,19 @@ impl Admin {
     }
 
     /// What `path` answers to a POST of `value`.
-    #[expect(
-        dead_code,
-        reason = "the commands that change something come with the next commits"
-    )]
     pub(super) fn post(self, path: &str, value: &impl Serialize) -> Result<Bytes, NoAnswer> {
         self.run(whole(self.0, Method::POST, path, json(value)))
     }
 
+    /// What `path` answers to a POST of `value` that may take as long as it takes.
+    pub(super) fn post_and_wait(self, path: &str, value: &impl Serialize) -> Result<Bytes, NoAnswer> {
+        self.run(async {
+            let open = open(self.0, Method::POST, path, JSON, Full::new(json(value))).await?;
+            collect(open.body).await
+        })
+    }
+
     /// Posts `value`, and hands over each line of the answer as it comes; however long that takes.
-    #[expect(
-        dead_code,
-        reason = "the commands that change something come with the next commits"
-    )]
     pub(super) fn follow(
         self,
         path: &str,
@@ -68,7 +78,7 @@ impl Admin {
         mut line: impl FnMut(&[u8]),
     ) -> Result<(), NoAnswer> {
         let exchange = async {
-            let mut open = in_time(open(self.0, Method::POST, path, json(value))).await?;
+            let mut open = in_time(open(self.0, Method::POST, path, JSON, Full::new(json(value)))).await?;
             let mut waiting = Vec::new();
             while let Some(frame) = open.body.frame().await {
                 let frame = frame.map_err(|error| NoAnswer::Unreachable(error.to_string()))?;
@@ -88,6 +98,66 @@ impl Admin {
         self.run(exchange)
     }
 
+    /// Hands over each piece of what `path` answers to a GET, with the length of the whole, until `piece` says no;
+    /// however long that takes.
+    pub(super) fn download(
+        self,
+        path: &str,
+        mut piece: impl FnMut(u64, &[u8]) -> bool,
+    ) -> Result<(), NoAnswer> {
+        let exchange = async {
+            // What is asked for is collected before the head of the answer comes.
+            let mut open = open(self.0, Method::GET, path, JSON, Full::new(Bytes::new())).await?;
+            let length = open.body.size_hint().exact().unwrap_or(0);
+            while let Some(frame) = open.body.frame().await {
+                let frame = frame.map_err(|error| NoAnswer::Unreachable(error.to_string()))?;
+                if !piece(length, &frame.into_data().unwrap_or_default()) {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        self.run(exchange)
+    }
+
+    /// Posts an archive piece by piece, as `pieces` gives them, and tells how far it is; however long that takes.
+    pub(super) fn upload(
+        self,
+        path: &str,
+        mut pieces: impl FnMut() -> io::Result<Option<Bytes>> + Send + 'static,
+        mut done: impl FnMut(u64),
+    ) -> Result<Bytes, NoAnswer> {
+        let exchange = async {
+            let (sender, receiver) = mpsc::channel(2);
+            let read = Arc::new(AtomicU64::new(0));
+            let (count, mut reading) = (read.clone(), tokio::task::JoinSet::new());
+            reading.spawn_blocking(move || {
+                while let Some(piece) = pieces().transpose() {
+                    let len = piece.as_ref().map_or(0, Bytes::len);
+                    count.fetch_add(len as u64, Ordering::Relaxed);
+                    if sender.blocking_send(piece).is_err() {
+                        return;
+                    }
+                }
+            });
+            let mut answer = Box::pin(open(
+                self.0,
+                Method::POST,
+                path,
+                "application/x-tar",
+                Pieces(receiver),
+            ));
+            let open = loop {
+                tokio::select! {
+                    open = &mut answer => break open?,
+                    () = tokio::time::sleep(TELL_EVERY) => done(read.load(Ordering::Relaxed)),
+                }
+            };
+            collect(open.body).await
+        };
+        self.run(exchange)
+    }
+
     /// Runs `asking`, and says whom it asked if nobody answers.
     fn run<T>(self, asking: impl Future<Output = Result<T, NoAnswer>>) -> Result<T, NoAnswer> {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -102,6 +172,22 @@ impl Admin {
             )),
             refused @ NoAnswer::Refused(..) => refused,
         })
+    }
+}
+
+/// A body that is read elsewhere.
+struct Pieces(mpsc::Receiver<io::Result<Bytes>>);
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let piece = std::task::ready!(self.0.poll_recv(context));
+        Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
     }
 }
 
@@ -125,7 +211,7 @@ async fn in_time<T>(asking: impl Future<Output = Result<T, NoAnswer>>) -> Result
 
 async fn whole(admin: SocketAddr, method: Method, path: &str, body: Bytes) -> Result<Bytes, NoAnswer> {
     in_time(async {
-        let open = open(admin, method, path, body).await?;
+        let open = open(admin, method, path, JSON, Full::new(body)).await?;
         collect(open.body).await
     })
     .await
@@ -138,7 +224,11 @@ async fn collect(body: Incoming) -> Result<Bytes, NoAnswer> {
 }
 
 /// Sends a request and waits for the head of its answer.
-async fn open(admin: SocketAddr, method: Method, path: &str, body: Bytes) -> Result<Open, NoAnswer> {
+async fn open<B>(admin: SocketAddr, method: Method, path: &str, kind: &str, body: B) -> Result<Open, NoAnswer>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let lost = |error: &dyn std::fmt::Display| NoAnswer::Unreachable(error.to_string());
     let socket = TcpStream::connect(admin).await.map_err(|error| lost(&error))?;
     let shaken = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await;
@@ -151,9 +241,9 @@ async fn open(admin: SocketAddr, method: Method, path: &str, body: Bytes) -> Res
     let mut request = Request::builder().method(&method).uri(path);
     request = request.header(header::HOST, admin.to_string());
     if method == Method::POST {
-        request = request.header(header::CONTENT_TYPE, "application/json");
+        request = request.header(header::CONTENT_TYPE, kind);
     }
-    let request = request.body(Full::new(body)).map_err(|error| lost(&error))?;
+    let request = request.body(body).map_err(|error| lost(&error))?;
     let response = sender.send_request(request).await.map_err(|error| lost(&error))?;
     let (head, body) = response.into_parts();
     if head.status == StatusCode::OK {
@@ -167,7 +257,7 @@ async fn open(admin: SocketAddr, method: Method, path: &str, body: Bytes) -> Res
 }
 
 /// What a refusal says: the API's `error`, or the status.
-fn reason(path: &str, status: StatusCode, body: &[u8]) -> String {
+pub(super) fn reason(path: &str, status: StatusCode, body: &[u8]) -> String {
     let value: Option<serde_json::Value> = serde_json::from_slice(body).ok();
     let error = value.as_ref().and_then(|value| value.get("error")?.as_str());
     error.map_or_else(

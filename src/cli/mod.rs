@@ -1,12 +1,24 @@
 //! The command line.
 //!
 //! Exit codes: 0 done, 1 a start or run that failed, 2 wrong arguments (clap), 3 what was named is not held,
-//! 4 done, but something is wrong with what was looked at (damaged content, a warm that missed some), 64 a wrong
-//! configuration (`EX_USAGE` of sysexits.h, which tells a supervisor that starting again will not help).
+//! 4 done, but something is wrong with what was looked at (damaged content, a warm that missed some, a purge of what
+//! is locked), 64 a wrong configuration (`EX_USAGE` of sysexits.h, which tells a supervisor that starting again will
+//! not help).
 
 mod admin;
+mod bundle;
+mod capture;
 mod colours;
+mod holds;
+mod images;
+mod inspect;
+mod look;
+mod progress;
+mod purge;
 mod status;
+mod table;
+mod warm;
+mod words;
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -14,11 +26,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use bytes::Bytes;
 use clap::{Args, Parser, Subcommand};
 use http::StatusCode;
 
 use self::admin::{Admin, NoAnswer};
+pub use self::capture::{Capture, capture};
 use self::colours::Colours;
+use self::look::Look;
 use crate::app;
 use crate::config::{self, Environment, Settings};
 
@@ -26,6 +41,10 @@ use crate::config::{self, Environment, Settings};
 const WRONG_CONFIGURATION: u8 = 64;
 /// What was named is not held.
 const NOT_HELD: u8 = 3;
+/// The arguments do not go together; clap's own code.
+const WRONG_ARGUMENTS: u8 = 2;
+/// It is done, but something is wrong with what was looked at.
+const SOMETHING_WRONG: u8 = 4;
 
 /// A pull-through cache and rate-limit shield for container registries.
 #[derive(Debug, Parser)]
@@ -43,6 +62,26 @@ enum Command {
     Check(Configuration),
     /// Show the upstreams of a running Seawall: budgets, queues, credentials, requests saved
     Status(Asking),
+    #[command(flatten)]
+    Inspect(inspect::Inspect),
+    /// Remove tags, manifests and blobs; shows what goes, what stays and why, and asks
+    Purge(purge::Purging),
+    /// Keep content, and let its tag not move: it is served as it is, whatever the upstream says
+    Lock(holds::Holding),
+    /// Take a lock back
+    Unlock(holds::Holding),
+    /// Keep content, and what its tag points at next
+    Pin(holds::Holding),
+    /// Take a pin back
+    Unpin(holds::Holding),
+    /// List what is locked and pinned
+    Holds(Asking),
+    /// Fetch images before anybody asks for them
+    Warm(warm::Warming),
+    /// Write images that are held into a file: an OCI image layout, for where no registry can be reached
+    Export(bundle::Exporting),
+    /// Read images from such a file, verify them, and serve them from now on
+    Import(bundle::Importing),
 }
 
 #[derive(Debug, Args)]
@@ -80,6 +119,21 @@ pub fn main() -> ExitCode {
             configured(&configuration, |settings| print(&config::effective(&settings)))
         }
         Command::Status(asking) => status(&asking),
+        Command::Inspect(inspect) => {
+            let answer = |admin: Admin| inspect.answer(&|path| admin.get(path));
+            inspect
+                .asking()
+                .tell(answer, |body| inspect.draw(body, Look::of_stdout()))
+        }
+        Command::Purge(purging) => purging.run(),
+        Command::Lock(holding) => holding.run("lock"),
+        Command::Unlock(holding) => holding.run("unlock"),
+        Command::Pin(holding) => holding.run("pin"),
+        Command::Unpin(holding) => holding.run("unpin"),
+        Command::Holds(asking) => holds::list(&asking),
+        Command::Warm(warming) => warm::run(&warming),
+        Command::Export(exporting) => bundle::export(&exporting),
+        Command::Import(importing) => bundle::import(&importing),
     }
 }
 
@@ -104,7 +158,16 @@ impl Asking {
 
     /// Prints what `path` answers: as it is for scripts, drawn for people.
     fn show(&self, path: &str, draw: impl FnOnce(&[u8]) -> Result<String, serde_json::Error>) -> ExitCode {
-        self.with(|admin| match admin.get(path) {
+        self.tell(|admin| admin.get(path), draw)
+    }
+
+    /// Prints what is answered: as it is for scripts, drawn for people.
+    fn tell(
+        &self,
+        answer: impl FnOnce(Admin) -> Result<Bytes, NoAnswer>,
+        draw: impl FnOnce(&[u8]) -> Result<String, serde_json::Error>,
+    ) -> ExitCode {
+        self.with(|admin| match answer(admin) {
             Ok(body) => self.print(&body, draw),
             Err(no_answer) => refused(&no_answer),
         })
@@ -113,7 +176,8 @@ impl Asking {
     /// Prints an answer: as it is for scripts, drawn for people.
     fn print(&self, body: &[u8], draw: impl FnOnce(&[u8]) -> Result<String, serde_json::Error>) -> ExitCode {
         if self.json {
-            return print(&format!("{}\n", String::from_utf8_lossy(body).trim_end()));
+            let json = words::clean_json(&String::from_utf8_lossy(body));
+            return print(&format!("{}\n", json.trim_end()));
         }
         match draw(body) {
             Ok(text) => print(&text),
@@ -129,7 +193,7 @@ impl Asking {
 
 /// Says why there is no answer, and exits as that deserves.
 fn refused(no_answer: &NoAnswer) -> ExitCode {
-    complain(format_args!("error: {no_answer}"));
+    complain(words::clean(&format!("error: {no_answer}")));
     match no_answer {
         NoAnswer::Refused(StatusCode::NOT_FOUND, _) => ExitCode::from(NOT_HELD),
         NoAnswer::Refused(..) | NoAnswer::Unreachable(_) => ExitCode::FAILURE,

@@ -1,11 +1,13 @@
-//! `seawall status`: every upstream at a glance.
+//! `seawall status`: the cache and every upstream at a glance.
+
+mod space;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::colours::{Colours, Tone};
-use crate::cache::{AccountStatus, BucketStatus, DiskStatus, Status, UpstreamStatus};
+use crate::cache::{AccountStatus, BucketStatus, Status, UpstreamStatus};
 use crate::clock::Time;
 
 /// Characters of a gauge.
@@ -14,11 +16,11 @@ const GAUGE: u64 = 30;
 /// Draws the status.
 pub(super) fn draw(status: &Status, colours: Colours) -> String {
     let mut out = String::new();
-    draw_disk(&mut out, &status.cache.disk, status.now, colours);
     let (unused, used): (Vec<_>, Vec<_>) = status
         .upstreams
         .iter()
         .partition(|upstream| upstream.state == "unused");
+    space::draw(&mut out, &status.cache, status.now, colours);
     for upstream in used {
         draw_upstream(&mut out, upstream, status.now, colours);
     }
@@ -29,25 +31,6 @@ pub(super) fn draw(status: &Status, colours: Colours) -> String {
         let _ = writeln!(out, "{}", colours.paint(Tone::Faint, &line));
     }
     out
-}
-
-/// Nothing, as long as nothing is wrong.
-fn draw_disk(out: &mut String, disk: &DiskStatus, now: u64, colours: Colours) {
-    let Some(since) = disk.since else { return };
-    let lasted = Time::from_millis(now).since(Time::from_millis(since));
-    let head = format!("  {} for {}", disk.state, span(lasted.as_secs()));
-    let name = colours.paint(Tone::Name, "disk");
-    let _ = writeln!(out, "{name}{}", colours.paint(Tone::Bad, &head));
-    let _ = writeln!(
-        out,
-        "  meanwhile    pulls go on and are not kept; what is held is served"
-    );
-    for (what, text) in [("error", &disk.reason), ("to do", &disk.next_step)] {
-        if let Some(text) = text {
-            let _ = writeln!(out, "  {what:<12} {text}");
-        }
-    }
-    out.push('\n');
 }
 
 fn draw_upstream(out: &mut String, upstream: &UpstreamStatus, now: u64, colours: Colours) {
@@ -184,7 +167,6 @@ fn span(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::CacheStatus;
 
     fn bucket() -> BucketStatus {
         BucketStatus {
@@ -293,31 +275,6 @@ mod tests {
             "{drawn}"
         );
         assert!(drawn.contains("quay.io  offline: "), "{drawn}");
-    }
-
-    #[test]
-    fn f064_a_disk_in_trouble_comes_first_and_says_what_to_do() {
-        let disk = DiskStatus {
-            state: "read-only".to_owned(),
-            reason: Some("Read-only file system (os error 30)".to_owned()),
-            since: Some(1000),
-            next_step: Some("mount it read-write again".to_owned()),
-        };
-        let status = Status {
-            now: 300_000,
-            cache: CacheStatus { disk },
-            ..Status::default()
-        };
-        let picture = [
-            "disk  read-only for 5 min",
-            "  meanwhile    pulls go on and are not kept; what is held is served",
-            "  error        Read-only file system (os error 30)",
-            "  to do        mount it read-write again",
-            "",
-            "",
-        ];
-        assert_eq!(draw(&status, Colours::None), picture.join("\n"));
-        assert_eq!(draw(&Status::default(), Colours::None), "");
     }
 
     #[test]

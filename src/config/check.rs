@@ -7,12 +7,14 @@ use super::environment::Environment;
 use super::file::{Node, Table};
 use super::problem::Problems;
 use super::section::{Section, Wrong, boolean, count, duration, limit, size, text, word};
-use super::{LogOptions, Settings, clients, defaults, proxies, tiers, upstreams};
+use super::{LogOptions, Settings, clients, defaults, proxies, purges, space, tiers, upstreams, warms};
 use crate::policy::flight;
 use crate::server::Bounds;
 
 /// The tables of the file.
-pub(super) const TABLES: [&str; 6] = ["server", "cache", "log", "upstream", "tier", "client"];
+pub(super) const TABLES: [&str; 8] = [
+    "server", "cache", "log", "upstream", "tier", "client", "purge", "warm",
+];
 
 /// Least size of a request's head: hyper's read buffer is never smaller.
 const LEAST_HEADER_BYTES: u64 = 8 * 1024;
@@ -37,6 +39,10 @@ pub(super) fn check(tree: &Table, environment: &Environment, problems: &mut Prob
         "cache",
         &[
             "directory",
+            "capacity",
+            "high_watermark",
+            "low_watermark",
+            "min_free",
             "memory",
             "verify_first_serve",
             "finish_abandoned",
@@ -52,6 +58,7 @@ pub(super) fn check(tree: &Table, environment: &Environment, problems: &mut Prob
     Settings {
         cache: crate::cache::Options {
             directory: directory(&cache, environment, problems),
+            space: space::read(&cache, problems),
             memory: cache.read("memory", defaults::MEMORY, size, problems),
             freshness: upstreams.iter().map(|each| each.freshness.clone()).collect(),
             on_exhausted: upstreams.iter().map(|each| each.on_exhausted).collect(),
@@ -61,6 +68,8 @@ pub(super) fn check(tree: &Table, environment: &Environment, problems: &mut Prob
             verify_first_serve: cache.read("verify_first_serve", true, boolean, problems),
         },
         server,
+        purges: purges::read(&top, problems),
+        warms: warms::read(&top, problems),
         log: log(&top, problems),
         names: upstreams.iter().map(|each| each.name.clone()).collect(),
         upstreams: upstreams.into_iter().map(|each| each.options).collect(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::policy::{flight, freshness};
 use crate::server::Bounds;
+use crate::store::Space;
 use crate::upstream::Timeouts;
 
 /// Loopback: a cache that nobody has configured yet serves nobody else. The port is the registries' own.
@@ -30,6 +31,18 @@ pub(super) const BOUNDS: Bounds = Bounds {
     header_bytes: 32 * 1024,
     // hyper's figure; container clients send about ten.
     header_count: 100,
+};
+
+/// How much of the disk is taken.
+pub(super) const SPACE: Space = Space {
+    // The images of a small cluster, some hundred, on the smallest disks that clouds attach.
+    capacity: 20 << 30,
+    // One part in twenty above it is room for downloads that begin while room is made.
+    high: 0.95,
+    // A twentieth at a time, so that room is made in few long runs instead of one file for each that comes.
+    low: 0.90,
+    // For the machine's logs, the records' own file and what file systems need to stay fast.
+    min_free: 1 << 30,
 };
 
 /// Some 40,000 manifests of usual size: enough for the working set of a large cluster.

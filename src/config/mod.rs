@@ -19,13 +19,17 @@ mod file;
 mod freshness;
 mod problem;
 mod proxies;
+mod purges;
+mod schedule;
 mod secret;
 mod section;
 mod show;
+mod space;
 mod tiers;
 mod units;
 mod upstreams;
 mod values;
+mod warms;
 
 pub use environment::Environment;
 pub use problem::{Place, Problem, Report};
@@ -45,6 +49,10 @@ pub struct Settings {
     pub upstreams: Vec<crate::upstream::Options>,
     /// The names they answer to, in the same order.
     pub names: Vec<crate::policy::naming::Entry>,
+    /// What is purged by the calendar.
+    pub purges: Vec<crate::cache::ScheduledPurge>,
+    /// What is warmed by the calendar.
+    pub warms: Vec<crate::cache::ScheduledWarm>,
     /// How to log.
     pub log: LogOptions,
 }
@@ -90,6 +98,11 @@ fn understand(text: &str, environment: &Environment, problems: &mut problem::Pro
     let warnings = environment.override_tree(&mut tree, &check::TABLES, problems);
     let settings = check::check(&tree, environment, problems);
     Loaded { settings, warnings }
+}
+
+/// Reads a duration as the configuration has it: `7d`. `None` if it is none.
+pub fn duration(text: &str) -> Option<std::time::Duration> {
+    units::duration(text)
 }
 
 fn read(path: &Path) -> Result<String, String> {

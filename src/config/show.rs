@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::units::{show_duration, show_size};
-use super::{Settings, tiers, values};
+use super::{Settings, purges, space, tiers, values, warms};
 use crate::cache::OnExhausted;
 use crate::policy::clients::Clients;
 use crate::policy::freshness::{Exception, Patterns, Policy, Rules};
@@ -17,6 +17,15 @@ pub fn effective(settings: &Settings) -> String {
     // Writing to a text cannot fail.
     let _ = server(&mut out, settings).and_then(|()| cache_and_log(&mut out, settings));
     let _ = clients(&mut out, &settings.server.clients);
+    let purges = settings.purges.iter().map(|purge| ("purge", purges::show(purge)));
+    let warms = settings.warms.iter().map(|warm| ("warm", warms::show(warm)));
+    for (table, keys) in purges.chain(warms) {
+        let lines: Vec<String> = keys
+            .iter()
+            .map(|(key, value)| format!("{key} = {value}\n"))
+            .collect();
+        let _ = write!(out, "\n[[{table}]]\n{}", lines.concat());
+    }
     let policies = settings.cache.freshness.iter().zip(&settings.cache.on_exhausted);
     let upstreams = settings.upstreams.iter().zip(&settings.names).zip(policies);
     for ((options, name), (policy, on_exhausted)) in upstreams {
@@ -57,6 +66,10 @@ fn cache_and_log(out: &mut String, settings: &Settings) -> std::fmt::Result {
     let (cache, log) = (&settings.cache, &settings.log);
     writeln!(out, "\n[cache]")?;
     writeln!(out, "directory = {}", quoted(&cache.directory.to_string_lossy()))?;
+    writeln!(out, "capacity = \"{}\"", show_size(cache.space.capacity))?;
+    writeln!(out, "high_watermark = {}", space::show(cache.space.high))?;
+    writeln!(out, "low_watermark = {}", space::show(cache.space.low))?;
+    writeln!(out, "min_free = \"{}\"", show_size(cache.space.min_free))?;
     writeln!(out, "memory = \"{}\"", show_size(cache.memory))?;
     writeln!(out, "verify_first_serve = {}", cache.verify_first_serve)?;
     writeln!(

@@ -163,7 +163,7 @@ fn or_unlimited<T>(node: &Node, figure: impl Fn(&Node) -> Result<T, Wrong>) -> R
 }
 
 /// `40%` as 0.4.
-fn percent(node: &Node) -> Result<f64, Wrong> {
+pub(super) fn percent(node: &Node) -> Result<f64, Wrong> {
     let wrong = || Wrong::expected("a part from \"0%\" to \"100%\"");
     let written = text(node).map_err(|_| wrong())?;
     let figure = written.strip_suffix('%').map(str::trim_end);

@@ -46,7 +46,10 @@ pub enum SendError {
     /// The address filter refused.
     #[error("{0}")]
     Forbidden(String),
-    /// No connection, no TLS, or the connection broke.
+    /// No connection, or no TLS: nothing was sent.
+    #[error("{0}")]
+    Unconnected(String),
+    /// The connection broke while the request was under way.
     #[error("{0}")]
     Broken(String),
     /// No response head in time.
@@ -103,7 +106,7 @@ impl Client {
         set.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         match timeout(self.headers, self.pool.request(request)).await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(classify(url.host(), &error)),
+            Ok(Err(error)) => Err(classify(url.host(), &error, error.is_connect())),
             Err(_) => Err(SendError::Late(format!(
                 "{} did not answer within {:?}",
                 url.host(),
@@ -113,7 +116,7 @@ impl Client {
     }
 }
 
-fn classify(host: &str, error: &(dyn Error + 'static)) -> SendError {
+fn classify(host: &str, error: &(dyn Error + 'static), unsent: bool) -> SendError {
     let mut deepest = error;
     let mut next = Some(error);
     while let Some(error) = next {
@@ -121,7 +124,7 @@ fn classify(host: &str, error: &(dyn Error + 'static)) -> SendError {
             return match dial {
                 DialError::Forbidden { .. } => SendError::Forbidden(dial.to_string()),
                 DialError::Unresolved(..) | DialError::Unconnected(..) | DialError::Proxy(..) => {
-                    SendError::Broken(dial.to_string())
+                    SendError::Unconnected(dial.to_string())
                 }
             };
         }
@@ -135,5 +138,9 @@ fn classify(host: &str, error: &(dyn Error + 'static)) -> SendError {
             None => error.source(),
         };
     }
-    SendError::Broken(format!("the connection to {host} failed: {deepest}"))
+    let text = format!("the connection to {host} failed: {deepest}");
+    match unsent {
+        true => SendError::Unconnected(text),
+        false => SendError::Broken(text),
+    }
 }

@@ -96,6 +96,11 @@ impl Digest {
         text
     }
 
+    /// The digest with this binary hash; `None` if it has not the algorithm's length.
+    pub fn from_bytes(algorithm: Algorithm, hash: &[u8]) -> Option<Self> {
+        (hash.len() == algorithm.hash_len()).then(|| Self::from_hash(algorithm, hash))
+    }
+
     fn from_hash(algorithm: Algorithm, hash: &[u8]) -> Self {
         let mut bytes = [0; 64];
         bytes[..algorithm.hash_len()].copy_from_slice(hash);

@@ -8,13 +8,18 @@
 mod digest;
 mod error;
 mod manifest;
+mod named;
+mod platform;
 mod range;
 mod reference;
 mod route;
+pub mod tar;
 
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
 pub use error::{Code, error_body};
 pub use manifest::{Descriptor, Manifest, ManifestError, MediaType};
+pub use named::{Named, NamedError};
+pub use platform::{Child, Platform, PlatformError, Platforms, children};
 pub use range::{ByteRange, MAX_RANGES, RangeSet, Selected};
 pub use reference::{NameError, Reference, Registry, Repository, RepositoryPath, Tag};
 pub use route::{Page, Route, RouteError, Target};

@@ -214,6 +214,19 @@ pub struct Repository {
     pub path: RepositoryPath,
 }
 
+impl FromStr for Repository {
+    type Err = NameError;
+
+    /// Parses what is displayed: a registry, `/`, and its repository's name.
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let (registry, path) = text.split_once('/').ok_or(NameError::Repository)?;
+        Ok(Self {
+            registry: registry.parse()?,
+            path: path.parse()?,
+        })
+    }
+}
+
 impl fmt::Display for Repository {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.registry, self.path)
@@ -275,7 +288,7 @@ impl fmt::Debug for Tag {
 }
 
 /// What names a manifest within its repository.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reference {
     /// A name that may move.
     Tag(Tag),

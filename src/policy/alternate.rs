@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use lru::LruCache;
 
+use super::backoff;
 use crate::clock::Time;
 use crate::oci::Digest;
 
@@ -106,7 +107,7 @@ impl Alternate {
             Outcome::Limited { retry_after } => {
                 // One that was under way when it began to rest is the same refusal once more.
                 let again = self.rests_until(now).is_some() && !self.trial;
-                let doubled = FIRST_LIMIT.saturating_mul(1 << self.limits.min(10));
+                let doubled = backoff::doubled(FIRST_LIMIT, LONGEST_REST, self.limits);
                 let rest = retry_after.or((!again).then_some(doubled));
                 self.limits = self.limits.saturating_add(u32::from(!again));
                 self.trial = false;
@@ -135,10 +136,10 @@ impl Alternate {
         if self.failures < FAILURES || under_way_before {
             return;
         }
-        let doubled = FIRST_REST.saturating_mul(1 << self.rests.min(10));
+        let rest = backoff::doubled(FIRST_REST, LONGEST_REST, self.rests);
         self.rests = self.rests.saturating_add(1);
         self.trial = false;
-        self.resting = Some(now + doubled.min(LONGEST_REST));
+        self.resting = Some(now + rest);
     }
 }
 

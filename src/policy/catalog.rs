@@ -12,6 +12,9 @@ pub struct Catalog {
     pub tags: Vec<HeldTag>,
     /// Every blob; sorted by digest.
     pub blobs: Vec<HeldBlob>,
+    /// Manifests that no repository is known for, because the records were lost; sorted by digest. What they
+    /// name is not known here. The next pull puts each back among the others.
+    pub unnamed: Vec<HeldBlob>,
 }
 
 /// A manifest that is held for a repository.

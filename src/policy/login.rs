@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::backoff;
 use crate::clock::Time;
 
 /// How long a credential is left alone after its first refusal. Docker Hub locks after about five in five
@@ -45,9 +46,9 @@ impl Login {
         let until = match why {
             Refused::Wrong if parked.is_some() => return,
             Refused::Wrong => {
-                let doubled = FIRST.saturating_mul(1 << self.refusals.min(8));
+                let pause = backoff::doubled(FIRST, LONGEST, self.refusals);
                 self.refusals = self.refusals.saturating_add(1);
-                now + doubled.min(LONGEST)
+                now + pause
             }
             Refused::Locked { retry_after } => now + retry_after.unwrap_or(LONGEST).max(LONGEST),
         };

@@ -4,6 +4,7 @@
 //! answers with an enum; whoever drives it acts on the answer and logs it.
 
 pub mod alternate;
+pub mod backoff;
 pub mod breaker;
 pub mod budget;
 pub mod catalog;
@@ -12,9 +13,13 @@ pub mod disk;
 pub mod eviction;
 pub mod flight;
 pub mod freshness;
+pub mod holds;
+pub mod listing;
 pub mod login;
 pub mod naming;
 pub mod pacing;
 pub mod proxies;
 pub mod quota;
+pub mod retention;
+pub mod schedule;
 pub mod throttle;

@@ -155,6 +155,21 @@ impl Names {
         self.found(registry, target.path.clone())
     }
 
+    /// The repository that the operator means, whether its registry is still configured or not.
+    ///
+    /// # Errors
+    /// [`Unknown::NoDefault`] if no registry is named and there is no default.
+    pub fn meant(&self, target: &Target) -> Result<Repository, Unknown> {
+        let named = target.namespace.as_ref().or(self.default.as_ref());
+        let registry = named.cloned().ok_or(Unknown::NoDefault)?;
+        let path = target.path.clone();
+        let path = match self.is_hub(Some(&registry)) {
+            true => with_library(path),
+            false => path,
+        };
+        Ok(Repository { registry, path })
+    }
+
     /// The index of the entry that serves `registry`, if any.
     pub fn entry(&self, registry: &Registry) -> Option<usize> {
         let exact = |entry: &Entry| entry.pattern == Pattern::Exact(registry.clone());

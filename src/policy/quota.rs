@@ -1,13 +1,18 @@
 //! What a tier grants each of its clients. What an upstream grants us is a budget, and another thing.
 
+mod minute;
+
 use std::num::NonZeroU32;
+
+pub use self::minute::Minute;
 
 /// The figures. `None` is no limit at all, and costs nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
-    /// Requests a minute: manifests, blobs and lists. A whole minute's may come at once.
+    /// Requests a minute: manifests, blobs and lists. A whole minute's may come at once, and in no minute come
+    /// more than a tenth over the figure.
     pub reads: Option<NonZeroU32>,
-    /// Objects a minute that the cache fetches because this client asked. A whole minute's may come at once.
+    /// Objects a minute that the cache fetches because this client asked, in the same way.
     pub writes: Option<NonZeroU32>,
     /// Bytes of bodies a second, over all connections of the client.
     pub bandwidth: Option<u64>,

@@ -3,6 +3,11 @@
 //! What only looks is a GET; what changes something is a POST with a JSON body, and is refused to browsers:
 //! a page that the operator has open somewhere must not reach it.
 
+mod bundle;
+mod inspect;
+mod purge;
+mod warm;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -78,13 +83,29 @@ impl Reply {
         Self::json_as(status, &serde_json::json!({ "error": message.into() }))
     }
 
+    /// What was named is not held; with names that look like it.
+    pub(super) fn not_held(message: &str, near: &[String]) -> Self {
+        let value = serde_json::json!({ "error": message, "near": near });
+        Self::json_as(StatusCode::NOT_FOUND, &value)
+    }
+
     /// One JSON value a line, as they come. The last line tells the outcome: the status is 200 either way.
     pub(super) fn lines(lines: Receiver<Bytes>) -> Self {
         Self {
             status: StatusCode::OK,
             kind: "application/x-ndjson",
             length: None,
-            body: PullBody::lines(lines),
+            body: PullBody::lines(lines, None),
+        }
+    }
+
+    /// A file that a task writes, of a known length in bytes. If it ends early, the connection breaks.
+    pub(super) fn archive(kind: &'static str, length: u64, pieces: Receiver<Bytes>) -> Self {
+        Self {
+            status: StatusCode::OK,
+            kind,
+            length: usize::try_from(length).ok(),
+            body: PullBody::lines(pieces, Some(length)),
         }
     }
 
@@ -106,9 +127,12 @@ pub(super) async fn answer(
     signs: Arc<Signs>,
 ) -> Result<Response<Tracked>, Infallible> {
     let (head, body) = request.into_parts();
-    let reply = match read(&head, body).await {
-        Ok(ask) => dispatch(&inner, &ask).await,
-        Err(refused) => refused,
+    let reply = match bundle::is_import(&head) {
+        true => Box::pin(bundle::import(&inner, &head, body)).await,
+        false => match read(&head, body).await {
+            Ok(ask) => dispatch(&inner, &ask).await,
+            Err(refused) => refused,
+        },
     };
     let mut response = Response::new(reply.body);
     *response.status_mut() = reply.status;
@@ -188,10 +212,22 @@ async fn dispatch(inner: &Arc<Inner>, ask: &Ask) -> Reply {
     if let Some(reply) = health::answer(inner, ask) {
         return reply;
     }
-    std::future::ready(()).await;
+    if let Some(reply) = inspect::answer(inner, ask).await {
+        return reply;
+    }
+    if let Some(reply) = purge::answer(inner, ask).await {
+        return reply;
+    }
+    if let Some(reply) = warm::answer(inner, ask).await {
+        return reply;
+    }
+    if let Some(reply) = bundle::answer(inner, ask).await {
+        return reply;
+    }
     Reply::error(
         StatusCode::NOT_FOUND,
-        "here are /livez, /readyz, /metrics and /api/v1/status",
+        "here are /livez, /readyz, /metrics and /api/v1/…: status, repositories, tags, manifests, show, usage, \
+         purge, holds, lock, unlock, pin, unpin, warm, export, import",
     )
 }
 

@@ -20,7 +20,7 @@ use tokio::sync::mpsc::Receiver;
 use super::sendfile::{LONGEST_RUN, Runs};
 use crate::cache::{Body, Broken, Pacer, Piece, Reader, Rescue};
 use crate::oci::ByteRange;
-use crate::store::reading;
+use crate::store::{OpenFile, reading};
 
 /// Bytes read and handed to hyper at a time (performance.md: 64 KiB halves the throughput).
 const CHUNK: u64 = 256 * 1024;
@@ -32,7 +32,7 @@ type Step = (Box<Reader>, Result<Option<Piece>, Broken>);
 enum Segment {
     Bytes(Bytes),
     File {
-        file: Arc<File>,
+        file: Arc<OpenFile>,
         offset: u64,
         end: u64,
         /// What goes on when the file cannot be read.
@@ -87,12 +87,12 @@ impl PullBody {
         }
     }
 
-    /// What a task sends, as it comes.
-    pub(crate) fn lines(lines: Receiver<Bytes>) -> Self {
+    /// What a task sends, as it comes; if `length` is known and the task ends before, the body is broken.
+    pub(crate) fn lines(lines: Receiver<Bytes>, length: Option<u64>) -> Self {
         Self {
             segments: VecDeque::from([Segment::Lines(lines)]),
             state: State::Ready,
-            left: None,
+            left: length,
             runs: None,
             pacer: None,
         }
@@ -168,7 +168,7 @@ impl PullBody {
     }
 
     /// A stand-in for the next run of a file whose pages are in memory.
-    fn stand_in(&self, file: &Arc<File>, offset: u64, end: u64) -> Option<Bytes> {
+    fn stand_in(&self, file: &Arc<OpenFile>, offset: u64, end: u64) -> Option<Bytes> {
         let runs = self.runs.as_ref()?;
         let len = (end - offset).min(LONGEST_RUN);
         is_resident(file, offset, len).then(|| runs.stand_in(file, offset, len))?
@@ -412,7 +412,7 @@ fn read_resident(file: &File, offset: u64, len: usize) -> Option<Bytes> {
     Some(buffer.into())
 }
 
-async fn read_blocking(file: Arc<File>, offset: u64, len: usize) -> io::Result<Bytes> {
+async fn read_blocking(file: Arc<OpenFile>, offset: u64, len: usize) -> io::Result<Bytes> {
     reading(move || {
         let mut buffer = vec![0; len];
         file.read_exact_at(&mut buffer, offset)?;

@@ -21,6 +21,7 @@ pub(super) fn answer(inner: &Inner, ask: &Ask) -> Option<Reply> {
         },
         "/metrics" => {
             inner.cache.publish_budgets();
+            inner.cache.publish_space();
             Reply::text(StatusCode::OK, inner.metrics.exposition())
         }
         "status" => Reply::json(&inner.cache.status()),

@@ -50,7 +50,7 @@ pub(super) fn base() -> Answer {
 
 /// `GET /v2/_catalog`.
 pub(super) async fn catalog(cache: &Cache, registry: Option<&Registry>, page: &Page) -> Answer {
-    let names = cache.catalog(registry).await;
+    let names = cache.repositories(registry).await;
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let (shown, cut) = cut(&names, page);
     let body = serde_json::json!({ "repositories": shown });

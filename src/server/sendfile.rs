@@ -32,6 +32,8 @@ use rustix::net::SendFlags;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::store::OpenFile;
+
 /// Address space reserved for stand-ins. They only have to be distinct within one connection, whose queue
 /// holds a few megabytes.
 const RESERVED: usize = 1 << 30;
@@ -59,7 +61,7 @@ fn reserved() -> Option<usize> {
 struct Run {
     address: usize,
     len: usize,
-    file: Arc<File>,
+    file: Arc<OpenFile>,
     offset: u64,
 }
 
@@ -75,7 +77,7 @@ pub(super) struct Runs(Arc<Mutex<Noted>>);
 
 impl Runs {
     /// Bytes that stand for a run of a file; `None` if that cannot be done here.
-    pub(super) fn stand_in(&self, file: &Arc<File>, offset: u64, len: u64) -> Option<Bytes> {
+    pub(super) fn stand_in(&self, file: &Arc<OpenFile>, offset: u64, len: u64) -> Option<Bytes> {
         let base = reserved()?;
         let len = usize::try_from(len.min(LONGEST_RUN)).ok()?;
         let mut noted = self.noted();
@@ -97,7 +99,7 @@ impl Runs {
     }
 
     /// The file and offset that `slice` stands for; `None` for ordinary bytes.
-    fn find(&self, slice: &[u8]) -> Option<io::Result<(Arc<File>, u64)>> {
+    fn find(&self, slice: &[u8]) -> Option<io::Result<(Arc<OpenFile>, u64)>> {
         let base = reserved()?;
         let address = slice.as_ptr().addr();
         if !(base..base + RESERVED).contains(&address) {

@@ -89,6 +89,7 @@ fn server_with(directory: &std::path::Path, chosen: Chosen) -> Server {
     ));
     let cache = cache::Options {
         directory: directory.to_owned(),
+        space: crate::store::Space::UNBOUNDED,
         memory: 1 << 20,
         freshness: Vec::<freshness::Policy>::new(),
         on_exhausted: Vec::new(),

@@ -1,4 +1,7 @@
-//! Who writes which unfinished file: one at a time for a digest.
+//! Who writes which unfinished file: one at a time.
+//!
+//! That a file is open says less: those who read a fill that was given up have it open too, and the next fill
+//! goes on with it all the same.
 //!
 //! A write that hangs goes on after its fill has given it up. Were another fill to begin the same file
 //! meanwhile, the late bytes could land in it after it was hashed.
@@ -8,7 +11,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-type Taken = Arc<Mutex<HashSet<u128>>>;
+type Taken = Arc<Mutex<HashSet<String>>>;
 
 /// All files that are being written.
 #[derive(Debug, Default)]
@@ -17,24 +20,24 @@ pub(super) struct Claims(Taken);
 /// The right to write one file, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Claim {
-    key: u128,
+    name: String,
     taken: Taken,
     given_up: AtomicBool,
 }
 
 impl Claims {
-    /// Claims a file.
+    /// Claims the file of that name.
     ///
     /// # Errors
     /// [`io::ErrorKind::ResourceBusy`] if somebody has it.
-    pub(super) fn claim(&self, key: u128) -> io::Result<Claim> {
+    pub(super) fn claim(&self, name: &str) -> io::Result<Claim> {
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !taken.insert(key) {
+        if !taken.insert(name.to_owned()) {
             let why = "another download still writes to this file";
             return Err(io::Error::new(io::ErrorKind::ResourceBusy, why));
         }
         Ok(Claim {
-            key,
+            name: name.to_owned(),
             taken: self.0.clone(),
             given_up: AtomicBool::new(false),
         })
@@ -54,6 +57,6 @@ impl Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.remove(&self.key);
+        taken.remove(&self.name);
     }
 }

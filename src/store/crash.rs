@@ -17,10 +17,16 @@ pub enum Point {
     CommitSynced,
     /// It has its name, and nobody was told.
     CommitNamed,
+    /// The index knows of it, and it is not written down.
+    CommitListed,
     /// An unfinished file is about to be removed.
     Discarding,
     /// A damaged file was taken out of sight.
     Quarantined,
+    /// A file was evicted, and the index has not heard of it.
+    Evicted,
+    /// A file was removed because somebody wants it gone, and the index has not heard of it.
+    Removed,
     /// Records are written, and not committed.
     RecordsWritten,
     /// Records are committed.
@@ -29,14 +35,17 @@ pub enum Point {
 
 impl Point {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Begun,
         Self::Written,
         Self::CommitSized,
         Self::CommitSynced,
         Self::CommitNamed,
+        Self::CommitListed,
         Self::Discarding,
         Self::Quarantined,
+        Self::Evicted,
+        Self::Removed,
         Self::RecordsWritten,
         Self::RecordsCommitted,
     ];
@@ -49,8 +58,11 @@ impl Point {
             Self::CommitSized => "commit-sized",
             Self::CommitSynced => "commit-synced",
             Self::CommitNamed => "commit-named",
+            Self::CommitListed => "commit-listed",
             Self::Discarding => "discarding",
             Self::Quarantined => "quarantined",
+            Self::Evicted => "evicted",
+            Self::Removed => "removed",
             Self::RecordsWritten => "records-written",
             Self::RecordsCommitted => "records-committed",
         }

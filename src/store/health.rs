@@ -3,12 +3,14 @@
 //! The decision is [`Breaker`]'s; this counts, logs and remembers the last error.
 
 use std::io;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rustix::io::Errno;
 use tokio::sync::Notify;
 
+use super::NotKept;
 use super::pool::working;
 use crate::clock::{Clock, Time};
 use crate::policy::disk::{Breaker, Trouble};
@@ -20,6 +22,13 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 const IMPATIENCE: Duration = Duration::from_millis(500);
 /// How long making a file durable may take. Nobody waits for that, and it goes on afterwards.
 pub const SYNC_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Files are written.
+const WELL: u8 = 0;
+/// No file is written.
+const AILING: u8 = 1;
+/// No file is written, and who reads must not wait long.
+const SLOW: u8 = 2;
 
 /// What is wrong with the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +46,8 @@ pub struct Ailing {
 pub struct Health {
     clock: Clock,
     state: Mutex<State>,
+    /// What the state comes to for those who only want to pass: [`WELL`], [`AILING`] or [`SLOW`].
+    way: AtomicU8,
     opened: Notify,
     metrics: OnceLock<Arc<Metrics>>,
 }
@@ -52,6 +63,7 @@ impl Health {
         Self {
             clock: Clock::start(),
             state: Mutex::default(),
+            way: AtomicU8::new(WELL),
             opened: Notify::new(),
             metrics: OnceLock::new(),
         }
@@ -64,9 +76,9 @@ impl Health {
         }
     }
 
-    /// True if a file may be written. False means: let the bytes pass, and keep nothing.
+    /// True if a file may be written. False means: let the bytes pass, and keep nothing. Takes no lock.
     pub fn may_write(&self) -> bool {
-        self.state().breaker.may_write()
+        self.way.load(Ordering::Relaxed) == WELL
     }
 
     /// What is wrong; `None` if nothing is.
@@ -81,13 +93,14 @@ impl Health {
         })
     }
 
-    /// Reports what came of a write, and passes it on.
+    /// Reports what came of a write, and passes it on. That there is no room for something is not the disk's fault.
     ///
     /// # Errors
     /// The one given.
     pub fn wrote<T>(&self, operation: &'static str, outcome: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &outcome
             && error.kind() != io::ErrorKind::ResourceBusy
+            && NotKept::of(error).is_none()
         {
             let trouble = trouble_of(error);
             self.count(operation, trouble);
@@ -150,10 +163,10 @@ impl Health {
         &self,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
-        let slow = self
-            .ailing()
-            .is_some_and(|ailing| ailing.trouble == Trouble::Slow);
-        let patience = if slow { IMPATIENCE } else { PATIENCE };
+        let patience = match self.way.load(Ordering::Relaxed) {
+            SLOW => IMPATIENCE,
+            _ => PATIENCE,
+        };
         match working(patience, work).await {
             Err(error) if error.kind() == io::ErrorKind::TimedOut => self.read("look", Err(error)),
             outcome => outcome,
@@ -183,6 +196,7 @@ impl Health {
                 state.error = error.to_string();
             }
             let told = state.breaker.probed(verdict, self.clock.now());
+            self.show_the_way(&state);
             (told, state.breaker.standing())
         };
         if let Err(error) = &outcome {
@@ -202,6 +216,7 @@ impl Health {
         let mut state = self.state();
         state.breaker.open(trouble, self.clock.now());
         state.error = error.to_string();
+        self.show_the_way(&state);
         drop(state);
         tell(trouble, error);
         self.opened.notify_one();
@@ -213,10 +228,20 @@ impl Health {
             return;
         }
         state.error = error.to_string();
+        self.show_the_way(&state);
         drop(state);
         tell(trouble, error);
         self.show();
         self.opened.notify_one();
+    }
+
+    fn show_the_way(&self, state: &State) {
+        let way = match state.breaker.standing() {
+            None => WELL,
+            Some((Trouble::Slow, _)) => SLOW,
+            Some(_) => AILING,
+        };
+        self.way.store(way, Ordering::Relaxed);
     }
 
     fn count(&self, operation: &'static str, trouble: Trouble) {
@@ -313,6 +338,19 @@ mod tests {
             drop(health.read("look", failed(Errno::TIMEDOUT)));
         }
         assert_eq!(health.ailing().map(|ailing| ailing.trouble), Some(Trouble::Slow));
+    }
+
+    #[test]
+    fn no_room_by_our_own_rules_is_no_trouble_of_the_disk() {
+        let health = Health::new();
+        for _ in 0..10 {
+            assert!(
+                health
+                    .wrote("commit", Err::<(), _>(NotKept::InUse.into()))
+                    .is_err()
+            );
+        }
+        assert!(health.may_write());
     }
 
     #[test]

@@ -16,6 +16,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::{Disk, Shelf};
 use crate::oci::Digest;
+use crate::policy::eviction::Content;
 
 /// Contents that are worked with: few, so that downloads meet what earlier ones left.
 const CONTENTS: usize = 4;
@@ -207,6 +208,10 @@ fn work(disk: &Disk, random: &mut StdRng) {
                 disk.write(&partial, 0, &[bytes]).unwrap();
                 partial.give_up();
             }
+            5 => drop(disk.remove(&Content {
+                shelf: Shelf::Blobs,
+                digest,
+            })),
             // A fill that breaks off, or goes on where another one did, and ends well.
             which => {
                 let partial = disk.begin(&digest).unwrap();
@@ -215,7 +220,7 @@ fn work(disk: &Disk, random: &mut StdRng) {
                 let half = random.random_range(from..=bytes.len());
                 disk.write(&partial, from as u64, &[bytes.slice(from..half)])
                     .unwrap();
-                if which > 5 {
+                if which > 6 {
                     disk.write(&partial, half as u64, &[bytes.slice(half..)]).unwrap();
                     disk.commit(&partial, Shelf::Blobs, &digest, bytes.len() as u64)
                         .unwrap();
@@ -254,6 +259,8 @@ fn recover(state: &BTreeMap<PathBuf, Vec<u8>>, worked: &Path, root: &Path) -> Re
         std::fs::write(path, bytes).unwrap();
     }
     let disk = Disk::open(root).unwrap();
+    // As if all of it was written down: what is put there has room.
+    disk.recall(|_| true);
     let count = check(root)?;
     // What is unfinished is gone on with, and ends well.
     let bytes = content(0);

@@ -5,6 +5,7 @@
 
 pub mod disk;
 pub mod quotas;
+pub mod space;
 pub mod spending;
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
@@ -65,6 +66,8 @@ pub struct Metrics {
     pub disk: disk::Disk,
     /// Clients' quotas: refusals and waits.
     pub quotas: quotas::Quotas,
+    /// The disk: held, evicted and not kept.
+    pub space: space::Space,
     /// Budgets: spent and not spent.
     pub spending: spending::Spending,
 }
@@ -117,6 +120,7 @@ impl Metrics {
             panics: counter("seawall_panics_total", "Requests that ended in a panic."),
             disk: disk::Disk::new(&registry),
             quotas: quotas::Quotas::new(&registry),
+            space: space::Space::new(&registry),
             spending: spending::Spending::new(&registry),
             registry,
         }

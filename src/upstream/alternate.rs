@@ -51,6 +51,7 @@ pub(super) struct Alternates {
 
 struct Alternate {
     upstream: Upstream,
+    url: String,
     host: String,
     prefix: Option<RepositoryPath>,
     record: Mutex<Record>,
@@ -91,6 +92,7 @@ impl Alternates {
             };
             Alternate {
                 upstream: make(&options, &registry, false),
+                url: alternate.url.to_string(),
                 host: host.to_owned(),
                 prefix: alternate.prefix.clone(),
                 record: Mutex::default(),
@@ -169,8 +171,8 @@ impl Alternate {
 }
 
 impl Upstream {
-    /// A manifest from the first alternate that has it, if the repository is public. `verify` makes of what
-    /// came what is wanted, or refuses it. Takes a few seconds at most, and never longer than until `deadline`.
+    /// A manifest from the first alternate that has it, if the repository is public; and the alternate's URL.
+    /// `verify` makes of what came what is wanted, or refuses it. Takes a few seconds at most, and never longer than until `deadline`.
     ///
     /// Cancel-safe.
     pub async fn manifest_elsewhere<T>(
@@ -179,7 +181,7 @@ impl Upstream {
         digest: &Digest,
         deadline: Time,
         verify: impl Fn(Fetched) -> Option<T>,
-    ) -> Option<T> {
+    ) -> Option<(T, &str)> {
         let clock = self.exchange().ok()?.clock;
         let end = deadline.min(clock.now() + ALL);
         let left = || end.since(clock.now());
@@ -200,7 +202,7 @@ impl Upstream {
             };
             let found = alternate.ask(digest, EACH.min(left()), clock, Box::pin(question));
             if let Some(found) = found.await {
-                return Some(found);
+                return Some((found, &alternate.url));
             }
         }
         None

@@ -1,6 +1,6 @@
 //! One request and what it takes to get its answer: authentication, redirects, retries.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::header::{AUTHORIZATION, LOCATION, RETRY_AFTER};
@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use super::auth::{Auth, Proof};
 use super::body::{read_whole, text};
 use super::negative::Negatives;
-use super::retry::{self, Budget, MAX_SHORT_WAITS, MAX_TRIES};
+use super::retry::{self, MAX_SHORT_WAITS, MAX_TRIES, Retries};
 use super::shield::Shield;
 use super::throttle::Throttle;
 use super::wire::Wire;
@@ -47,6 +47,8 @@ pub(super) struct Answer {
     pub(super) response: Response<Incoming>,
     /// True if the registry sent us to another host, whose 401 or 403 says nothing of the repository.
     pub(super) elsewhere: bool,
+    /// True if the registry told figures when it sent us there.
+    told: bool,
 }
 
 /// Talks to one registry.
@@ -57,8 +59,10 @@ pub(super) struct Exchange {
     pub(super) accounts: Vec<Auth>,
     pub(super) shield: Shield,
     pub(super) throttle: Throttle,
-    pub(super) budget: Budget,
+    pub(super) retries: Retries,
     pub(super) negatives: Negatives,
+    /// True once a redirect of a manifest told figures.
+    pub(super) redirects_tell: AtomicBool,
     pub(super) timeouts: Timeouts,
     pub(super) clock: Clock,
 }
@@ -69,7 +73,7 @@ impl Exchange {
     pub(super) async fn ask(&self, ask: &Ask<'_>) -> Result<Answer, Refusal> {
         let start = self.clock.now();
         let (mut failures, mut waits) = (0, 0);
-        self.budget.earn();
+        self.retries.earn();
         loop {
             self.throttle.place(&self.shield, self.clock).await?;
             let result = self.judge(ask, self.follow(ask).await).await;
@@ -86,7 +90,7 @@ impl Exchange {
                 }
                 result if early && is_passing(result) => {
                     failures += 1;
-                    (failures < MAX_TRIES && self.budget.spend()).then(|| retry::pause(failures - 1))
+                    (failures < MAX_TRIES && self.retries.spend()).then(|| retry::pause(failures - 1))
                 }
                 _ => None,
             };
@@ -146,7 +150,8 @@ impl Exchange {
     /// Tells the shield what an answer about a manifest says of the budget.
     fn learn(&self, ask: &Ask<'_>, answer: &Answer) {
         let headers = answer.response.headers();
-        if self.hear(ask, headers) {
+        // What was told on the way is the whole answer: a store adds nothing to it.
+        if self.hear(ask, headers) || answer.told {
             return;
         }
         // A refusal without figures does not mean that there is no limit; nor does a store's answer, where
@@ -170,6 +175,21 @@ impl Exchange {
             self.shield.learn(ask.path.as_str(), ask.account, told);
         }
         heard
+    }
+
+    /// Learns what a redirect of a manifest says of the budget; false if that is nothing. Where redirects have
+    /// told figures, one without any says that there is no limit: what follows is another host's.
+    fn hear_redirect(&self, ask: &Ask<'_>, headers: &HeaderMap) -> bool {
+        if self.hear(ask, headers) {
+            self.redirects_tell.store(true, Ordering::Relaxed);
+            return true;
+        }
+        let gone = self.redirects_tell.load(Ordering::Relaxed);
+        if gone {
+            let told = (None, limits::source(headers));
+            self.shield.learn(ask.path.as_str(), ask.account, told);
+        }
+        gone
     }
 
     /// As [`Self::ask`], with everything but success refused.
@@ -203,7 +223,7 @@ impl Exchange {
         let mut url = ask.url.clone();
         let auth = self.auth(ask);
         let mut proof = auth.foresee(&self.client, ask.path).await?;
-        let (mut redirects, mut challenged) = (0, false);
+        let (mut redirects, mut challenged, mut told) = (0, false, false);
         loop {
             let response = self.send(ask, &url, &proof).await;
             auth.heard(&mut proof, response.as_ref());
@@ -217,11 +237,15 @@ impl Exchange {
             }
             let Some(next) = self.redirect(&url, &response)? else {
                 let elsewhere = !url.same_origin(&self.base);
-                return Ok(Answer { response, elsewhere });
+                return Ok(Answer {
+                    response,
+                    elsewhere,
+                    told,
+                });
             };
             if ask.manifest && url.same_origin(&self.base) {
                 // The registry's own figures stand here: the answer will be another host's.
-                self.hear(ask, response.headers());
+                told |= self.hear_redirect(ask, response.headers());
             }
             redirects += 1;
             if redirects > MAX_REDIRECTS {
@@ -323,7 +347,9 @@ impl From<SendError> for Refusal {
     fn from(error: SendError) -> Self {
         match error {
             SendError::Forbidden(text) => Self::Unusable(text),
-            SendError::Broken(text) | SendError::Late(text) => Self::Unreachable(text),
+            SendError::Unconnected(text) | SendError::Broken(text) | SendError::Late(text) => {
+                Self::Unreachable(text)
+            }
         }
     }
 }

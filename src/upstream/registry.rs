@@ -11,7 +11,7 @@ use super::alternate::Alternates;
 use super::auth::Auth;
 use super::exchange::Exchange;
 use super::negative::Negatives;
-use super::retry::Budget;
+use super::retry::Retries;
 use super::shield::Shield;
 use super::throttle::Throttle;
 use super::wire::Wire;
@@ -255,9 +255,10 @@ fn exchange(
             .map(|credential| Auth::new(base.clone(), credential, token_hosts.clone(), times.idle, clock))
             .collect(),
         base,
-        budget: Budget::new(),
+        retries: Retries::new(),
         throttle: Throttle::default(),
         negatives: Negatives::new(options.negative_ttl, clock),
+        redirects_tell: std::sync::atomic::AtomicBool::new(false),
         timeouts: times,
         clock,
     })

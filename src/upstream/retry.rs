@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::Time;
+use crate::policy::backoff;
 
 /// Most tries of one request.
 pub(super) const MAX_TRIES: u32 = 3;
@@ -20,7 +21,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
 /// How long to wait before retry number `count` (from 0): full jitter, so that those who failed together
 /// do not return together.
 pub(super) fn pause(count: u32) -> Duration {
-    let limit = FIRST_WAIT.saturating_mul(1 << count.min(10));
+    let limit = backoff::doubled(FIRST_WAIT, LONGEST_WAIT, count);
     limit.mul_f64(rand::random_range(0.0..=1.0))
 }
 
@@ -48,14 +49,14 @@ pub(super) fn retry_after(value: &str, now: Time) -> Option<Duration> {
 }
 
 /// Retries are a tenth of the requests, and a few: when everything fails they do not double the load.
-pub(super) struct Budget(AtomicU64);
+pub(super) struct Retries(AtomicU64);
 
 /// Of one retry.
 const PRICE: u64 = 10;
 /// Ten retries may follow each other before requests must earn them.
 const MOST: u64 = 10 * PRICE;
 
-impl Budget {
+impl Retries {
     pub(super) fn new() -> Self {
         Self(AtomicU64::new(MOST))
     }
@@ -63,7 +64,7 @@ impl Budget {
     /// Counts a request.
     pub(super) fn earn(&self) {
         let add = |held: u64| (held < MOST).then_some(held + 1);
-        // An error means that the budget is full.
+        // An error means that there are as many as there may be.
         let _ = self.0.try_update(Ordering::Relaxed, Ordering::Relaxed, add);
     }
 
@@ -101,10 +102,10 @@ mod tests {
     // F032
     #[test]
     fn retries_end_when_everything_fails() {
-        let budget = Budget::new();
+        let left = Retries::new();
         let retries = (0..1000).filter(|_| {
-            budget.earn();
-            budget.spend()
+            left.earn();
+            left.spend()
         });
         let count = retries.count();
         assert!((100..=111).contains(&count), "{count}");

@@ -39,7 +39,8 @@ struct World {
     options: Options,
 }
 
-/// A world in which every host is served by `script` at 9.9.9.9, apart from those with another address.
+/// A world in which every host is served by `script` at 9.9.9.9, apart from those with another address;
+/// nobody listens at that of refused.example.
 fn world(script: Script, edit: impl FnOnce(&mut Options)) -> World {
     let seen = Seen::default();
     let dialled: Arc<Mutex<Vec<IpAddr>>> = Arc::default();
@@ -48,6 +49,9 @@ fn world(script: Script, edit: impl FnOnce(&mut Options)) -> World {
         resolve: Arc::new(|host| Box::pin(std::future::ready(Ok(vec![address_of(&host)])))),
         connect: Arc::new(move |address| {
             calls.lock().unwrap().push(address.ip());
+            if address.ip() == address_of("refused.example") {
+                return Box::pin(std::future::ready(Err(io::ErrorKind::ConnectionRefused.into())));
+            }
             let (near, far) = tokio::io::duplex(64 << 10);
             tasks.spawn(serve(far, script, Arc::clone(&log)));
             Box::pin(std::future::ready(io::Result::Ok(Box::new(near) as Box<dyn Io>)))
@@ -90,6 +94,7 @@ fn world(script: Script, edit: impl FnOnce(&mut Options)) -> World {
 fn address_of(host: &str) -> IpAddr {
     let text = match host {
         "inside.example" => "127.0.0.1",
+        "refused.example" => "9.9.9.8",
         "mapped.example" => "::ffff:10.0.0.1",
         _ => "9.9.9.9",
     };

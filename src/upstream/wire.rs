@@ -56,8 +56,8 @@ impl Wire {
         self.send_counted(method, url, headers, None).await
     }
 
-    /// As [`Self::send`]; `left` becomes true if the host may have counted the request: it left, and neither
-    /// was its connection lost nor was it told to say first who asks.
+    /// As [`Self::send`]; `left` becomes true if the host may have counted the request: it left, and was not
+    /// told to say first who asks.
     pub(super) async fn send_counted(
         &self,
         method: Method,
@@ -72,7 +72,7 @@ impl Wire {
         let sent = self.client.send(method, url, headers).await;
         let counted = match &sent {
             Ok(response) => response.status() != StatusCode::UNAUTHORIZED,
-            Err(error) => matches!(error, SendError::Late(_)),
+            Err(error) => matches!(error, SendError::Late(_) | SendError::Broken(_)),
         };
         if let Some(left) = left.filter(|_| !counted) {
             left.store(before, Ordering::Relaxed);

@@ -51,7 +51,11 @@ pub(crate) fn no_inodes(world: &World) -> Result<Verdict> {
         }
         wait_for_disk(seawall, "full")?;
         println!("        {}", readiness(seawall)?);
-        expect_words(seawall, directory, &["disk  full for", "free space or inodes"])?;
+        expect_words(
+            seawall,
+            directory,
+            &["disk         full for", "free space or inodes"],
+        )?;
         run(command("mount")
             .args(["-o", "remount,nr_inodes=10000"])
             .arg(directory.join("cache")))?;

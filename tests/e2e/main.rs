@@ -11,6 +11,7 @@
 )]
 
 mod api;
+mod bundle;
 mod clients;
 mod crash;
 mod disk;
@@ -29,7 +30,7 @@ use support::{Result, Verdict, World};
 /// A test: its name is the sentence it proves.
 type Test = (&'static str, fn(&World) -> Result<Verdict>);
 
-const TESTS: [Test; 24] = [
+const TESTS: [Test; 27] = [
     (
         "all clients together cost one upstream GET per digest when cold",
         pulls::cold_together,
@@ -46,6 +47,18 @@ const TESTS: [Test; 24] = [
     ),
     ("an artifact is found from what it refers to", api::referrers),
     ("writes are answered 405", api::writes_are_refused),
+    (
+        "what was warmed is pulled while the upstream is gone",
+        bundle::warmed,
+    ),
+    (
+        "a bundle is read by skopeo and podman, byte for byte",
+        bundle::read_by_others,
+    ),
+    (
+        "a bundle is imported and pulled where there is no upstream",
+        bundle::imported,
+    ),
     (
         "a SIGKILL in the middle of a pull leaves nothing wrong behind",
         crash::kill_in_the_middle,

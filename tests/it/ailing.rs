@@ -81,6 +81,10 @@ async fn f067_a_directory_that_vanishes_is_made_again_and_locked_again() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(blob_file(world.directory.path(), &digest).exists());
     assert_eq!(disk_state(&world), "ok");
+    // The index has forgotten what went with it.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let cache = world.seawall.cache.status().cache;
+    assert_eq!((cache.objects, cache.held), (1, MIB as u64));
     let second = Disk::open(world.directory.path()).unwrap_err();
     assert!(
         second.to_string().contains("in use by another process"),

@@ -9,10 +9,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::Method;
 use seawall::oci::Digest;
-use seawall::store::Point;
+use seawall::policy::eviction::on_disk;
+use seawall::policy::retention::{Filter, Purge, Rules};
+use seawall::store::{Point, Space};
 
 use crate::support::registry::{Registry, Script};
 use crate::support::seawall::{Choices, Seawall};
@@ -32,6 +36,8 @@ struct Source {
     wrong: (Digest, Bytes),
     /// One that is held, and damaged.
     damaged: (Digest, Bytes),
+    /// Only the child pulls these, until there is no room.
+    fillers: Vec<(Digest, Bytes)>,
 }
 
 fn source() -> Source {
@@ -42,6 +48,7 @@ fn source() -> Source {
     };
     let good = vec![put(2 * MIB + 7, 1), put(MIB / 2, 3), put(300, 5)];
     let (wrong, damaged) = (put(MIB, 7), put(MIB, 9));
+    let fillers = (0..6).map(|number| put(MIB, 101 + 2 * number)).collect();
     image(&registry, Some("1"), 11);
     image(&registry, Some("2"), 13);
     Source {
@@ -49,10 +56,32 @@ fn source() -> Source {
         good,
         wrong,
         damaged,
+        fillers,
     }
 }
 
-/// The child. It pulls everything, some of it wrong at first, and ends well unless it was told to die.
+/// So much room that the child runs out of it at its end.
+fn narrow() -> Choices {
+    Choices {
+        space: Space {
+            capacity: 8 * MIB as u64,
+            high: 0.95,
+            low: 0.90,
+            min_free: 0,
+        },
+        ..Choices::default()
+    }
+}
+
+/// What the damaged file is nobody knows before the directory was walked, and nothing is kept until then.
+async fn walked(seawall: &Seawall) {
+    while seawall.cache.status().cache.rebuilding {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// The child. It pulls everything, some of it wrong at first, purges a tag, runs out of room, and ends well unless
+/// it was told to die.
 #[tokio::test(start_paused = true)]
 #[ignore = "the tests below start it, as a process of its own"]
 async fn a_child_that_may_die() {
@@ -66,7 +95,8 @@ async fn a_child_that_may_die() {
         ..Script::default()
     };
     source.registry.script(blob_path(&source.wrong.0), flip);
-    let seawall = Arc::new(Seawall::start(&directory, &source.registry, Choices::default()));
+    let seawall = Arc::new(Seawall::start(&directory, &source.registry, narrow()));
+    walked(&seawall).await;
     for tag in ["1", "2"] {
         seawall.get(&manifest_path(tag)).await;
         seawall.cache.flush().await;
@@ -74,6 +104,18 @@ async fn a_child_that_may_die() {
     let all = source.good.iter().chain([&source.wrong, &source.damaged]);
     for (digest, _) in all {
         seawall.get(&blob_path(digest)).await;
+    }
+    let purge = Purge::Rules(Rules {
+        filters: vec![Filter::parse("docker.io/library/app:.*").unwrap()],
+        ago: None,
+        untagged: false,
+        keep: 0,
+    });
+    seawall.cache.purge(purge, None).await.unwrap();
+    for (digest, _) in &source.fillers {
+        seawall.get(&blob_path(digest)).await;
+        // What was pulled is kept before the next asks for room.
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
     Arc::into_inner(seawall).unwrap().stop().await;
 }
@@ -116,6 +158,16 @@ fn named(directory: &Path) -> BTreeMap<String, Bytes> {
     found
 }
 
+/// The index holds what the disk does, in whole blocks.
+fn expect_accounted(seawall: &Seawall, directory: &Path, at: &str) {
+    let on_disk: u64 = named(directory)
+        .values()
+        .map(|bytes| on_disk(bytes.len() as u64))
+        .sum();
+    let held = seawall.cache.status().cache.held;
+    assert_eq!(held, on_disk, "{at}: the index and the disk disagree");
+}
+
 /// Puts a file that has gone bad where the content of a digest would be.
 fn damage(directory: &Path, (digest, bytes): &(Digest, Bytes)) {
     let (path, mut bytes) = (blob_file(directory, digest), bytes.to_vec());
@@ -124,7 +176,8 @@ fn damage(directory: &Path, (digest, bytes): &(Digest, Bytes)) {
     std::fs::write(path, bytes).unwrap();
 }
 
-/// After a death: what has a name hashes to it, everything is served right, and what had a name costs nothing.
+/// After a death: what has a name hashes to it, everything is served right, what had a name costs nothing, and the
+/// index holds what the disk does (F102).
 async fn expect_whole(directory: &Path, at: &str) {
     let source = source();
     let mut held = named(directory);
@@ -142,6 +195,10 @@ async fn expect_whole(directory: &Path, at: &str) {
         );
     }
     let seawall = Arc::new(Seawall::start(directory, &source.registry, Choices::default()));
+    // The walk is over long before.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    walked(&seawall).await;
+    expect_accounted(&seawall, directory, at);
     let all = source.good.iter().chain([&source.wrong, &source.damaged]);
     for (digest, bytes) in all {
         let path = blob_path(digest);
@@ -169,14 +226,19 @@ async fn expect_whole(directory: &Path, at: &str) {
     for tag in ["1", "2"] {
         assert!(seawall.get(&manifest_path(tag)).await.is_good(), "{at}");
     }
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    expect_accounted(&seawall, directory, at);
     Arc::into_inner(seawall).unwrap().stop().await;
-    let after = named(directory);
+    let mut after = named(directory);
     for (name, bytes) in &after {
         assert_eq!(
             &Digest::sha256(bytes).hex(),
             name,
             "{at}: a wrong file got a name later"
         );
+    }
+    for (digest, _) in &source.fillers {
+        after.remove(&digest.hex());
     }
     // Everything that was asked for is held in the end, once each: five blobs and two manifests.
     assert_eq!(after.len(), 7, "{at}");

@@ -1,15 +1,22 @@
 //! Operations per minute, counted by governor on our own clock.
+//!
+//! governor grants a whole minute's worth at once, so that `remaining` means what it means at Docker Hub; what
+//! flows in during the same minute is bounded by [`Minute`]. A refusal names the later of the two times, so
+//! governor is asked what it would say before anything is taken.
 
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use governor::clock::Clock as GovernorsClock;
 use governor::middleware::StateInformationMiddleware;
-use governor::state::{InMemoryState, NotKeyed};
+use governor::nanos::Nanos;
+use governor::state::StateStore;
 use governor::{Quota, RateLimiter};
 
 use crate::clock::Clock;
-use crate::policy::quota::Left;
+use crate::policy::quota::{Left, Minute};
 
 /// Our clock, as governor reads it.
 #[derive(Clone, Copy, Debug)]
@@ -23,18 +30,48 @@ impl GovernorsClock for Ours {
     }
 }
 
+/// What governor is consulted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Intent {
+    /// Its verdict changes nothing.
+    Ask,
+    Take,
+}
+
+/// What governor remembers: one figure, zero before the first operation. Whoever consults it holds the lock of
+/// [`Operations`].
+#[derive(Default)]
+struct Level(AtomicU64);
+
+impl StateStore for Level {
+    type Key = Intent;
+
+    fn measure_and_replace<T, F, E>(&self, intent: &Intent, measure: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let level = self.0.load(Ordering::Relaxed);
+        let (verdict, next) = measure((level > 0).then(|| Nanos::new(level)))?;
+        if *intent == Intent::Take {
+            self.0.store(next.as_u64(), Ordering::Relaxed);
+        }
+        Ok(verdict)
+    }
+}
+
 /// So many operations a minute, of which a whole minute's may come at once.
 pub(super) struct Operations {
-    limiter: RateLimiter<NotKeyed, InMemoryState, Ours, StateInformationMiddleware>,
+    limiter: RateLimiter<Intent, Level, Ours, StateInformationMiddleware>,
+    minute: Mutex<Minute>,
     per_minute: NonZeroU32,
 }
 
 impl Operations {
     pub(super) fn new(per_minute: NonZeroU32, clock: Clock) -> Self {
         let quota = Quota::per_minute(per_minute);
-        let limiter = RateLimiter::direct_with_clock(quota, Ours(clock));
         Self {
-            limiter: limiter.with_middleware(),
+            limiter: RateLimiter::new(quota, Level::default(), Ours(clock)),
+            minute: Mutex::new(Minute::new(per_minute.get())),
             per_minute,
         }
     }
@@ -44,9 +81,17 @@ impl Operations {
     /// # Errors
     /// The time after which there is one again. Nothing was taken.
     pub(super) fn spend(&self) -> Result<Left, Duration> {
-        match self.limiter.check() {
-            Ok(state) => Ok(self.left(state.remaining_burst_capacity())),
-            Err(until) => Err(until.wait_time_from(GovernorsClock::now(self.limiter.clock()))),
+        let mut minute = self.minute.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = GovernorsClock::now(self.limiter.clock());
+        let full = minute.wait(now);
+        let intent = if full.is_zero() { Intent::Take } else { Intent::Ask };
+        match self.limiter.check_key(&intent) {
+            Err(until) => Err(full.max(until.wait_time_from(now))),
+            Ok(_) if intent == Intent::Ask => Err(full),
+            Ok(granted) => {
+                minute.take(now);
+                Ok(self.left(granted.remaining_burst_capacity().min(minute.left(now))))
+            }
         }
     }
 

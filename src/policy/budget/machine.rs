@@ -13,6 +13,7 @@ use super::queue::{Ahead, Queue};
 use super::ranks::Ranks;
 use super::{Asker, Because, BucketStatus, Charge, Limit, Observed, Rules, Standing, Verdict, Withheld};
 use crate::clock::Time;
+use crate::policy::backoff;
 
 /// How long an upstream that called it abuse is left alone first, and at most.
 const ABUSE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(15 * 60));
@@ -254,7 +255,7 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
         // Those who count requests by the second take figures for granted nowhere: seconds do there.
         let known = self.accounts.buckets().any(|(bucket, _)| bucket.is_known());
         let first = if known { ABUSE.0 } else { RATE };
-        first.saturating_mul(1 << self.strikes.min(10)).min(ABUSE.1)
+        backoff::doubled(first, ABUSE.1, self.strikes)
     }
 
     /// An account is not to be used until then: its credential was refused.

@@ -29,9 +29,12 @@ impl World {
         let digest = Digest::sha256(bytes);
         let verify = |fetched: Fetched| (Digest::sha256(&fetched.bytes) == digest).then_some(fetched.bytes);
         let deadline = self.now() + Duration::from_secs(20);
-        self.upstream
-            .manifest_elsewhere(&path(), &digest, deadline, verify)
-            .await
+        let path = path();
+        let found = self
+            .upstream
+            .manifest_elsewhere(&path, &digest, deadline, verify)
+            .await;
+        found.map(|(bytes, _)| bytes)
     }
 
     async fn blob_elsewhere(&self, from: u64, refused: &Refusal) -> Option<Incoming> {

@@ -53,6 +53,21 @@ async fn what_got_no_answer_in_time_may_have_been_counted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_broke_on_its_way_may_have_been_counted_and_what_found_nobody_was_not() {
+    let world = world(|_, _, _| "HTTP/1.1 200 OK\r\n".to_owned(), |_| {});
+    let (bought, left) = world.counted("a/b").await;
+    assert!(matches!(bought, Err(Refusal::Unreachable(_))), "{bought:?}");
+    assert_eq!((left, world.own()), (1, 1));
+    let world = super::world(
+        |_, _, _| answer("200 OK", "", "{}"),
+        |options| options.url = Some(http::Uri::from_static("http://refused.example")),
+    );
+    let (bought, left) = world.counted("a/b").await;
+    assert!(bought.is_err());
+    assert_eq!((left, world.own()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_given_up_on_its_way_may_have_been_counted() {
     let world = world(
         |_, _, _| "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n".to_owned(),

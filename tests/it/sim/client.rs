@@ -33,11 +33,6 @@ pub(crate) struct Shop {
 }
 
 impl Shop {
-    /// Opens in front of an upstream with these switches.
-    pub(crate) fn open(switches: Switches) -> Self {
-        Self::open_with("", switches, Choices::default(), SEED)
-    }
-
     /// Opens in front of a preset, with its account if it has one.
     pub(crate) fn of(preset: &Preset) -> Self {
         Self::open_with(preset.name, preset.switches.clone(), Choices::default(), SEED)

@@ -11,9 +11,8 @@
 //! world have them; the [`journal`] keeps every request; [`tripwires`] fail the test that makes Seawall do
 //! what no good client does. `teeth` shows that each of them bites.
 //!
-//! The scenarios stand below `scenarios`, a file per theme; those of `every` run over all presets. A new one
-//! that needs what no switch does yet adds the switch with it; the quotas of our own clients have no file
-//! there yet.
+//! The scenarios stand below `scenarios`, a file per theme, with a table of what is held where. A new one that
+//! needs what no switch does yet adds the switch with it; the quotas of our own clients have no file there yet.
 
 mod client;
 mod content;
@@ -103,14 +102,19 @@ impl Sim {
         self.content(|content| content.image(repository, tag, seed, layer_bytes))
     }
 
-    /// Leaves so many pulls to those without an account.
+    /// Leaves so many pulls to everybody whose pulls are counted.
     pub(crate) fn leave(&self, remaining: u64) {
         let now = self.now();
         let state = &mut *self.lock();
-        let (source, allowance) = (state.switches.egress, state.switches.allowance.unwrap());
-        state
-            .limits
-            .set_remaining(source, allowance, &state.switches, remaining, now);
+        let accounts = state.switches.accounts.iter();
+        let accounts = accounts.map(|account| (account.name, account.allowance));
+        for (source, allowance) in accounts.chain([(state.switches.egress, state.switches.allowance)]) {
+            let Some(allowance) = allowance else { continue };
+            let switches = &state.switches;
+            state
+                .limits
+                .set_remaining(source, allowance, switches, remaining, now);
+        }
     }
 
     /// Locks an account's logins.

@@ -14,6 +14,21 @@ pub(crate) struct Preset {
     pub(crate) switches: Switches,
 }
 
+impl Preset {
+    /// The same with something turned on top.
+    pub(crate) fn turned(mut self, turn: impl FnOnce(&mut Switches)) -> Self {
+        turn(&mut self.switches);
+        self
+    }
+
+    /// True if the pulls of those who ask, with the preset's first account if it has any, are counted.
+    pub(crate) fn is_counted(&self) -> bool {
+        let account = self.switches.accounts.first();
+        let allowance = account.map_or(self.switches.allowance, |account| account.allowance);
+        allowance.is_some()
+    }
+}
+
 /// What Seawall logs in with where a preset has an account.
 pub(crate) const PASSWORD: &str = "right";
 
@@ -65,6 +80,8 @@ pub(crate) fn hub() -> Switches {
         allowance: Some(per_hours(100, 1)),
         figures: Figures::Both,
         source: true,
+        // It carries a chain of certificates.
+        token_bytes: 4400,
         ..usual("registry.docker.io")
     }
 }

@@ -23,14 +23,8 @@ impl State {
         if let Some(refused) = self.too_fast(request, endpoint) {
             return refused;
         }
-        let realm = match self.switches.realm {
-            Realm::SameHost(path) | Realm::Relative(path) => path,
-            Realm::Service | Realm::WithQuery | Realm::Elsewhere(_) => "",
-        };
-        if !realm.is_empty() && request.path == realm {
-            return self.issue(request);
-        }
         match about {
+            About::Token => self.issue(request),
             About::Ping if self.switches.auth == Auth::Nobody => Reply::new(200),
             About::Ping => match self.who(request, "") {
                 Ok(_) => Reply::new(200),
@@ -38,7 +32,7 @@ impl State {
             },
             About::Manifest { repository, .. } => self.manifest(request, repository, about),
             About::Blob(digest) => self.blob(request, *digest),
-            About::Token | About::Other => Reply::error(404, "NAME_UNKNOWN", "no such thing"),
+            About::Other => Reply::error(404, "NAME_UNKNOWN", "no such thing"),
         }
     }
 

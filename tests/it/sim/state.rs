@@ -229,6 +229,9 @@ impl State {
     /// What a request is about.
     fn about(&self, request: &Request) -> About {
         let path = request.path.as_str();
+        if request.role == Role::Registry && self.switches.token_path() == Some(path) {
+            return About::Token;
+        }
         let rest = match request.role {
             Role::Registry => path.strip_prefix(self.switches.prefix),
             Role::Alternate => path.strip_prefix("/v2/artifacts/images").map(|_| path),

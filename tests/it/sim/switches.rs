@@ -19,6 +19,8 @@ pub(crate) struct Switches {
     pub(crate) challenge_on_repository: bool,
     // B. The token service.
     pub(crate) token: TokenAnswer,
+    /// Length of a token, in bytes.
+    pub(crate) token_bytes: usize,
     /// How long a token really is good for.
     pub(crate) token_life: Duration,
     pub(crate) grant: Grant,
@@ -296,6 +298,7 @@ impl Default for Switches {
                 field: TokenField::Both,
                 expires_in: Some(300),
             },
+            token_bytes: 500,
             token_life: Duration::from_secs(300),
             grant: Grant::Full,
             accounts: Vec::new(),
@@ -328,6 +331,22 @@ impl Default for Switches {
 }
 
 impl Switches {
+    /// Allows everybody this much, whether they have an account or not.
+    pub(crate) fn allow(&mut self, allowance: Option<Allowance>) {
+        self.allowance = allowance;
+        for account in &mut self.accounts {
+            account.allowance = allowance;
+        }
+    }
+
+    /// The path of a token service that the registry itself has.
+    pub(crate) fn token_path(&self) -> Option<&'static str> {
+        match self.realm {
+            Realm::SameHost(path) | Realm::Relative(path) => Some(path),
+            Realm::Service | Realm::WithQuery | Realm::Elsewhere(_) => None,
+        }
+    }
+
     /// True if a HEAD tells what a tag points at.
     pub(crate) fn head_tells(&self) -> bool {
         self.head == Head::Right && self.manifest_type.is_none() && self.manifests != Manifests::Signed

@@ -9,9 +9,6 @@ use super::limits::millis;
 use super::state::{Reply, Request, State};
 use super::switches::{Grant, Scope, TokenField};
 
-/// Length of a token of the largest registry, in bytes: it carries a chain of certificates.
-const TOKEN_BYTES: usize = 4400;
-
 /// Who reads a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Issuer {
@@ -112,7 +109,7 @@ impl State {
         key: &str,
     ) -> String {
         let number = self.tokens.len();
-        let token = format!("{number}.{}", "x".repeat(TOKEN_BYTES));
+        let token = format!("{number}.{}", "x".repeat(self.switches.token_bytes));
         let issued = Issued {
             issuer,
             scopes,

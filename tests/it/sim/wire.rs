@@ -89,7 +89,7 @@ async fn serve(sim: Sim, role: Role, mut io: DuplexStream) {
 /// The next head, without the empty line after it.
 async fn read_head(io: &mut DuplexStream, buffer: &mut Vec<u8>) -> Option<String> {
     loop {
-        if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+        if let Some(end) = end_of_head(buffer) {
             let head = String::from_utf8(buffer[..end].to_vec()).unwrap();
             buffer.drain(..end + 4);
             return Some(head);
@@ -100,6 +100,14 @@ async fn read_head(io: &mut DuplexStream, buffer: &mut Vec<u8>) -> Option<String
             _ => return None,
         }
     }
+}
+
+/// Where the empty line after a head is. Line by line: one of them may hold a token of thousands of bytes.
+fn end_of_head(buffer: &[u8]) -> Option<usize> {
+    let text = std::str::from_utf8(buffer).ok()?;
+    let lines = text.match_indices('\n').map(|(at, _)| at + 1);
+    let mut empty = lines.filter(|end| buffer[..*end].ends_with(b"\r\n\r\n"));
+    empty.next().map(|end| end - 4)
 }
 
 fn parse(head: &str, role: Role, at: u64) -> Request {

@@ -136,6 +136,11 @@ impl Registry {
             .insert(path, (media_type.to_owned(), bytes));
     }
 
+    /// What is served at a path.
+    pub(crate) fn bytes_of(&self, path: &str) -> Bytes {
+        self.0.lock().unwrap().content[path].1.clone()
+    }
+
     /// Takes a path away.
     pub(crate) fn remove(&self, path: &str) {
         self.0.lock().unwrap().content.remove(path);

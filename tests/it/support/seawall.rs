@@ -19,11 +19,11 @@ use seawall::policy::naming::{Entry, Names, Pattern};
 use seawall::policy::proxies::Proxies;
 use seawall::policy::{flight, freshness};
 use seawall::server::{Bounds, Server};
-use seawall::store::{Disk, Records};
+use seawall::store::{Disk, Records, Space};
 use seawall::telemetry::metrics::Metrics;
 use seawall::upstream::{self, Budgets, Timeouts, Upstreams};
 use tokio::io::DuplexStream;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::registry::Registry;
@@ -44,6 +44,8 @@ pub(crate) fn usual_freshness() -> freshness::Rules {
 pub(crate) struct Choices {
     /// Where the upstream is.
     pub(crate) url: String,
+    /// Registries besides docker.io, each at its own name.
+    pub(crate) others: Vec<&'static str>,
     pub(crate) credentials: Vec<upstream::Credential>,
     pub(crate) alternates: Vec<upstream::AlternateOptions>,
     pub(crate) clients: Clients,
@@ -54,6 +56,7 @@ pub(crate) struct Choices {
     pub(crate) negative_ttl: Duration,
     pub(crate) flights: flight::Rules,
     pub(crate) memory: u64,
+    pub(crate) space: Space,
     pub(crate) verify_first_serve: bool,
 }
 
@@ -61,6 +64,7 @@ impl Default for Choices {
     fn default() -> Self {
         Self {
             url: "http://hub.test".to_owned(),
+            others: Vec::new(),
             credentials: Vec::new(),
             alternates: Vec::new(),
             clients: Clients::default(),
@@ -74,6 +78,7 @@ impl Default for Choices {
                 finish_below: 1 << 30,
             },
             memory: 64 << 20,
+            space: Space::UNBOUNDED,
             verify_first_serve: true,
         }
     }
@@ -104,12 +109,12 @@ impl Answer {
 
 /// Seawall.
 pub(crate) struct Seawall {
-    server: Arc<Server>,
+    pub(super) server: Arc<Server>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) tasks: TaskTracker,
     pub(crate) metrics: Arc<Metrics>,
-    /// Ends what runs for as long as the process does.
-    ending: CancellationToken,
+    /// Dropped, it stops what is done behind the clients' backs.
+    stopping: DropGuard,
 }
 
 impl Seawall {
@@ -148,12 +153,25 @@ impl Seawall {
             },
             ledgers: records.ledgers(),
         };
-        let upstreams = Arc::new(Upstreams::new(vec![upstreams], budgets, dialer, clock));
+        let named = |name: &&str| Pattern::Exact(name.parse().unwrap());
+        let others: Vec<Pattern> = choices.others.iter().map(named).collect();
+        let beside = others.iter().zip(&choices.others);
+        let beside = beside.map(|(pattern, name)| upstream::Options {
+            registry: pattern.clone(),
+            url: Some(format!("http://{name}").parse().unwrap()),
+            credentials: Vec::new(),
+            alternates: Vec::new(),
+            ..upstreams.clone()
+        });
+        let upstreams: Vec<_> = beside.chain([upstreams.clone()]).rev().collect();
+        let entries = upstreams.len();
+        let upstreams = Arc::new(Upstreams::new(upstreams, budgets, dialer, clock));
         let options = cache::Options {
             directory: directory.to_owned(),
+            space: choices.space,
             memory: choices.memory,
-            freshness: vec![choices.freshness],
-            on_exhausted: vec![choices.on_exhausted],
+            freshness: vec![choices.freshness; entries],
+            on_exhausted: vec![choices.on_exhausted; entries],
             clients: choices.clients.clone(),
             bandwidth: choices.bandwidth,
             flights: choices.flights,
@@ -168,11 +186,13 @@ impl Seawall {
             tasks.clone(),
             clock,
         );
-        let names = Names::new(vec![Entry {
+        let entry = |(place, pattern)| Entry {
             pattern,
             hosts: Vec::new(),
-            default: true,
-        }]);
+            default: place == 0,
+        };
+        let patterns = std::iter::once(pattern).chain(others.into_iter().rev());
+        let names = Names::new(patterns.enumerate().map(entry).collect());
         let options = seawall::server::Options {
             listen: ([127, 0, 0, 1], 0).into(),
             admin: ([127, 0, 0, 1], 0).into(),
@@ -189,14 +209,6 @@ impl Seawall {
             proxies: choices.proxies,
         };
         let cache = Arc::new(cache);
-        let ending = CancellationToken::new();
-        let (healing, ended) = (cache.clone(), ending.clone());
-        tasks.spawn(async move {
-            tokio::select! {
-                () = healing.heal_disk() => {}
-                () = ended.cancelled() => {}
-            }
-        });
         let server = Server::new(
             options,
             cache.clone(),
@@ -205,18 +217,28 @@ impl Seawall {
             None,
             clock,
         );
+        let stopping = CancellationToken::new();
+        let (tended, stop) = (cache.clone(), stopping.clone());
+        tasks.spawn(async move { tended.tend(&stop).await });
+        let (healing, stop) = (cache.clone(), stopping.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = healing.heal_disk() => {}
+                () = stop.cancelled() => {}
+            }
+        });
         Self {
             server: Arc::new(server),
             cache,
             tasks,
             metrics,
-            ending,
+            stopping: stopping.drop_guard(),
         }
     }
 
     /// Stops as a clean stop does: everything under way is finished and written down.
     pub(crate) async fn stop(self) {
-        self.ending.cancel();
+        drop(self.stopping);
         self.tasks.close();
         self.tasks.wait().await;
         drop((self.server, self.cache));

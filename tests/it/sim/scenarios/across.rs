@@ -1,13 +1,12 @@
-//! Limits, restarts, tokens and credentials in front of every registry, whatever else it is like: a limit like
-//! Docker Hub's is put on top of each.
+//! Limits and restarts in front of every registry, whatever else it is like: a limit like Docker Hub's is put
+//! on top of each.
 
 use std::time::Duration;
 
-use super::super::client::{Shop, credential};
+use super::super::client::Shop;
 use super::super::journal::Counted;
 use super::super::presets::{self, Preset};
-use super::super::switches::{Auth, Figures, Switches, per_hours};
-use crate::support::seawall::Choices;
+use super::super::switches::{Figures, Switches, per_hours};
 
 const HOUR: Duration = Duration::from_secs(3600);
 /// Pulls an hour, on top of what the registry is like.
@@ -64,45 +63,5 @@ async fn no_restart_forgets_what_was_spent_at_any_registry() {
         };
         assert!((least..=PULLS - 10).contains(&after), "{}: {after}", shop.label());
         assert_eq!(shop.sim.journal().status(429), 0, "{}", shop.label());
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn tokens_that_were_revoked_are_replaced_at_every_registry() {
-    let with_tokens = |preset: &Preset| preset.switches.auth == Auth::Bearer && preset.switches.chaos == 0.0;
-    for preset in presets::all().into_iter().filter(with_tokens) {
-        let shop = Shop::of(&preset);
-        let first = shop.sim.image("library/app", "1", 1, 100);
-        assert_eq!(
-            shop.patient().pull(&first, 0).await,
-            Ok(first.index),
-            "{}",
-            shop.label()
-        );
-        shop.sim.revoke_tokens();
-        let second = shop.sim.image("library/app", "2", 2, 100);
-        assert_eq!(
-            shop.patient().pull(&second, 0).await,
-            Ok(second.index),
-            "{}",
-            shop.label()
-        );
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_wrong_password_is_not_hammered_at_any_registry() {
-    let with_tokens = |preset: &Preset| preset.switches.auth == Auth::Bearer && preset.switches.chaos == 0.0;
-    for preset in presets::all().into_iter().filter(with_tokens) {
-        let choices = Choices {
-            credentials: vec![credential("robot", "wrong")],
-            ..Choices::default()
-        };
-        let switches = presets::with_account(preset.switches, "robot", None);
-        let shop = Shop::open_with(preset.name, switches, choices, 2);
-        assert_eq!(shop.at_once(0..40).await, 0, "{}", shop.label());
-        // A token service on the registry's own host counts as the registry; the tripwire counts both.
-        let logins = shop.sim.journal().tokens();
-        assert!(logins <= 1, "{}: {logins}", shop.label());
     }
 }

@@ -4,9 +4,10 @@ use seawall::upstream::AlternateOptions;
 
 use super::super::client::Shop;
 use super::super::journal::{About, Counted, Entry, Role};
-use super::super::presets::{self, hub};
-use super::super::switches::{Alternate, Manifests, Switches};
+use super::super::presets::{self, Preset};
+use super::super::switches::{Alternate, Manifests, Switches, per_hours};
 use super::super::wire::host;
+use super::over::turned;
 use crate::support::seawall::Choices;
 
 fn shop(name: &str, switches: Switches) -> Shop {
@@ -30,31 +31,37 @@ fn at(journal: &[Entry], role: Role) -> Vec<Entry> {
         .collect()
 }
 
+/// Those whose images another registry may have, and that tell where a tag points: what is private is nobody
+/// else's, and manifests that are elsewhere anyway are not paid for here.
+fn public() -> Vec<Preset> {
+    let mut presets = presets::all();
+    presets.retain(|preset| {
+        let switches = &preset.switches;
+        !switches.private && switches.head_tells() && switches.manifests == Manifests::Here
+    });
+    presets
+}
+
+/// The same without faults by chance and without a rate, which would refuse.
+fn unhurried_public() -> Vec<Preset> {
+    let mut presets = public();
+    presets.retain(|preset| preset.switches.chaos == 0.0);
+    turned(presets, |switches| switches.rate = None)
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_another_has_costs_nothing_in_front_of_every_public_registry() {
-    for preset in presets::all() {
-        let switches = &preset.switches;
-        if switches.private || !switches.head_tells() || switches.manifests != Manifests::Here {
-            continue;
-        }
-        let shop = shop(preset.name, switches.clone());
+    for preset in public() {
+        let shop = shop(preset.name, preset.switches.clone());
         let image = shop.sim.image("library/app", "1", 1, 10_000);
-        assert_eq!(
-            shop.patient().pull(&image, 0).await,
-            Ok(image.index),
-            "{}",
-            shop.label()
-        );
+        let pulled = shop.patient().pull(&image, 0).await;
+        assert_eq!(pulled, Ok(image.index), "{}", shop.label());
         let journal = shop.sim.journal();
         let (home, mirror) = (at(&journal, Role::Registry), at(&journal, Role::Alternate));
         // Chance may hide the other registry for a while.
-        if switches.chaos == 0.0 {
-            assert_eq!(
-                (home.pulls(), mirror.pulls()),
-                (0, 2),
-                "{}: {journal:#?}",
-                shop.label()
-            );
+        if preset.switches.chaos == 0.0 {
+            let pulls = (home.pulls(), mirror.pulls());
+            assert_eq!(pulls, (0, 2), "{}: {journal:#?}", shop.label());
         }
         // Where a tag points is the registry's own to tell.
         let by_tag = |entry: &Entry| matches!(entry.about, About::Manifest { by_tag: true, .. });
@@ -64,34 +71,37 @@ async fn what_another_has_costs_nothing_in_front_of_every_public_registry() {
 
 #[tokio::test(start_paused = true)]
 async fn what_another_lacks_or_has_wrongly_is_paid_for_and_right() {
-    for alternate in [Alternate::Lacks, Alternate::Corrupts] {
-        let shop = shop("no good", Switches { alternate, ..hub() });
-        let image = shop.sim.image("library/app", "1", 1, 10_000);
-        assert_eq!(
-            shop.curt().pull(&image, 0).await,
-            Ok(image.index),
-            "{alternate:?}"
-        );
-        assert_eq!(
-            at(&shop.sim.journal(), Role::Registry).pulls(),
-            2,
-            "{alternate:?}"
-        );
+    for preset in unhurried_public() {
+        for alternate in [Some(Alternate::Lacks), Some(Alternate::Corrupts), None] {
+            let switches = Switches {
+                alternate: alternate.unwrap_or(Alternate::Holds),
+                ..preset.switches.clone()
+            };
+            let shop = shop(&format!("{} {alternate:?}", preset.name), switches);
+            let image = shop.sim.image("library/app", "1", 1, 1000);
+            if alternate.is_none() {
+                shop.sim.go_down(&[Role::Alternate]);
+            }
+            let pulled = shop.curt().pull(&image, 0).await;
+            assert_eq!(pulled, Ok(image.index), "{}", shop.label());
+            let home = at(&shop.sim.journal(), Role::Registry);
+            assert_eq!(home.pulls(), 2, "{}", shop.label());
+        }
     }
-    let shop = shop("down", hub());
-    let image = shop.sim.image("library/app", "1", 1, 10_000);
-    shop.sim.go_down(&[Role::Alternate]);
-    assert_eq!(shop.curt().pull(&image, 0).await, Ok(image.index));
-    assert_eq!(at(&shop.sim.journal(), Role::Registry).pulls(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn with_nothing_left_everything_that_another_has_can_still_be_pulled() {
-    let shop = shop("spent", hub());
-    shop.sim.leave(0);
-    for number in 0..20 {
-        let image = shop.sim.image("library/app", &number.to_string(), number, 1000);
-        assert_eq!(shop.curt().pull(&image, 0).await, Ok(image.index), "{number}");
+    for preset in unhurried_public() {
+        let preset = preset.turned(|switches| switches.allow(Some(per_hours(100, 1))));
+        let shop = shop(preset.name, preset.switches);
+        shop.sim.leave(0);
+        for number in 0..6 {
+            let image = shop.sim.image("library/app", &number.to_string(), number, 1000);
+            let pulled = shop.curt().pull(&image, 0).await;
+            assert_eq!(pulled, Ok(image.index), "{} {number}", shop.label());
+        }
+        let home = at(&shop.sim.journal(), Role::Registry);
+        assert_eq!(home.pulls(), 0, "{}", shop.label());
     }
-    assert_eq!(at(&shop.sim.journal(), Role::Registry).pulls(), 0);
 }

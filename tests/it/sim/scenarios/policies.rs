@@ -134,7 +134,7 @@ async fn f032_a_registry_that_fails_is_left_alone_and_found_again() {
         let shop = shop(&preset, usual_freshness());
         let image = shop.sim.image("library/app", "1", 6, LAYER);
         shop.sim.go_down(&[Role::Registry]);
-        for _ in 0..500 {
+        for _ in 0..100 {
             let answer = shop.curt().get(&manifest("library/app", "1")).await;
             assert!(
                 answer.status.is_server_error(),
@@ -142,7 +142,7 @@ async fn f032_a_registry_that_fails_is_left_alone_and_found_again() {
                 shop.label(),
                 answer.status
             );
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(500)).await;
         }
         shop.sim.heal();
         tokio::time::sleep(Duration::from_secs(11)).await;

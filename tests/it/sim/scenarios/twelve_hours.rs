@@ -18,7 +18,7 @@ use super::super::switches::{Allowance, Kind, Switches};
 use crate::support::seawall::Choices;
 
 const HOURS: u64 = 12;
-const SEEDS: std::ops::RangeInclusive<u64> = 1..=3;
+const SEEDS: std::ops::RangeInclusive<u64> = 1..=2;
 const RESERVE: f64 = 0.3;
 const PRODUCTION: usize = 0;
 const CI: usize = 1;

@@ -1,0 +1,231 @@
+//! What a bundle is made of: everything held that belongs to the images it is to hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Artifact, BESIDE, CONTAINERD_NAME, Listed, REF_NAME};
+use crate::cache::{Cache, lists};
+use crate::oci::{Child, Descriptor, Digest, Manifest, Platforms, Reference, Tag, children};
+use crate::policy::naming::Chosen;
+use crate::store::{Held, Shelf, blocking};
+
+/// Indexes inside indexes that are followed.
+const MAX_DEPTH: u32 = 4;
+/// Most referrers of one image, those of referrers included.
+const MAX_REFERRERS: usize = 1000;
+
+/// What belongs together: manifests, and blobs with their lengths.
+#[derive(Clone, Default)]
+pub(super) struct Part {
+    pub(super) manifests: BTreeMap<Digest, Held>,
+    pub(super) blobs: BTreeMap<Digest, u64>,
+}
+
+impl Part {
+    fn add(&mut self, other: Self) {
+        self.manifests.extend(other.manifests);
+        self.blobs.extend(other.blobs);
+    }
+}
+
+/// Everything of all images.
+#[derive(Default)]
+pub(super) struct Collected {
+    pub(super) part: Part,
+    /// The images by name, and the list's entries of them.
+    pub(super) named: BTreeMap<String, Listed>,
+    /// What stands below a name: it needs no entry of its own.
+    pub(super) below: BTreeSet<Digest>,
+    /// What refers to them and has no name.
+    pub(super) referrers: BTreeMap<Digest, Listed>,
+}
+
+impl Cache {
+    /// Collects one image and, if wanted, what refers to it.
+    ///
+    /// # Errors
+    /// What is not held, in words.
+    pub(super) async fn collect(
+        &self,
+        (chosen, reference): (&Chosen, &Reference),
+        platforms: Option<&Platforms>,
+        referrers: bool,
+        all: &mut Collected,
+    ) -> Result<(), String> {
+        let digest = match reference {
+            Reference::Digest(digest) => *digest,
+            Reference::Tag(tag) => {
+                let record = self.shelves.records.tag(&chosen.repository, tag);
+                record.ok_or("the tag is not known")?.descriptor.digest
+            }
+        };
+        let part = Box::pin(self.part(&digest, platforms, MAX_DEPTH)).await?;
+        all.name(chosen, reference, &digest, &part);
+        let mut subjects: Vec<Digest> = part.manifests.keys().copied().collect();
+        all.part.add(part);
+        let mut left = if referrers { MAX_REFERRERS } else { 0 };
+        while let Some(subject) = subjects.pop() {
+            if left == 0 {
+                break;
+            }
+            for (tag, digest) in self.referrers_of(chosen, &subject).await {
+                // What is held in part is of no use.
+                let Ok(part) = Box::pin(self.part(&digest, None, MAX_DEPTH)).await else {
+                    continue;
+                };
+                left = left.saturating_sub(1);
+                match tag {
+                    Some(tag) => all.name(chosen, &Reference::Tag(tag), &digest, &part),
+                    None => all.refer(&digest, &part),
+                }
+                let new = part
+                    .manifests
+                    .keys()
+                    .filter(|new| !all.part.manifests.contains_key(new));
+                subjects.extend(new);
+                all.part.add(part);
+            }
+        }
+        Ok(())
+    }
+
+    /// A manifest and all that follows from it: of an index, the wanted platforms; without a wish, those that are
+    /// held whole.
+    async fn part(&self, digest: &Digest, platforms: Option<&Platforms>, depth: u32) -> Result<Part, String> {
+        let missing = || format!("the manifest {digest} is not held");
+        let (held, _) = self.held(digest).await.ok_or_else(missing)?;
+        let parsed = Manifest::parse(held.bytes.clone(), held.manifest.as_ref());
+        let manifest = parsed.map_err(|error| format!("{digest}: {error}"))?;
+        let mut part = Part {
+            blobs: self.blobs(manifest.blobs).await?,
+            ..Part::default()
+        };
+        if !manifest.manifests.is_empty() {
+            if depth == 0 {
+                return Err(format!("{digest} is an index too deep in others"));
+            }
+            let listed = children(&held.bytes);
+            part.add(self.of_index(digest, &listed, platforms, depth).await?);
+        }
+        part.manifests.insert(*digest, held);
+        Ok(part)
+    }
+
+    async fn of_index(
+        &self,
+        digest: &Digest,
+        listed: &[Child],
+        platforms: Option<&Platforms>,
+        depth: u32,
+    ) -> Result<Part, String> {
+        let mut all = Part::default();
+        if let Some(platforms) = platforms {
+            let wanted = platforms.choose(listed);
+            if wanted.is_empty() {
+                return Err(format!("the index {digest} has nothing for {platforms}"));
+            }
+            for child in wanted {
+                all.add(Box::pin(self.part(&child.digest, Some(platforms), depth - 1)).await?);
+            }
+            return Ok(all);
+        }
+        let mut missing = None;
+        // What attests a manifest goes with it.
+        let (papers, images): (Vec<_>, Vec<_>) = listed.iter().partition(|child| child.attests.is_some());
+        for child in images.into_iter().chain(papers) {
+            if child
+                .attests
+                .is_some_and(|attested| !all.manifests.contains_key(&attested))
+            {
+                continue;
+            }
+            match Box::pin(self.part(&child.digest, None, depth - 1)).await {
+                Ok(part) => all.add(part),
+                Err(why) => missing = missing.or(Some(why)),
+            }
+        }
+        match (all.manifests.is_empty(), missing) {
+            (true, Some(missing)) => Err(format!("of no platform is everything held; for one, {missing}")),
+            _ => Ok(all),
+        }
+    }
+
+    /// The lengths of blobs, if all of them are held.
+    async fn blobs(&self, blobs: Vec<Descriptor>) -> Result<BTreeMap<Digest, u64>, String> {
+        let shelves = self.shelves.clone();
+        let look = blocking(move || {
+            let sizes = blobs.into_iter().map(|blob| {
+                let stored = shelves.disk.get(Shelf::Blobs, &blob.digest);
+                // A manifest of the first schema tells no lengths.
+                let whole = stored.filter(|stored| blob.size == 0 || stored.size == blob.size);
+                let size = whole.map(|stored| stored.size);
+                size.map(|size| (blob.digest, size)).ok_or(blob.digest)
+            });
+            Ok(sizes.collect::<Result<BTreeMap<_, _>, Digest>>())
+        });
+        let looked = look
+            .await
+            .map_err(|error| format!("the disk cannot be read: {error}"))?;
+        looked.map_err(|missing| format!("the blob {missing} is not held"))
+    }
+
+    /// What is known to refer to a manifest: with the tag it is kept under, if it is.
+    async fn referrers_of(&self, chosen: &Chosen, subject: &Digest) -> Vec<(Option<Tag>, Digest)> {
+        let (shelves, repository) = (self.shelves.clone(), chosen.repository.clone());
+        let subject = *subject;
+        let look = blocking(move || {
+            let key = lists::key("referrers", &repository, &subject.to_string());
+            let list = shelves.records.list(&key);
+            let listed = list
+                .map(|list| children(list.body.as_bytes()))
+                .unwrap_or_default();
+            let mut found: Vec<_> = listed.into_iter().map(|child| (None, child.digest)).collect();
+            for kind in BESIDE {
+                let tag = format!("{}{kind}", Tag::of_referrers(&subject)).parse::<Tag>();
+                if let Ok(tag) = tag
+                    && let Some(record) = shelves.records.tag(&repository, &tag)
+                {
+                    found.push((Some(tag), record.descriptor.digest));
+                }
+            }
+            Ok(found)
+        });
+        look.await.unwrap_or_default()
+    }
+}
+
+impl Collected {
+    fn name(&mut self, chosen: &Chosen, reference: &Reference, digest: &Digest, part: &Part) {
+        let between = if matches!(reference, Reference::Tag(_)) {
+            ':'
+        } else {
+            '@'
+        };
+        let name = format!("{}{between}{reference}", chosen.repository);
+        if let Some(mut listed) = listed(digest, part) {
+            for key in [REF_NAME, CONTAINERD_NAME] {
+                listed.annotations.insert(key.to_owned(), name.clone());
+            }
+            self.named.insert(name, listed);
+            self.below.extend(part.manifests.keys());
+        }
+    }
+
+    fn refer(&mut self, digest: &Digest, part: &Part) {
+        if let Some(mut listed) = listed(digest, part) {
+            let held = part.manifests.get(digest);
+            listed.artifact_type = held.and_then(|held| Artifact::of(&held.bytes).kind());
+            self.referrers.insert(*digest, listed);
+        }
+    }
+}
+
+fn listed(digest: &Digest, part: &Part) -> Option<Listed> {
+    let held = part.manifests.get(digest)?;
+    Some(Listed {
+        media_type: held.manifest.as_ref().map(ToString::to_string),
+        digest: digest.to_string(),
+        size: held.bytes.len() as u64,
+        artifact_type: None,
+        annotations: BTreeMap::new(),
+    })
+}

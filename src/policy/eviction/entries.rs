@@ -1,0 +1,135 @@
+//! Where entries stand in memory: in pages that are never moved, named by a number of four bytes.
+//!
+//! A vector that doubles would hold up to twice what a million entries need, and copy all of it under the lock.
+
+use super::shares::Kind;
+use super::{Content, Facts, on_disk};
+
+/// The place of an entry.
+pub(super) type Slot = u32;
+
+/// No place: the end of a queue.
+pub(super) const NONE: Slot = Slot::MAX;
+
+/// Entries of a page.
+const PAGE: usize = 1024;
+
+/// Where an entry stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// There is none in this slot.
+    Vacant,
+    /// In the queue of what is new.
+    Small,
+    /// In the queue of what was used.
+    Main,
+    /// Chosen to go.
+    Leaving,
+}
+
+/// Something held.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) content: Content,
+    pub(super) place: Place,
+    /// Rounds of the main queue that it has earned.
+    pub(super) hits: u8,
+    /// Its facts changed since they were last taken.
+    pub(super) changed: bool,
+    /// The slot is in the list of those that changed. Outlives the entry, so that the list has it once.
+    pub(super) listed: bool,
+    /// Its neighbours in the queue.
+    pub(super) before: Slot,
+    pub(super) after: Slot,
+    pub(super) readers: u32,
+    pub(super) pins: u32,
+    /// The number of the run that would have seen it as used last.
+    pub(super) marked: u32,
+    pub(super) facts: Facts,
+}
+
+impl Entry {
+    /// What is new: in no queue yet.
+    pub(super) fn new(content: Content, facts: Facts) -> Self {
+        Self {
+            content,
+            place: Place::Small,
+            hits: 0,
+            changed: false,
+            listed: false,
+            before: NONE,
+            after: NONE,
+            readers: 0,
+            pins: 0,
+            marked: 0,
+            facts,
+        }
+    }
+
+    /// What it takes on disk.
+    pub(super) fn on_disk(&self) -> u64 {
+        on_disk(self.facts.size)
+    }
+
+    /// Whose share it takes from.
+    pub(super) fn kind(&self) -> Kind {
+        Kind::of(&self.content, self.facts.size)
+    }
+
+    /// Whether it is read or pinned.
+    pub(super) fn busy(&self) -> bool {
+        self.readers > 0 || self.pins > 0
+    }
+
+    /// Whether it is held, and not on its way out.
+    pub(super) fn stays(&self) -> bool {
+        matches!(self.place, Place::Small | Place::Main)
+    }
+}
+
+/// All entries, and the slots that are free.
+#[derive(Debug, Default)]
+pub(super) struct Entries {
+    pages: Vec<Vec<Entry>>,
+    free: Vec<Slot>,
+}
+
+impl Entries {
+    /// The entry of a slot that was given out.
+    pub(super) fn at(&self, slot: Slot) -> &Entry {
+        &self.pages[slot as usize / PAGE][slot as usize % PAGE]
+    }
+
+    /// The entry of a slot that was given out.
+    pub(super) fn at_mut(&mut self, slot: Slot) -> &mut Entry {
+        &mut self.pages[slot as usize / PAGE][slot as usize % PAGE]
+    }
+
+    /// Puts an entry into a free slot.
+    pub(super) fn add(&mut self, mut entry: Entry) -> Slot {
+        if let Some(slot) = self.free.pop() {
+            entry.listed = self.at(slot).listed;
+            *self.at_mut(slot) = entry;
+            return slot;
+        }
+        if self.pages.last().is_none_or(|page| page.len() == PAGE) {
+            self.pages.push(Vec::with_capacity(PAGE));
+        }
+        let pages = self.pages.len();
+        let page = &mut self.pages[pages - 1];
+        page.push(entry);
+        Slot::try_from((pages - 1) * PAGE + page.len() - 1).expect("disks hold fewer than 2^32 files")
+    }
+
+    /// Frees a slot.
+    pub(super) fn vacate(&mut self, slot: Slot) {
+        let entry = self.at_mut(slot);
+        (entry.place, entry.changed) = (Place::Vacant, false);
+        self.free.push(slot);
+    }
+
+    /// Every entry that stays, in no order.
+    pub(super) fn staying(&self) -> impl Iterator<Item = &Entry> {
+        self.pages.iter().flatten().filter(|entry| entry.stays())
+    }
+}

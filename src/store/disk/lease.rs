@@ -1,0 +1,94 @@
+//! Files that are open: while somebody has one, its content is not evicted.
+
+use std::fs::File;
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
+
+use super::aside::Unfinished;
+use super::books::Books;
+use crate::policy::eviction::Content;
+
+/// Somebody reads content that is held. Dropping it says that they have read enough.
+#[derive(Debug)]
+pub(super) struct Lease {
+    books: Arc<Books>,
+    content: Content,
+}
+
+impl Lease {
+    /// For whoever has entered.
+    pub(super) fn new(books: Arc<Books>, content: Content) -> Self {
+        Self { books, content }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.books.lock().index.leave(&self.content);
+    }
+}
+
+/// An open file of the cache. It stays readable when its name goes away, and keeps its content from being
+/// evicted for as long as it lives.
+#[derive(Debug)]
+pub struct OpenFile {
+    file: File,
+    /// Set at once for what is held, at the commit for what is being filled.
+    lease: OnceLock<Lease>,
+    unfinished: Option<Unfinished>,
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        if let Some(unfinished) = &self.unfinished {
+            unfinished.set_down(&self.file);
+        }
+    }
+}
+
+impl OpenFile {
+    pub(super) fn new(file: File, lease: Option<Lease>) -> Self {
+        let lease = lease.map_or_else(OnceLock::new, OnceLock::from);
+        Self {
+            file,
+            lease,
+            unfinished: None,
+        }
+    }
+
+    pub(super) fn unfinished(file: File, unfinished: Unfinished) -> Self {
+        Self {
+            file,
+            lease: OnceLock::new(),
+            unfinished: Some(unfinished),
+        }
+    }
+
+    /// It was committed or discarded.
+    pub(super) fn is_over(&self) {
+        if let Some(unfinished) = &self.unfinished {
+            unfinished.is_over();
+        }
+    }
+
+    /// What was filled is held from now on.
+    pub(super) fn keep(&self, lease: Lease) {
+        // One that is there already is for the same content; this one leaves again.
+        drop(self.lease.set(lease));
+    }
+}
+
+impl From<File> for OpenFile {
+    /// A file that is no content of the cache.
+    fn from(file: File) -> Self {
+        Self::new(file, None)
+    }
+}
+
+impl Deref for OpenFile {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.file
+    }
+}

@@ -1,0 +1,315 @@
+//! Content on disk, one plain file per digest.
+//!
+//! ```text
+//! <directory>/v1/
+//!   lock                             held by the one process that uses the directory
+//!   blobs/sha256/ab/abcdef…          verified before it got this name
+//!   manifests/sha256/ab/abcdef…      likewise
+//!   filling/sha256-abcdef…           unfinished; resumed by the next fill of that digest
+//!   quarantine/sha256-abcdef…        did not hash to its name any more
+//!   records.redb                     tags and media types; may be lost
+//!   holds.json                       what the operator locked and pinned
+//! ```
+//! `ls` and `sha256sum` are enough to understand it. The one rule: *a file under `blobs/` or `manifests/`
+//! was hashed, and its bytes were on stable storage, before it got that name.* A lost rename is a miss, so
+//! directories are not synced; a failed sync is never tried again on the same file, since the kernel
+//! forgets which pages were bad.
+//!
+//! What is held is also known by heart ([`books`]): a hit asks the tree for the file only, a miss not at all.
+//!
+//! Everything here blocks: async callers go through [`Disk::health`], which knows how long a disk may take.
+//! What is written reports there how it went.
+
+mod aside;
+mod books;
+mod damaged;
+mod ground;
+mod kept;
+mod lease;
+mod reserve;
+mod room;
+mod tree;
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+
+use rustix::fs::OFlags;
+
+use super::claims::Claims;
+use super::health::Health;
+use super::layout::{self, OpenError};
+use crate::clock::{Clock, Time};
+use crate::oci::Digest;
+use crate::policy::eviction::{Content, Facts, Shelf};
+
+pub use aside::Partial;
+use books::{Books, Known};
+pub use books::{NotKept, Tally};
+use lease::Lease;
+pub use lease::OpenFile;
+pub use room::Standing;
+pub use tree::{Folder, Found};
+
+/// How much the shelf may take.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Space {
+    /// Most bytes of content, fills under way included.
+    pub capacity: u64,
+    /// Part of the capacity above which room is made before it is needed.
+    pub high: f64,
+    /// Part of the capacity at which enough room was made.
+    pub low: f64,
+    /// Bytes of the file system that are left alone.
+    pub min_free: u64,
+}
+
+impl Space {
+    /// No bound at all.
+    pub const UNBOUNDED: Self = Self {
+        capacity: u64::MAX >> 1,
+        high: 1.0,
+        low: 1.0,
+        min_free: 0,
+    };
+}
+
+/// A file that holds the content of a digest.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The open file. Its content is not evicted while it lives.
+    pub file: Arc<OpenFile>,
+    /// Its length in bytes.
+    pub size: u64,
+    /// True if it was hashed since the start, and had this length.
+    pub verified: bool,
+}
+
+/// The disk shelf.
+#[derive(Debug)]
+pub struct Disk {
+    root: PathBuf,
+    books: Arc<Books>,
+    space: Space,
+    clock: Clock,
+    /// Numbers the files that are written in one go.
+    puts: AtomicU64,
+    /// Who writes which unfinished file.
+    claims: Claims,
+    health: Health,
+    /// Keeps other processes out; `None` while the directory cannot be written.
+    lock: Mutex<Option<File>>,
+}
+
+impl Disk {
+    /// Opens a cache directory, creating it where it is missing. Takes time that does not depend on how
+    /// much it holds. One that was used before and cannot be written now is opened all the same: what it
+    /// holds is served. It has no bound before [`Self::govern`].
+    ///
+    /// # Errors
+    /// [`OpenError`] if another process holds it, it cannot be written or has a layout that is not ours.
+    pub fn open(directory: &Path) -> Result<Self, OpenError> {
+        layout::check(directory)?;
+        let disk = Self {
+            root: directory.join("v1"),
+            books: Arc::new(Books::new(&Space::UNBOUNDED)),
+            space: Space::UNBOUNDED,
+            clock: Clock::start(),
+            puts: AtomicU64::default(),
+            claims: Claims::default(),
+            health: Health::new(),
+            lock: Mutex::default(),
+        };
+        disk.begin_on(directory)?;
+        let empty = disk.is_empty();
+        let mut state = disk.books.lock();
+        (state.walked, state.complete) = (empty, empty);
+        drop(state);
+        Ok(disk)
+    }
+
+    /// Bounds the shelf, which takes its time from `clock` from now on. What was written down of it before is
+    /// told by [`Self::recall`].
+    pub fn govern(&mut self, space: Space, clock: Clock) {
+        (self.space, self.clock) = (space, clock);
+        self.books.lock().govern(&space);
+        if let Err(error) = self.measure() {
+            tracing::warn!(%error, "the file system does not say how much is free");
+        }
+    }
+
+    /// Where the records are kept.
+    pub fn records_path(&self) -> PathBuf {
+        self.root.join("records.redb")
+    }
+
+    /// Opens the content of a digest; `None` if it is not held, or what stands under its name is not a
+    /// plain file.
+    pub fn get(&self, shelf: Shelf, digest: &Digest) -> Option<Stored> {
+        self.look(shelf, digest, None)
+    }
+
+    /// As [`Self::get`], for somebody who pulls it.
+    pub fn pull(&self, shelf: Shelf, digest: &Digest) -> Option<Stored> {
+        self.look(shelf, digest, Some(self.clock.now()))
+    }
+
+    /// Counts a pull of what came from elsewhere; touches no file.
+    pub fn pulled(&self, shelf: Shelf, digest: &Digest) {
+        let (content, now) = (content(shelf, digest), self.clock.now());
+        self.books.lock().pull(&content, now);
+    }
+
+    fn look(&self, shelf: Shelf, digest: &Digest, pull: Option<Time>) -> Option<Stored> {
+        let content = content(shelf, digest);
+        let known = self.books.lock().enter(&content, pull);
+        let (known, verified) = match known {
+            Known::Held { size, verified } => (size, verified),
+            Known::Unsure => return self.adopt(content, pull),
+            Known::Missing => return None,
+        };
+        let lease = Lease::new(self.books.clone(), content);
+        let (file, size) = match self.open_plain(&content) {
+            Ok(opened) => opened?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.miss(&content);
+                return None;
+            }
+            Err(error) => {
+                tracing::debug!(%digest, %error, "a file cannot be opened");
+                // Told and counted; for who asks it is not there.
+                let _: io::Result<()> = self.health.read("open", Err(error));
+                return None;
+            }
+        };
+        if size != known {
+            self.books.lock().resize(&content, size);
+        }
+        Some(Stored {
+            file: Arc::new(OpenFile::new(file, Some(lease))),
+            size,
+            verified: verified && size == known,
+        })
+    }
+
+    /// Takes on a file that nobody has told of yet.
+    fn adopt(&self, content: Content, pull: Option<Time>) -> Option<Stored> {
+        let _naming = self.books.naming();
+        let (file, size) = self.health.read("open", self.open_plain(&content)).ok()??;
+        let stored = file
+            .metadata()
+            .map_or(self.clock.now(), |metadata| aside::modified(&metadata));
+        let mut state = self.books.lock();
+        if state.is_hidden(&content) {
+            return None;
+        }
+        if state.index.facts(&content).is_none() {
+            state.insert(content, adopted(size, stored));
+        }
+        // Whether it was hashed since is not asked: this happens at most once for each file.
+        state.enter(&content, pull);
+        drop(state);
+        let lease = Lease::new(self.books.clone(), content);
+        Some(Stored {
+            file: Arc::new(OpenFile::new(file, Some(lease))),
+            size,
+            verified: false,
+        })
+    }
+
+    /// The file of some content, and its length; `None` if something else stands there.
+    fn open_plain(&self, content: &Content) -> io::Result<Option<(File, u64)>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
+            .open(self.path(content.shelf, &content.digest))?;
+        let metadata = file.metadata()?;
+        Ok(metadata.is_file().then_some((file, metadata.size())))
+    }
+
+    /// A file that should be there is not: somebody else removed it.
+    fn miss(&self, content: &Content) {
+        let _naming = self.books.naming();
+        let gone = fs::symlink_metadata(self.path(content.shelf, &content.digest));
+        if gone.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            tracing::info!(digest = %content.digest, "a file of the cache was removed by somebody else");
+            self.books.lock().remove(content);
+        }
+    }
+
+    /// True if the content of a digest is held, going by its name.
+    pub fn holds(&self, shelf: Shelf, digest: &Digest) -> bool {
+        let content = content(shelf, digest);
+        let (listed, walked) = {
+            let state = self.books.lock();
+            let known = state.walked || state.is_hidden(&content);
+            (state.index.facts(&content).is_some(), known)
+        };
+        let is_there =
+            || fs::symlink_metadata(self.path(shelf, digest)).is_ok_and(|metadata| metadata.is_file());
+        match (listed || !walked) && is_there() {
+            true => true,
+            false => {
+                if listed {
+                    self.miss(&content);
+                }
+                false
+            }
+        }
+    }
+
+    /// Everything held, in no order. Touches no file.
+    pub fn contents(&self) -> Vec<(Content, Facts)> {
+        let state = self.books.lock();
+        let held = state.index.iter();
+        held.map(|(content, facts)| (*content, *facts)).collect()
+    }
+
+    /// What is known of some content that is held. Touches no file.
+    pub fn facts(&self, content: &Content) -> Option<Facts> {
+        self.books.lock().index.facts(content)
+    }
+
+    /// Remembers that the content of a digest was hashed since the start.
+    pub fn mark_verified(&self, digest: &Digest, size: u64) {
+        let content = content(Shelf::Blobs, digest);
+        self.books.lock().mark_verified(&content, size);
+    }
+
+    fn path(&self, shelf: Shelf, digest: &Digest) -> PathBuf {
+        let hex = digest.hex();
+        let folder = self.root.join(folder_of(shelf)).join(digest.algorithm().name());
+        folder.join(&hex[..2]).join(hex)
+    }
+}
+
+const fn folder_of(shelf: Shelf) -> &'static str {
+    match shelf {
+        Shelf::Blobs => "blobs",
+        Shelf::Manifests => "manifests",
+    }
+}
+
+fn flat_name(digest: &Digest) -> String {
+    format!("{}-{}", digest.algorithm().name(), digest.hex())
+}
+
+const fn content(shelf: Shelf, digest: &Digest) -> Content {
+    Content {
+        shelf,
+        digest: *digest,
+    }
+}
+
+/// What is known of a file that was only found.
+const fn adopted(size: u64, stored: Time) -> Facts {
+    Facts {
+        size,
+        stored,
+        used: None,
+        pulls: 0,
+    }
+}

@@ -1,0 +1,172 @@
+//! Room: how much there is, and what goes to make some.
+
+use std::io;
+
+use super::aside::Partial;
+use super::books::{Answer, NotKept, Tally};
+use super::{Disk, Space};
+use crate::oci::Digest;
+use crate::policy::eviction::{Content, Facts, Shelf};
+use crate::store::crash::{self, Point};
+use crate::store::files;
+
+/// Times room is made before a fill goes without: others may take what was made for it.
+const ROUNDS: usize = 16;
+
+/// How the shelf stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Most bytes at the moment: less than configured if the file system has no room for so much.
+    pub capacity: u64,
+    /// Bytes held.
+    pub held: u64,
+    /// Bytes set aside for what is unfinished, or damaged.
+    pub reserved: u64,
+    /// Bytes free on the file system.
+    pub free: u64,
+    /// What stands on [`Shelf::Blobs`] and [`Shelf::Manifests`].
+    pub shelves: [Tally; 2],
+    /// True while it is not known yet what the directory holds.
+    pub rebuilding: bool,
+}
+
+impl Disk {
+    /// Sets bytes aside for an unfinished file, so that it may grow to `bytes`; makes room if it has to. Blocks.
+    ///
+    /// # Errors
+    /// Why there is no room.
+    pub fn make_room(&self, partial: &Partial, bytes: u64) -> Result<(), NotKept> {
+        let free = self.books.lock().reserve_free(partial.name(), bytes);
+        match free {
+            Some(Answer::Granted) => return Ok(()),
+            Some(Answer::Never(why)) => return Err(why),
+            Some(Answer::Evict(_) | Answer::Drop(_)) | None => {}
+        }
+        let _making = self.books.making_room();
+        for _ in 0..ROUNDS {
+            let answer = self.books.lock().reserve(partial.name(), bytes);
+            match answer {
+                Answer::Granted => return Ok(()),
+                Answer::Never(why) => return Err(why),
+                Answer::Evict(victims) => self.evict(&victims),
+                Answer::Drop(names) => self.drop_asides(&names),
+            }
+        }
+        Err(NotKept::InUse)
+    }
+
+    /// Comes back to the low watermark if the high one is passed. Blocks. Returns how many objects went.
+    pub fn tidy(&self) -> usize {
+        let _making = self.books.making_room();
+        let victims = self.books.lock().index.excess();
+        self.evict(&victims);
+        victims.len()
+    }
+
+    /// Looks how much the file system has left, and keeps its floor free. Blocks.
+    ///
+    /// # Errors
+    /// If the file system cannot be asked.
+    pub fn measure(&self) -> io::Result<()> {
+        let system = rustix::fs::statvfs(&self.root)?;
+        let free = system.f_bavail.saturating_mul(system.f_frsize);
+        let Space {
+            capacity, min_free, ..
+        } = self.space;
+        let beside = self.aside_bytes();
+        let mut state = self.books.lock();
+        let (held, _) = state.index.taken();
+        let possible = held
+            .saturating_add(beside)
+            .saturating_add(free)
+            .saturating_sub(min_free);
+        (state.free, state.capacity) = (free, capacity.min(possible));
+        let capacity = state.capacity;
+        state.index.set_capacity(capacity);
+        Ok(())
+    }
+
+    /// How the shelf stands.
+    pub fn standing(&self) -> Standing {
+        let state = self.books.lock();
+        let (held, reserved) = state.index.taken();
+        Standing {
+            capacity: state.capacity,
+            held,
+            reserved,
+            free: state.free,
+            shelves: state.tallies,
+            rebuilding: !state.complete,
+        }
+    }
+
+    /// Objects that were evicted since this was last asked for, by shelf.
+    pub fn take_evicted(&self) -> [u64; 2] {
+        std::mem::take(&mut self.books.lock().evicted)
+    }
+
+    /// Waits until something has to be written down.
+    pub async fn stirred(&self) {
+        self.books.stirred().await;
+    }
+
+    /// True if something has to be written down.
+    pub fn has_changes(&self) -> bool {
+        self.books.lock().has_changes()
+    }
+
+    /// What came and went since this was last asked for, each with what holds now; `None` for what is not held
+    /// any more. What was only used is among it if that is wanted.
+    pub fn take_changes(&self, with_uses: bool) -> Vec<(Content, Option<Facts>)> {
+        self.books.lock().take_changes(with_uses)
+    }
+
+    /// The manifests that were pulled since this was last asked for.
+    pub fn take_pulled(&self) -> Vec<Digest> {
+        self.books.lock().take_pulled()
+    }
+
+    /// Blobs of a manifest that was pulled count as used themselves.
+    pub fn used(&self, blobs: impl Iterator<Item = Digest>) {
+        let now = self.clock.now();
+        let mut state = self.books.lock();
+        for digest in blobs {
+            let shelf = Shelf::Blobs;
+            state.used(&Content { shelf, digest }, now);
+        }
+    }
+
+    /// Removes what was chosen to go.
+    fn evict(&self, victims: &[Content]) {
+        for content in victims {
+            let _naming = self.books.naming();
+            // Somebody may have stored it anew.
+            if self.books.lock().index.facts(content).is_some() {
+                continue;
+            }
+            let removed = match files::remove(&self.path(content.shelf, &content.digest)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => self.wrote("evict", Err(error)),
+                _ => Ok(()),
+            };
+            let mut state = self.books.lock();
+            match removed {
+                Err(error) => {
+                    tracing::debug!(digest = %content.digest, %error, "a file could not be evicted");
+                    state.reinstate(content);
+                }
+                Ok(()) => {
+                    crash::point(Point::Evicted);
+                    state.remove(content);
+                    state.evicted[content.shelf as usize] += 1;
+                }
+            }
+        }
+    }
+
+    fn drop_asides(&self, names: &[String]) {
+        for name in names {
+            tracing::info!(name, "an abandoned file makes room");
+            self.remove_aside(name);
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! Which manifests are held for which repository, and how often each of them was pulled.
+//!
+//! The first is written once, when a manifest is kept. The second changes with every pull, so it is counted in
+//! memory and written behind, in a table of its own: a pull never writes. What was not written down when the
+//! power goes is lost; it is only a count.
+//!
+//! Both tables have the key `digest repository`: what is evicted is forgotten for all its repositories at once.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use redb::{ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use serde::{Deserialize, Serialize};
+
+use super::{Bytes, Records};
+use crate::clock::Time;
+use crate::oci::{self, Digest, Manifest, MediaType, Repository};
+
+const MANIFESTS: Bytes = TableDefinition::new("manifests");
+const PULLS: TableDefinition<'_, &str, (u32, u64)> = TableDefinition::new("pulls");
+
+/// Most manifests whose pulls are counted between two times of writing them down; about 10 MiB. Pulls of others
+/// are not counted until then.
+const MAX_COUNTED: usize = 65_536;
+/// Configurations that say which platform an image is for.
+const CONFIGS: [&str; 2] = [
+    "application/vnd.oci.image.config.v1+json",
+    "application/vnd.docker.container.image.v1+json",
+];
+
+/// What is remembered of a manifest that is held for a repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManifestRecord {
+    /// The type it is served as.
+    pub media_type: MediaType,
+    /// Its own length in bytes.
+    pub size: u64,
+    /// The registry that gave it, or the URL of an alternate.
+    pub source: String,
+    /// When it was fetched for this repository, or first served to it.
+    pub stored: Time,
+    /// The manifests it lists, with their platforms where it says them.
+    pub children: Vec<(Digest, Option<String>)>,
+    /// The blobs it names, with their lengths in bytes.
+    pub blobs: Vec<(Digest, u64)>,
+    /// True if the first blob is an image's configuration.
+    pub has_config: bool,
+    /// Its platform, once its configuration was read.
+    pub platform: Option<String>,
+    /// The manifest it refers to.
+    pub subject: Option<Digest>,
+}
+
+/// Pulls of one manifest by one repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pulls {
+    /// How many.
+    pub count: u32,
+    /// The last one.
+    pub last: Time,
+}
+
+/// The pulls that are not written down yet.
+#[derive(Debug, Default)]
+pub(super) struct Counted(Mutex<HashMap<(Repository, Digest), Pulls>>);
+
+#[derive(Serialize, Deserialize)]
+struct StoredManifest {
+    media_type: String,
+    size: u64,
+    source: String,
+    stored: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    children: Vec<(String, Option<String>)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    blobs: Vec<(String, u64)>,
+    #[serde(default)]
+    has_config: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    platform: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<String>,
+}
+
+impl ManifestRecord {
+    /// The record of a manifest that came from `source`.
+    pub fn of(manifest: &Manifest, source: String, now: Time) -> Self {
+        let listed = match manifest.manifests.is_empty() {
+            true => HashMap::new(),
+            false => platforms(&manifest.bytes),
+        };
+        let children = manifest.manifests.iter().map(|child| child.digest);
+        let config = manifest.blobs.first().map(|blob| blob.media_type.as_str());
+        Self {
+            media_type: manifest.media_type.clone(),
+            size: manifest.bytes.len() as u64,
+            source,
+            stored: now,
+            children: children
+                .map(|child| (child, listed.get(&child).cloned()))
+                .collect(),
+            blobs: manifest
+                .blobs
+                .iter()
+                .map(|blob| (blob.digest, blob.size))
+                .collect(),
+            has_config: config.is_some_and(|config| CONFIGS.contains(&config)),
+            platform: None,
+            subject: manifest.subject,
+        }
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let children = self.children.iter().cloned();
+        let stored = StoredManifest {
+            media_type: self.media_type.to_string(),
+            size: self.size,
+            source: self.source.clone(),
+            stored: self.stored.as_millis(),
+            children: children
+                .map(|(child, platform)| (child.to_string(), platform))
+                .collect(),
+            blobs: self
+                .blobs
+                .iter()
+                .map(|(blob, size)| (blob.to_string(), *size))
+                .collect(),
+            has_config: self.has_config,
+            platform: self.platform.clone(),
+            subject: self.subject.map(|subject| subject.to_string()),
+        };
+        serde_json::to_vec(&stored).expect("strings and numbers always serialise")
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let stored: StoredManifest = serde_json::from_slice(bytes).ok()?;
+        let children = stored.children.into_iter();
+        let blobs = stored.blobs.into_iter();
+        Some(Self {
+            media_type: MediaType::parse(&stored.media_type)?,
+            size: stored.size,
+            source: stored.source,
+            stored: Time::from_millis(stored.stored),
+            children: children
+                .map(|(child, platform)| Some((child.parse().ok()?, platform)))
+                .collect::<Option<_>>()?,
+            blobs: blobs
+                .map(|(blob, size)| Some((blob.parse().ok()?, size)))
+                .collect::<Option<_>>()?,
+            has_config: stored.has_config,
+            platform: stored.platform,
+            subject: stored.subject.map(|subject| subject.parse()).transpose().ok()?,
+        })
+    }
+}
+
+impl Counted {
+    fn lock(&self) -> MutexGuard<'_, HashMap<(Repository, Digest), Pulls>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Records {
+    /// Counts a pull of a manifest by a repository. Writes nothing.
+    pub fn pulled(&self, repository: &Repository, digest: &Digest, now: Time) {
+        let mut counted = self.counted.lock();
+        let key = (repository.clone(), *digest);
+        if counted.len() >= MAX_COUNTED && !counted.contains_key(&key) {
+            return;
+        }
+        let pulls = counted.entry(key).or_insert(Pulls { count: 0, last: now });
+        pulls.count = pulls.count.saturating_add(1);
+        pulls.last = now;
+    }
+
+    /// Takes the pulls that were counted since this was last asked, for [`Self::put_pulls`].
+    pub fn take_pulls(&self) -> Vec<(Repository, Digest, Pulls)> {
+        let counted = std::mem::take(&mut *self.counted.lock());
+        let each = counted.into_iter();
+        each.map(|((repository, digest), pulls)| (repository, digest, pulls))
+            .collect()
+    }
+
+    /// Forgets pulls of a manifest that are not written down yet: it is gone.
+    pub fn forget_pulls(&self, digest: &Digest) {
+        self.counted.lock().retain(|(_, other), _| other != digest);
+    }
+
+    /// Adds pulls to those that are written down.
+    pub fn put_pulls(&self, pulls: &[(Repository, Digest, Pulls)]) {
+        let each = pulls.iter();
+        let each = each.map(|(repository, digest, pulls)| (key(repository, digest), *pulls));
+        let each: Vec<(String, Pulls)> = each.collect();
+        self.change(move |transaction| {
+            let mut table = transaction.open_table(PULLS)?;
+            for (key, new) in &each {
+                let old = table.get(key.as_str())?.map_or(0, |old| old.value().0);
+                let sum = (old.saturating_add(new.count), new.last.as_millis());
+                table.insert(key.as_str(), sum)?;
+            }
+            Ok(())
+        });
+    }
+
+    /// Remembers that a manifest is held for a repository; pulls of what was held before are forgotten.
+    pub fn put_held(&self, repository: &Repository, digest: &Digest, record: &ManifestRecord) {
+        let (key, bytes) = (key(repository, digest), record.encode());
+        self.change(move |transaction| {
+            transaction
+                .open_table(MANIFESTS)?
+                .insert(key.as_str(), bytes.as_slice())?;
+            transaction.open_table(PULLS)?.remove(key.as_str())?;
+            Ok(())
+        });
+    }
+
+    /// Remembers more of a manifest that is still held for a repository.
+    pub fn amend_held(&self, repository: &Repository, digest: &Digest, record: &ManifestRecord) {
+        let (key, bytes) = (key(repository, digest), record.encode());
+        self.change(move |transaction| {
+            let mut table = transaction.open_table(MANIFESTS)?;
+            if table.get(key.as_str())?.is_some() {
+                table.insert(key.as_str(), bytes.as_slice())?;
+            }
+            Ok(())
+        });
+    }
+
+    /// Forgets that a manifest is held for a repository.
+    pub fn remove_held(&self, repository: &Repository, digest: &Digest) {
+        let key = key(repository, digest);
+        self.change(move |transaction| {
+            transaction.open_table(MANIFESTS)?.remove(key.as_str())?;
+            transaction.open_table(PULLS)?.remove(key.as_str())?;
+            Ok(())
+        });
+    }
+
+    /// Forgets a manifest for all repositories: its file is gone.
+    pub fn remove_manifest(&self, digest: &Digest) {
+        let digest = *digest;
+        self.change(move |transaction| forget(transaction, &digest));
+    }
+
+    /// What is remembered of a manifest of a repository. Blocks.
+    pub fn held(&self, repository: &Repository, digest: &Digest) -> Option<ManifestRecord> {
+        ManifestRecord::decode(&self.read_bytes(MANIFESTS, &key(repository, digest))?)
+    }
+
+    /// What is remembered of a manifest, whichever repository it is held for. Blocks.
+    pub fn held_anywhere(&self, digest: &Digest) -> Option<ManifestRecord> {
+        let read = self.database.as_ref()?.begin_read().ok()?;
+        let (from, to) = keys_of(digest);
+        let table = read.open_table(MANIFESTS).ok()?;
+        let (_, bytes) = table.range(from.as_str()..to.as_str()).ok()?.next()?.ok()?;
+        ManifestRecord::decode(bytes.value())
+    }
+
+    /// Hands over every manifest that is remembered, with its pulls; sorted by digest, then repository. Blocks.
+    pub fn each_held(&self, mut each: impl FnMut(Repository, Digest, ManifestRecord, Option<Pulls>)) {
+        let mut hand_over = || -> Option<()> {
+            let read = self.database.as_ref()?.begin_read().ok()?;
+            let pulls = read.open_table(PULLS).ok()?;
+            let rows = read.open_table(MANIFESTS).ok()?;
+            for (key, bytes) in rows.iter().ok()?.map_while(Result::ok) {
+                let Some((digest, repository)) = split(key.value()) else {
+                    continue;
+                };
+                let Some(record) = ManifestRecord::decode(bytes.value()) else {
+                    continue;
+                };
+                let pulled = pulls
+                    .get(key.value())
+                    .ok()?
+                    .map(|pulled| Pulls::read(pulled.value()));
+                each(repository, digest, record, pulled);
+            }
+            Some(())
+        };
+        if hand_over().is_none() {
+            tracing::debug!("the records of manifests cannot be read");
+        }
+    }
+}
+
+/// The platforms of what an index lists, where they are a machine's.
+fn platforms(index: &[u8]) -> HashMap<Digest, String> {
+    let named = oci::children(index).into_iter().filter_map(|child| {
+        let platform = child.platform.filter(|platform| !platform.is_unknown())?;
+        Some((child.digest, platform.to_string()))
+    });
+    named.collect()
+}
+
+impl Pulls {
+    fn read((count, last): (u32, u64)) -> Self {
+        Self {
+            count,
+            last: Time::from_millis(last),
+        }
+    }
+}
+
+fn key(repository: &Repository, digest: &Digest) -> String {
+    format!("{digest} {repository}")
+}
+
+fn split(key: &str) -> Option<(Digest, Repository)> {
+    let (digest, repository) = key.split_once(' ')?;
+    Some((digest.parse().ok()?, repository.parse().ok()?))
+}
+
+/// Where the keys of a manifest's records begin, and where they have ended: `!` comes after the space.
+fn keys_of(digest: &Digest) -> (String, String) {
+    (format!("{digest} "), format!("{digest}!"))
+}
+
+/// Forgets a manifest for all repositories.
+pub(super) fn forget(transaction: &WriteTransaction, digest: &Digest) -> Result<(), redb::Error> {
+    let (from, to) = keys_of(digest);
+    let range = from.as_str()..to.as_str();
+    transaction
+        .open_table(MANIFESTS)?
+        .retain_in(range.clone(), |_, _| false)?;
+    transaction.open_table(PULLS)?.retain_in(range, |_, _| false)?;
+    Ok(())
+}
+
+pub(super) fn create(transaction: &WriteTransaction) -> Result<(), redb::Error> {
+    transaction.open_table(MANIFESTS)?;
+    transaction.open_table(PULLS)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

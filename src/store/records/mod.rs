@@ -1,0 +1,167 @@
+//! What a file tree cannot say: tags, media types, which repositories are held, lists,
+//! what was spent.
+//!
+//! Kept in an embedded store that may be lost without losing a verified byte: a tag is asked for again, a
+//! media type is read from the manifest. Reads never wait for writes: what is read often stands in a small
+//! map, and a thread writes behind, many records in one transaction. Each file beside this one owns its
+//! tables.
+
+mod held;
+mod ledgers;
+mod lists;
+mod manifests;
+mod objects;
+mod tags;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+
+use moka::sync::Cache;
+use redb::{Database, ReadableDatabase, TableDefinition, WriteTransaction};
+
+use crate::policy::freshness::TagRecord;
+
+pub use held::{ManifestRecord, Pulls};
+pub use lists::List;
+use writer::{MAX_WAITING, Write, write_behind};
+
+/// Tags answered without touching the store.
+const HOT_TAGS: u64 = 65_536;
+/// Bytes of lists answered without touching the store.
+const HOT_LISTS: u64 = 16 << 20;
+/// Most bytes of the store's own page cache.
+const PAGE_CACHE: usize = 16 << 20;
+
+/// Names and bytes.
+type Bytes = TableDefinition<'static, &'static str, &'static [u8]>;
+
+/// The records.
+pub struct Records {
+    database: Option<Arc<Database>>,
+    hot: Cache<String, Option<TagRecord>>,
+    hot_lists: Cache<String, List>,
+    counted: held::Counted,
+    writes: Option<SyncSender<Write>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Records {
+    /// Opens the records at `path`. Damaged ones are put aside and begun anew; where the disk refuses
+    /// altogether, records live in memory only.
+    pub fn open(path: &Path) -> Self {
+        let database = open_or_renew(path).map(Arc::new);
+        let hot = Cache::new(HOT_TAGS);
+        let weigh =
+            |key: &String, list: &List| u32::try_from(key.len() + list.body.len()).unwrap_or(u32::MAX);
+        let hot_lists = Cache::builder().max_capacity(HOT_LISTS).weigher(weigh).build();
+        let Some(database) = database else {
+            return Self {
+                database: None,
+                hot,
+                hot_lists,
+                counted: held::Counted::default(),
+                writes: None,
+                writer: None,
+            };
+        };
+        let (writes, waiting) = sync_channel(MAX_WAITING);
+        let shared = database.clone();
+        let writer = std::thread::Builder::new()
+            .name("records".to_owned())
+            .spawn(move || write_behind(&shared, &waiting))
+            .ok();
+        Self {
+            database: Some(database),
+            hot,
+            hot_lists,
+            counted: held::Counted::default(),
+            writes: Some(writes),
+            writer,
+        }
+    }
+
+    /// Waits until everything remembered so far is on disk, or cannot be. Blocks.
+    pub fn flush(&self) {
+        let (written, on_disk) = sync_channel(1);
+        if let Some(writes) = &self.writes
+            && writes.send(Write::Flush(written)).is_ok()
+        {
+            // An error means that the writer is gone: there is nothing to wait for.
+            let _ = on_disk.recv();
+        }
+    }
+
+    fn read_bytes(&self, table: Bytes, key: &str) -> Option<Vec<u8>> {
+        let read = self.database.as_ref()?.begin_read().ok()?;
+        let value = read.open_table(table).ok()?.get(key).ok()??;
+        Some(value.value().to_vec())
+    }
+
+    /// Has the writer make a change; see [`writer::Change`].
+    fn change(&self, change: impl Fn(&WriteTransaction) -> Result<(), redb::Error> + Send + 'static) {
+        let Some(writes) = &self.writes else { return };
+        if let Err(TrySendError::Full(_)) = writes.try_send(Write::Change(Box::new(change))) {
+            tracing::debug!("a record was dropped: the disk does not keep up");
+        }
+    }
+
+    /// As [`Self::change`], for what must not be dropped. Blocks while the writer does not keep up.
+    fn change_surely(&self, change: impl Fn(&WriteTransaction) -> Result<(), redb::Error> + Send + 'static) {
+        if let Some(writes) = &self.writes {
+            // The writer lives as long as there is somebody to write for it.
+            let _ = writes.send(Write::Change(Box::new(change)));
+        }
+    }
+
+    fn put_bytes(&self, table: Bytes, key: String, bytes: Vec<u8>) {
+        self.change(move |transaction| {
+            transaction
+                .open_table(table)?
+                .insert(key.as_str(), bytes.as_slice())?;
+            Ok(())
+        });
+    }
+}
+
+impl Drop for Records {
+    /// Waits until everything remembered is on disk.
+    fn drop(&mut self) {
+        self.writes = None;
+        if let Some(writer) = self.writer.take()
+            && writer.join().is_err()
+        {
+            tracing::error!("the writer of records panicked");
+        }
+    }
+}
+
+fn open_or_renew(path: &Path) -> Option<Database> {
+    let open = || {
+        let database = Database::builder().set_cache_size(PAGE_CACHE).create(path)?;
+        let mut begin = database.begin_write()?;
+        begin.set_quick_repair(true);
+        tags::create(&begin)?;
+        manifests::create(&begin)?;
+        objects::create(&begin)?;
+        held::create(&begin)?;
+        lists::create(&begin)?;
+        ledgers::create(&begin)?;
+        begin.commit()?;
+        Ok::<_, redb::Error>(database)
+    };
+    open()
+        .or_else(|error| {
+            tracing::warn!(%error, "the records are damaged or unreadable: beginning anew; content is kept");
+            if let Err(error) = std::fs::rename(path, path.with_extension("damaged")) {
+                tracing::warn!(%error, "the damaged records could not be put aside");
+            }
+            open()
+        })
+        .inspect_err(
+            |error| tracing::error!(%error, "no records on disk: tags are remembered in memory only"),
+        )
+        .ok()
+}

@@ -1,0 +1,151 @@
+//! What the disk shelf holds: a row for each file, so that a start knows at once what a walk of the tree would
+//! take its time to find.
+//!
+//! Rows are written behind and may be lost or out of date; the walk sets them right. The key is the shelf, the
+//! algorithm and the digest, so that the rows of one folder of the tree stand together.
+
+use redb::{ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+
+use super::{Records, manifests};
+use crate::clock::Time;
+use crate::oci::{Algorithm, Digest};
+use crate::policy::eviction::{Content, Facts, Shelf};
+
+const OBJECTS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("objects");
+
+/// The key of the row that says that all others are there: it sorts before them.
+const COMPLETE: &[u8] = &[];
+/// Bytes of a row: three numbers of eight, one of four.
+const ROW: usize = 28;
+/// Most changes of one transaction's closure, so that others get their turn.
+const MOST_CHANGES: usize = 16_384;
+
+pub(super) fn create(transaction: &WriteTransaction) -> Result<(), redb::Error> {
+    transaction.open_table(OBJECTS)?;
+    Ok(())
+}
+
+impl Records {
+    /// Every row, to `each`. Returns whether these are all that there should be. Blocks.
+    pub fn objects(&self, mut each: impl FnMut(Content, Facts)) -> bool {
+        let mut complete = false;
+        let mut read = || -> Result<(), redb::Error> {
+            let Some(database) = &self.database else {
+                return Ok(());
+            };
+            for row in database.begin_read()?.open_table(OBJECTS)?.iter()? {
+                let (key, value) = row?;
+                match decode(key.value(), value.value()) {
+                    Some((content, facts)) => each(content, facts),
+                    None => complete |= key.value() == COMPLETE,
+                }
+            }
+            Ok(())
+        };
+        match read() {
+            Ok(()) => complete,
+            Err(error) => {
+                tracing::warn!(%error, "the records of what is held cannot be read: finding it out anew");
+                false
+            }
+        }
+    }
+
+    /// The content of the rows of one folder of the tree. Blocks.
+    pub fn objects_of(&self, shelf: Shelf, algorithm: Algorithm, first: u8) -> Vec<Content> {
+        let head = [shelf as u8, algorithm as u8];
+        let start = [head[0], head[1], first];
+        let collect = || -> Option<Vec<Content>> {
+            let table = self.database.as_ref()?.begin_read().ok()?;
+            let table = table.open_table(OBJECTS).ok()?;
+            let rows = table.range(start.as_slice()..).ok()?.map_while(Result::ok);
+            let keys =
+                rows.map_while(|(key, _)| key.value().starts_with(&start).then(|| key.value().to_vec()));
+            Some(keys.filter_map(|key| decode_key(&key)).collect())
+        };
+        collect().unwrap_or_default()
+    }
+
+    /// Writes down what came and went, each with what is known of it; `None` if it has gone. What has gone loses its other records as well, unless `is_held` says by
+    /// then that it has come back. Blocks while the writer does not keep up.
+    pub fn put_objects(
+        &self,
+        mut changes: Vec<(Content, Option<Facts>)>,
+        is_held: impl Fn(&Content) -> bool + Clone + Send + 'static,
+    ) {
+        // In the order of the table, which makes for fewer pages written.
+        changes.sort_unstable_by_key(|(content, _)| *content);
+        for some in changes.chunks(MOST_CHANGES) {
+            let (some, is_held) = (some.to_vec(), is_held.clone());
+            self.change_surely(move |transaction| {
+                let mut gone = Vec::new();
+                {
+                    let mut table = transaction.open_table(OBJECTS)?;
+                    for (content, facts) in &some {
+                        let key = encode_key(content);
+                        match facts {
+                            Some(facts) => {
+                                table.insert(key.as_slice(), encode(facts).as_slice())?;
+                            }
+                            None if is_held(content) => {}
+                            None => {
+                                table.remove(key.as_slice())?;
+                                gone.push(*content);
+                            }
+                        }
+                    }
+                }
+                manifests::forget(transaction, &gone)
+            });
+        }
+    }
+
+    /// From now on the rows are all there are.
+    pub fn objects_are_complete(&self) {
+        self.change_surely(|transaction| {
+            transaction
+                .open_table(OBJECTS)?
+                .insert(COMPLETE, [1].as_slice())?;
+            Ok(())
+        });
+    }
+}
+
+fn encode_key(content: &Content) -> Vec<u8> {
+    let head = [content.shelf as u8, content.digest.algorithm() as u8];
+    [head.as_slice(), content.digest.as_bytes()].concat()
+}
+
+fn decode_key(key: &[u8]) -> Option<Content> {
+    let (shelf, algorithm, hash) = match key {
+        [shelf, algorithm, hash @ ..] => (*shelf, *algorithm, hash),
+        _ => return None,
+    };
+    let shelves = [Shelf::Blobs, Shelf::Manifests];
+    let shelf = shelves.into_iter().find(|each| *each as u8 == shelf)?;
+    let algorithm = Algorithm::ALL.into_iter().find(|each| *each as u8 == algorithm)?;
+    let digest = Digest::from_bytes(algorithm, hash)?;
+    Some(Content { shelf, digest })
+}
+
+fn encode(facts: &Facts) -> [u8; ROW] {
+    let mut row = [0; ROW];
+    row[..8].copy_from_slice(&facts.size.to_le_bytes());
+    row[8..16].copy_from_slice(&facts.stored.as_millis().to_le_bytes());
+    let used = facts.used.map_or(0, Time::as_millis);
+    row[16..24].copy_from_slice(&used.to_le_bytes());
+    row[24..].copy_from_slice(&facts.pulls.to_le_bytes());
+    row
+}
+
+fn decode(key: &[u8], row: &[u8]) -> Option<(Content, Facts)> {
+    let number = |from: usize| Some(u64::from_le_bytes(row.get(from..from + 8)?.try_into().ok()?));
+    let used = number(16)?;
+    let facts = Facts {
+        size: number(0)?,
+        stored: Time::from_millis(number(8)?),
+        used: (used != 0).then_some(Time::from_millis(used)),
+        pulls: u32::from_le_bytes(row.get(24..ROW)?.try_into().ok()?),
+    };
+    Some((decode_key(key)?, facts))
+}

@@ -1,0 +1,110 @@
+//! What each tag pointed at when its upstream was last asked.
+
+use redb::{ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use serde::{Deserialize, Serialize};
+
+use super::{Bytes, Records};
+use crate::clock::Time;
+use crate::oci::{Descriptor, MediaType, Repository, Tag};
+use crate::policy::freshness::TagRecord;
+
+const TAGS: Bytes = TableDefinition::new("tags");
+
+#[derive(Serialize, Deserialize)]
+struct StoredTag {
+    digest: String,
+    media_type: String,
+    size: u64,
+    validated: u64,
+}
+
+pub(super) fn create(transaction: &WriteTransaction) -> Result<(), redb::Error> {
+    transaction.open_table(TAGS)?;
+    Ok(())
+}
+
+impl Records {
+    /// What a tag pointed at.
+    pub fn tag(&self, repository: &Repository, tag: &Tag) -> Option<TagRecord> {
+        let key = tag_key(repository, tag);
+        if let Some(known) = self.hot.get(&key) {
+            return known;
+        }
+        let record = self.read_bytes(TAGS, &key).and_then(|bytes| decode_tag(&bytes));
+        self.hot.insert(key, record.clone());
+        record
+    }
+
+    /// Remembers what a tag points at.
+    pub fn put_tag(&self, repository: &Repository, tag: &Tag, record: TagRecord) {
+        let key = tag_key(repository, tag);
+        let stored = StoredTag {
+            digest: record.descriptor.digest.to_string(),
+            media_type: record.descriptor.media_type.to_string(),
+            size: record.descriptor.size,
+            validated: record.validated.as_millis(),
+        };
+        let bytes = serde_json::to_vec(&stored).expect("strings and numbers always serialise");
+        self.hot.insert(key.clone(), Some(record));
+        self.put_bytes(TAGS, key, bytes);
+    }
+
+    /// Forgets a tag.
+    pub fn remove_tag(&self, repository: &Repository, tag: &Tag) {
+        let key = tag_key(repository, tag);
+        self.hot.insert(key.clone(), None);
+        self.change(move |transaction| {
+            transaction.open_table(TAGS)?.remove(key.as_str())?;
+            Ok(())
+        });
+    }
+
+    /// Some tags of a repository whose records are kept, sorted, at most `most`. Blocks.
+    pub fn tags_of(&self, repository: &Repository, most: usize) -> Vec<String> {
+        let prefix = format!("{repository}:");
+        let collect = || -> Option<Vec<String>> {
+            let read = self.database.as_ref()?.begin_read().ok()?;
+            let table = read.open_table(TAGS).ok()?;
+            let keys = table.range(prefix.as_str()..).ok()?.map_while(Result::ok);
+            let keys = keys.map(|(key, _)| key.value().to_owned());
+            let tags = keys.map_while(|key| key.strip_prefix(&prefix).map(str::to_owned));
+            Some(tags.take(most).collect())
+        };
+        collect().unwrap_or_default()
+    }
+
+    /// Hands over every tag whose record is kept; sorted by repository, then tag. Blocks.
+    pub fn each_tag(&self, mut each: impl FnMut(Repository, Tag, TagRecord)) {
+        let mut hand_over = || -> Option<()> {
+            let read = self.database.as_ref()?.begin_read().ok()?;
+            let rows = read.open_table(TAGS).ok()?;
+            for (key, bytes) in rows.iter().ok()?.map_while(Result::ok) {
+                let name = key.value().rsplit_once(':');
+                let name = name.and_then(|(at, tag)| Some((at.parse().ok()?, tag.parse().ok()?)));
+                if let (Some((repository, tag)), Some(record)) = (name, decode_tag(bytes.value())) {
+                    each(repository, tag, record);
+                }
+            }
+            Some(())
+        };
+        if hand_over().is_none() {
+            tracing::debug!("the records of tags cannot be read");
+        }
+    }
+}
+
+fn tag_key(repository: &Repository, tag: &Tag) -> String {
+    format!("{repository}:{tag}")
+}
+
+fn decode_tag(bytes: &[u8]) -> Option<TagRecord> {
+    let stored: StoredTag = serde_json::from_slice(bytes).ok()?;
+    Some(TagRecord {
+        descriptor: Descriptor {
+            media_type: MediaType::parse(&stored.media_type)?,
+            digest: stored.digest.parse().ok()?,
+            size: stored.size,
+        },
+        validated: Time::from_millis(stored.validated),
+    })
+}

@@ -1,0 +1,53 @@
+//! The thread that writes behind: many changes in one transaction.
+
+use std::sync::mpsc::{Receiver, SyncSender};
+
+use redb::{Database, WriteTransaction};
+
+use super::super::crash::{self, Point};
+
+/// Changes waiting to be written. Past it the newest are dropped: a lost record costs one free request.
+pub(super) const MAX_WAITING: usize = 8192;
+
+/// Changes some tables. It may run again if the transaction it was part of failed.
+pub(super) type Change = Box<dyn Fn(&WriteTransaction) -> Result<(), redb::Error> + Send>;
+
+/// What the writer is asked for.
+pub(super) enum Write {
+    /// To change some tables.
+    Change(Change),
+    /// To tell when everything before it is on disk.
+    Flush(SyncSender<()>),
+}
+
+/// Writes what waits, as one transaction each time, until nobody is left who could ask for more.
+pub(super) fn write_behind(database: &Database, waiting: &Receiver<Write>) {
+    while let Ok(first) = waiting.recv() {
+        let batch: Vec<Write> = std::iter::once(first)
+            .chain(waiting.try_iter().take(MAX_WAITING))
+            .collect();
+        if let Err(error) = write_batch(database, &batch) {
+            tracing::warn!(%error, records = batch.len(), "records could not be written");
+        }
+        for write in batch {
+            if let Write::Flush(written) = write {
+                // Who asked may have gone.
+                let _ = written.send(());
+            }
+        }
+    }
+}
+
+fn write_batch(database: &Database, batch: &[Write]) -> Result<(), redb::Error> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_quick_repair(true);
+    for write in batch {
+        if let Write::Change(change) = write {
+            change(&transaction)?;
+        }
+    }
+    crash::point(Point::RecordsWritten);
+    transaction.commit()?;
+    crash::point(Point::RecordsCommitted);
+    Ok(())
+}

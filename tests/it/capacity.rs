@@ -1,0 +1,490 @@
+//! The disk is bounded: what is held and what is on its way stay within the capacity, whatever happens.
+
+use std::path::Path;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use seawall::oci::Digest;
+use seawall::store::Space;
+
+use crate::support::registry::{Registry, Script};
+use crate::support::seawall::{Choices, Seawall, read};
+use crate::support::world::{
+    MIB, World, blob_file, blob_path, content, image, is_quarantined, manifest_path, world,
+};
+
+/// Bytes that differ for every number.
+fn unlike(len: usize, number: u64) -> bytes::Bytes {
+    content(len, 2 * number + 1)
+}
+
+/// Some capacity in mebibytes, and nothing in memory, so that every pull shows what is on disk.
+fn bounded(capacity: usize) -> Choices {
+    Choices {
+        memory: 0,
+        space: Space {
+            capacity: (capacity * MIB) as u64,
+            high: 0.95,
+            low: 0.90,
+            min_free: 0,
+        },
+        ..Choices::default()
+    }
+}
+
+/// Bytes of all files under a folder of the cache, in whole blocks.
+fn bytes_under(folder: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return 0;
+    };
+    let sizes = entries.map(|entry| {
+        let path = entry.unwrap().path();
+        match std::fs::symlink_metadata(&path) {
+            Ok(metadata) if metadata.is_dir() => bytes_under(&path),
+            Ok(metadata) => seawall::policy::eviction::on_disk(metadata.len()),
+            Err(_) => 0,
+        }
+    });
+    sizes.sum()
+}
+
+/// Bytes of content on disk, finished, unfinished and damaged.
+fn on_disk(directory: &Path) -> u64 {
+    let folders = ["blobs", "manifests", "filling", "quarantine"];
+    folders
+        .map(|folder| bytes_under(&directory.join("v1").join(folder)))
+        .iter()
+        .sum()
+}
+
+fn held_on_disk(directory: &Path) -> u64 {
+    ["blobs", "manifests"]
+        .map(|folder| bytes_under(&directory.join("v1").join(folder)))
+        .iter()
+        .sum()
+}
+
+/// What the cache says it holds and has set aside.
+fn told(seawall: &Seawall) -> (u64, u64) {
+    let cache = seawall.cache.status().cache;
+    (cache.held, cache.reserved)
+}
+
+fn assert_bounded(world: &World, capacity: usize) {
+    let capacity = (capacity * MIB) as u64;
+    let (held, reserved) = told(&world.seawall);
+    let found = on_disk(world.directory.path());
+    assert!(
+        held + reserved <= capacity,
+        "{held} held and {reserved} set aside of {capacity}"
+    );
+    assert!(found <= capacity, "{found} bytes on disk of {capacity}");
+}
+
+fn is_held(world: &World, digest: &Digest) -> bool {
+    blob_file(world.directory.path(), digest).exists()
+}
+
+async fn pull(seawall: &Seawall, digest: &Digest, bytes: &[u8]) {
+    let answer = seawall.get(&blob_path(digest)).await;
+    assert!(
+        answer.complete && answer.body == bytes,
+        "{digest}: {:?}",
+        answer.status
+    );
+}
+
+/// Lets commits and what follows them end.
+async fn settle() {
+    tokio::time::sleep(Duration::from_secs(20)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_capacity_holds_while_many_fills_run_at_once() {
+    // F078: eight times the capacity, in waves of six that are watched while they run.
+    let world = world(bounded(16));
+    let mut seed = 0;
+    for _ in 0..8 {
+        let mut pulls = tokio::task::JoinSet::new();
+        for size in [2, 4, 1, 3, 5, 1] {
+            seed += 1;
+            let bytes = unlike(size * MIB + 17, seed);
+            let digest = world.registry.blob("library/app", bytes.clone());
+            let slow = Script {
+                chunk: MIB / 4,
+                pace: Duration::from_millis(20),
+                ..Script::default()
+            };
+            world.registry.script(blob_path(&digest), slow);
+            let seawall = world.seawall.clone();
+            pulls.spawn(async move { pull(&seawall, &digest, &bytes).await });
+        }
+        while !pulls.is_empty() {
+            tokio::select! {
+                pulled = pulls.join_next() => pulled.unwrap().unwrap(),
+                () = tokio::time::sleep(Duration::from_millis(15)) => {}
+            }
+            assert_bounded(&world, 16);
+        }
+    }
+    settle().await;
+    assert_bounded(&world, 16);
+    let (held, _) = told(&world.seawall);
+    assert_eq!(held, held_on_disk(world.directory.path()));
+    assert!(held > 8 * MIB as u64, "only {held} bytes are held");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_takes_more_than_half_the_capacity_is_passed_on_and_pushes_nothing_out() {
+    // F083
+    let world = world(bounded(64));
+    let small = unlike(8 * MIB, 1);
+    let kept = world.registry.blob("library/app", small.clone());
+    pull(&world.seawall, &kept, &small).await;
+    settle().await;
+    for length in [true, false] {
+        let large = unlike(40 * MIB, 2 + u64::from(length));
+        let digest = world.registry.blob("library/app", large.clone());
+        if !length {
+            let unknown = Script {
+                without: vec!["content-length"],
+                ..Script::default()
+            };
+            world.registry.script(blob_path(&digest), unknown);
+        }
+        pull(&world.seawall, &digest, &large).await;
+        settle().await;
+        assert!(!is_held(&world, &digest));
+        assert!(is_held(&world, &kept));
+        assert_bounded(&world, 64);
+    }
+    let text = world.seawall.metrics.exposition();
+    assert!(
+        text.contains(r#"seawall_not_kept_total{reason="too_long"} 2"#),
+        "{text}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_being_read_is_not_evicted_and_what_is_not_makes_room() {
+    // F082: a client that stops in the middle holds its blob; twice the capacity passes by.
+    let world = world(bounded(64));
+    let (first, read_slowly) = (unlike(10 * MIB, 1), unlike(10 * MIB, 2));
+    let idle = world.registry.blob("library/app", first.clone());
+    let busy = world.registry.blob("library/app", read_slowly.clone());
+    pull(&world.seawall, &busy, &read_slowly).await;
+    pull(&world.seawall, &idle, &first).await;
+    settle().await;
+    let slow = world.seawall.open(Method::GET, &blob_path(&busy), &[]).await;
+    for seed in 3..16 {
+        let bytes = unlike(10 * MIB, seed);
+        let digest = world.registry.blob("library/app", bytes.clone());
+        pull(&world.seawall, &digest, &bytes).await;
+        // Less than what a client may stand still.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_bounded(&world, 64);
+    }
+    assert!(is_held(&world, &busy), "it was evicted while it was read");
+    assert!(!is_held(&world, &idle), "nothing made room");
+    let answer = read(slow).await;
+    assert!(answer.complete && answer.body == read_slowly);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_everything_is_in_use_a_blob_is_passed_on() {
+    let world = world(bounded(64));
+    let mut readers = Vec::new();
+    for seed in 0..3 {
+        let bytes = unlike(20 * MIB, seed + 1);
+        let digest = world.registry.blob("library/app", bytes.clone());
+        pull(&world.seawall, &digest, &bytes).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        readers.push(world.seawall.open(Method::GET, &blob_path(&digest), &[]).await);
+    }
+    let bytes = unlike(20 * MIB, 9);
+    let digest = world.registry.blob("library/app", bytes.clone());
+    pull(&world.seawall, &digest, &bytes).await;
+    assert!(!is_held(&world, &digest));
+    assert_bounded(&world, 64);
+    let text = world.seawall.metrics.exposition();
+    assert!(
+        text.contains(r#"seawall_not_kept_total{reason="in_use"} 1"#),
+        "{text}"
+    );
+    drop(readers);
+    settle().await;
+    pull(&world.seawall, &digest, &bytes).await;
+    settle().await;
+    assert!(
+        is_held(&world, &digest),
+        "room was to be had when the readers had gone"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_abandoned_download_counts_until_its_room_is_needed() {
+    let mut choices = bounded(64);
+    choices.flights.finish_below = 0;
+    let world = world(choices);
+    let bytes = unlike(30 * MIB, 1);
+    let digest = world.registry.blob("library/app", bytes.clone());
+    let slow = Script::paced(Duration::from_secs(1));
+    world.registry.script(blob_path(&digest), slow);
+    let only = world.seawall.open(Method::GET, &blob_path(&digest), &[]).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(told(&world.seawall), (0, 30 * MIB as u64));
+    drop(only);
+    settle().await;
+    let filling = world.directory.path().join("v1/filling");
+    let left = bytes_under(&filling);
+    let (_, reserved) = told(&world.seawall);
+    assert!(
+        left > 0 && left.next_multiple_of(4096) == reserved,
+        "{left} left, {reserved} set aside"
+    );
+    for seed in 2..9 {
+        let bytes = unlike(30 * MIB, seed);
+        let digest = world.registry.blob("library/app", bytes.clone());
+        pull(&world.seawall, &digest, &bytes).await;
+        settle().await;
+        assert!(is_held(&world, &digest));
+        assert_bounded(&world, 64);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_knows_at_once_what_is_held_and_after_the_walk_exactly() {
+    // F102: killed before anything but the commits was written down.
+    let world = world(bounded(64));
+    let mut digests = Vec::new();
+    for seed in 1..6 {
+        let bytes = unlike(3 * MIB + 5, seed);
+        let digest = world.registry.blob("library/app", bytes.clone());
+        pull(&world.seawall, &digest, &bytes).await;
+        digests.push((digest, bytes));
+    }
+    image(&world.registry, Some("1"), 7);
+    world.seawall.get(&manifest_path("1")).await;
+    settle().await;
+    world.seawall.cache.flush().await;
+    let crashed = tempfile::tempdir().unwrap();
+    copy(&world.directory.path().join("v1"), &crashed.path().join("v1"));
+    // Between the crash and the start: one file goes, and one is cut short.
+    std::fs::remove_file(blob_file(crashed.path(), &digests[0].0)).unwrap();
+    let cut = std::fs::OpenOptions::new()
+        .write(true)
+        .open(blob_file(crashed.path(), &digests[1].0));
+    cut.unwrap().set_len(MIB as u64).unwrap();
+    let seawall = Seawall::start(crashed.path(), &world.registry, bounded(64));
+    assert_eq!(told(&seawall).0, told(&world.seawall).0);
+    settle().await;
+    assert_eq!(told(&seawall), (held_on_disk(crashed.path()), 0));
+    // What was cut short is found out before anybody has all of it.
+    let path = blob_path(&digests[1].0);
+    let first = seawall.get(&path).await;
+    assert!(!first.is_good() || first.body == digests[1].1);
+    let again = seawall.get(&path).await;
+    assert!(again.is_good() && again.body == digests[1].1);
+    assert!(is_quarantined(crashed.path(), &digests[1].0));
+    settle().await;
+    assert_eq!(told(&seawall).0, held_on_disk(crashed.path()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_that_are_lost_or_damaged_are_made_anew_from_the_files() {
+    // F075
+    let world = world(bounded(64));
+    let bytes = unlike(3 * MIB, 1);
+    let digest = world.registry.blob("library/app", bytes.clone());
+    pull(&world.seawall, &digest, &bytes).await;
+    image(&world.registry, Some("1"), 2);
+    world.seawall.get(&manifest_path("1")).await;
+    let (registry, directory) = world.stop().await;
+    let held = held_on_disk(directory.path());
+    let records = directory.path().join("v1/records.redb");
+    let whole = std::fs::read(&records).unwrap();
+    let step = whole.len() / 7;
+    let cuts = (0..whole.len())
+        .step_by(step)
+        .chain([1, 511, 4096, whole.len() - 1]);
+    for cut in cuts.map(Some).chain([None]) {
+        match cut {
+            Some(cut) => std::fs::write(&records, &whole[..cut]).unwrap(),
+            None => std::fs::remove_file(&records).unwrap(),
+        }
+        let seawall = Seawall::start(directory.path(), &registry, bounded(64));
+        pull(&seawall, &digest, &bytes).await;
+        settle().await;
+        assert_eq!(told(&seawall), (held, 0), "cut at {cut:?}");
+        assert!(!seawall.cache.status().cache.rebuilding);
+        assert_eq!(registry.seen(&Method::GET, &blob_path(&digest)).len(), 1);
+        seawall.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_new_is_kept_before_it_is_known_what_is_there() {
+    let world = world(bounded(64));
+    let bytes = unlike(3 * MIB, 1);
+    let digest = world.registry.blob("library/app", bytes.clone());
+    pull(&world.seawall, &digest, &bytes).await;
+    let (registry, directory) = world.stop().await;
+    std::fs::remove_file(directory.path().join("v1/records.redb")).unwrap();
+    let disk = seawall::store::Disk::open(directory.path()).unwrap();
+    let new = Digest::sha256(b"new");
+    let error = disk.put(seawall::store::Shelf::Blobs, &new, b"new").unwrap_err();
+    assert!(seawall::store::NotKept::of(&error).is_some(), "{error}");
+    assert!(disk.get(seawall::store::Shelf::Blobs, &digest).is_some());
+    drop(disk);
+    let seawall = Seawall::start(directory.path(), &registry, bounded(64));
+    settle().await;
+    let bytes = unlike(3 * MIB, 2);
+    let digest = registry.blob("library/app", bytes.clone());
+    pull(&seawall, &digest, &bytes).await;
+    settle().await;
+    assert!(blob_file(directory.path(), &digest).exists());
+}
+
+#[tokio::test(start_paused = true)]
+async fn junk_in_the_directory_is_left_alone_and_counted() {
+    // F074, S087
+    let world = world(bounded(64));
+    let bytes = unlike(3 * MIB, 1);
+    let digest = world.registry.blob("library/app", bytes.clone());
+    pull(&world.seawall, &digest, &bytes).await;
+    let (registry, directory) = world.stop().await;
+    let folder = blob_file(directory.path(), &digest).parent().unwrap().to_owned();
+    std::fs::remove_file(directory.path().join("v1/records.redb")).unwrap();
+    for number in 0..100 {
+        std::fs::write(folder.join(format!("odd{number}")), "junk").unwrap();
+    }
+    let hex = |byte: &str| format!("{byte}{}", "0".repeat(62));
+    let name = folder.file_name().unwrap().to_str().unwrap();
+    std::fs::create_dir(folder.join(hex(name))).unwrap();
+    let linked = format!("{name}{}", "1".repeat(62));
+    std::os::unix::fs::symlink("/etc/passwd", folder.join(linked)).unwrap();
+    let pipe = folder.join(format!("{name}{}", "2".repeat(62)));
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    std::fs::write(directory.path().join("v1/blobs/README"), "junk").unwrap();
+    std::fs::create_dir(directory.path().join("v1/blobs/sha256/zz")).unwrap();
+    let misplaced = directory.path().join("v1/blobs/sha256/zz").join(hex("zz"));
+    std::fs::write(misplaced, "junk").unwrap();
+    let seawall = Seawall::start(directory.path(), &registry, bounded(64));
+    settle().await;
+    assert_eq!(told(&seawall), (bytes.len() as u64, 0));
+    assert_eq!(seawall.cache.status().cache.objects, 1);
+    let text = seawall.metrics.exposition();
+    assert!(text.contains("seawall_cache_foreign_files 105"), "{text}");
+    assert!(folder.join("odd7").exists());
+    pull(&seawall, &digest, &bytes).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_directory_that_is_emptied_counts_as_empty_when_it_is_next_asked() {
+    // F067
+    let world = world(bounded(64));
+    let mut blobs = Vec::new();
+    for seed in 1..4 {
+        let bytes = unlike(4 * MIB, seed);
+        let digest = world.registry.blob("library/app", bytes.clone());
+        pull(&world.seawall, &digest, &bytes).await;
+        blobs.push((digest, bytes));
+    }
+    settle().await;
+    for entry in std::fs::read_dir(world.directory.path().join("v1")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            std::fs::remove_dir_all(path).unwrap();
+        }
+    }
+    for (digest, bytes) in &blobs {
+        pull(&world.seawall, digest, bytes).await;
+        settle().await;
+        assert!(is_held(&world, digest));
+    }
+    assert_eq!(told(&world.seawall), (held_on_disk(world.directory.path()), 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn stale_unfinished_files_are_counted_and_swept() {
+    // F080
+    let directory = tempfile::tempdir().unwrap();
+    let filling = directory.path().join("v1/filling");
+    std::fs::create_dir_all(&filling).unwrap();
+    let resumable = filling.join(format!("sha256-{}", "ab".repeat(32)));
+    std::fs::write(&resumable, unlike(MIB, 1)).unwrap();
+    for number in 0..1000 {
+        std::fs::write(filling.join(format!("sha256-old.{number}.put")), "unfinished").unwrap();
+    }
+    let registry = Registry::default();
+    let seawall = Seawall::start(directory.path(), &registry, bounded(64));
+    assert_eq!(told(&seawall).1, (MIB + 1000 * 4096) as u64);
+    let long_ago = std::time::SystemTime::UNIX_EPOCH;
+    seawall.cache.sweep_unfinished(long_ago).unwrap();
+    assert_eq!(std::fs::read_dir(&filling).unwrap().count(), 1);
+    assert_eq!(told(&seawall).1, MIB as u64);
+    let tomorrow = std::fs::metadata(&resumable).unwrap().modified().unwrap() + Duration::from_secs(86_400);
+    seawall.cache.sweep_unfinished(tomorrow).unwrap();
+    assert_eq!(told(&seawall), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_others_take_from_the_file_system_is_taken_off_the_capacity() {
+    // A floor above all there is: nothing is kept, and every pull goes on.
+    let mut choices = bounded(64);
+    choices.space.min_free = u64::MAX >> 2;
+    let world = world(choices);
+    let bytes = unlike(MIB, 1);
+    let digest = world.registry.blob("library/app", bytes.clone());
+    pull(&world.seawall, &digest, &bytes).await;
+    assert!(!is_held(&world, &digest));
+    image(&world.registry, Some("1"), 2);
+    assert_eq!(
+        world.seawall.get(&manifest_path("1")).await.status,
+        StatusCode::OK
+    );
+    let cache = world.seawall.cache.status().cache;
+    assert_eq!((cache.capacity, cache.held), (0, 0));
+    assert_eq!(cache.configured, 64 * MIB as u64);
+}
+
+#[tokio::test(start_paused = true)]
+async fn above_the_high_watermark_room_is_made_down_to_the_low_one() {
+    let mut choices = bounded(64);
+    (choices.space.high, choices.space.low) = (0.5, 0.25);
+    let world = world(choices);
+    for seed in 1..4 {
+        let bytes = unlike(12 * MIB, seed);
+        let digest = world.registry.blob("library/app", bytes.clone());
+        pull(&world.seawall, &digest, &bytes).await;
+    }
+    settle().await;
+    assert_eq!(told(&world.seawall).0, 12 * MIB as u64);
+    world.seawall.cache.publish_space();
+    let text = world.seawall.metrics.exposition();
+    for line in [
+        r#"seawall_evictions_total{shelf="blobs"} 2"#,
+        r#"seawall_cache_objects{shelf="blobs"} 1"#,
+        r#"seawall_cache_bytes{shelf="blobs"} 12582912"#,
+        "seawall_cache_capacity_bytes 67108864",
+    ] {
+        assert!(
+            text.lines().any(|found| found == line),
+            "{line} is not in\n{text}"
+        );
+    }
+}
+
+/// Copies a folder as a crash leaves it.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(std::fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}

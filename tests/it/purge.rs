@@ -1,0 +1,322 @@
+//! Purges: a dry run tells what an application removes, and nothing that is kept is harmed by it.
+
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use seawall::cache::{PurgeError, ScheduledPurge};
+use seawall::oci::{Digest, Reference};
+use seawall::policy::holds::{Kind, Name};
+use seawall::policy::retention::{Exact, Filter, Item, Purge, Rules};
+use seawall::policy::schedule::{Schedule, Zone};
+
+use crate::support::seawall::{Choices, Seawall, read};
+use crate::support::world::{Image, World, blob_file, blob_path, image, manifest_path, world};
+
+fn rules(filter: &str) -> Rules {
+    Rules {
+        filters: vec![Filter::parse(filter).unwrap()],
+        ago: None,
+        untagged: false,
+        keep: 0,
+    }
+}
+
+fn by(filter: &str) -> Purge {
+    Purge::Rules(rules(filter))
+}
+
+/// A world with two images that have been pulled whole, under the tags `dev` and `v1`.
+async fn pulled() -> (World, Image, Image) {
+    let world = world(Choices::default());
+    let (dev, release) = (
+        image(&world.registry, Some("dev"), 1),
+        image(&world.registry, Some("v1"), 2),
+    );
+    for (tag, image) in [("dev", &dev), ("v1", &release)] {
+        assert!(world.seawall.get(&manifest_path(tag)).await.is_good());
+        for blob in [image.config, image.layer] {
+            assert!(world.seawall.get(&blob_path(&blob)).await.is_good());
+        }
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    (world, dev, release)
+}
+
+fn asked(world: &World) -> usize {
+    world.registry.journal().len()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_dry_run_told_is_what_goes_and_the_rest_is_served_as_before() {
+    let (world, dev, release) = pulled().await;
+    let cache = &world.seawall.cache;
+    let before = cache.catalog().await.unwrap();
+    let plan = cache.plan_purge(by("docker.io/library/.*:dev")).await.unwrap();
+    assert_eq!(
+        cache.catalog().await.unwrap().blobs,
+        before.blobs,
+        "a dry run removes nothing"
+    );
+    let purged = cache
+        .purge(by("docker.io/library/.*:dev"), Some(plan.fingerprint()))
+        .await;
+    let purged = purged.unwrap();
+    assert_eq!((&purged.plan, purged.failed), (&plan, 0));
+    let after = cache.catalog().await.unwrap();
+    let bytes = |catalog: &seawall::policy::catalog::Catalog| {
+        let manifests = catalog.manifests.iter().map(|each| each.size);
+        manifests
+            .chain(catalog.blobs.iter().map(|blob| blob.size))
+            .sum::<u64>()
+    };
+    assert_eq!(bytes(&before) - bytes(&after), plan.bytes());
+    assert!(after.tags.iter().all(|tag| tag.tag.as_str() == "v1"));
+    assert!(!blob_file(world.directory.path(), &dev.layer).exists());
+    assert_eq!(
+        cache
+            .plan_purge(by("docker.io/library/.*:dev"))
+            .await
+            .unwrap()
+            .goes,
+        []
+    );
+
+    let asked_before = asked(&world);
+    assert!(world.seawall.get(&manifest_path("v1")).await.is_good());
+    assert!(world.seawall.get(&blob_path(&release.layer)).await.is_good());
+    assert_eq!(asked(&world), asked_before, "what stays is served from here");
+    // What has gone is fetched anew, memory included.
+    assert!(world.seawall.get(&manifest_path("dev")).await.is_good());
+    assert!(world.seawall.get(&blob_path(&dev.config)).await.is_good());
+    assert_eq!(asked(&world), asked_before + 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_purged_stays_away_over_a_restart() {
+    let (world, dev, _) = pulled().await;
+    world.seawall.cache.purge(by(".*:dev"), None).await.unwrap();
+    let (registry, directory) = world.stop().await;
+    let seawall = Seawall::start(directory.path(), &registry, Choices::default());
+    let catalog = seawall.cache.catalog().await.unwrap();
+    assert_eq!(
+        (catalog.tags.len(), catalog.manifests.len(), catalog.unnamed.len()),
+        (1, 1, 0)
+    );
+    assert!(catalog.blobs.iter().all(|blob| blob.digest != dev.layer));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_that_is_another_by_now_is_not_applied() {
+    let (world, dev, _) = pulled().await;
+    let cache = &world.seawall.cache;
+    let purge = Purge::Rules(Rules {
+        ago: Some(Duration::from_secs(7 * 86_400)),
+        ..rules(".*:dev")
+    });
+    tokio::time::sleep(Duration::from_secs(8 * 86_400)).await;
+    let plan = cache.plan_purge(purge.clone()).await.unwrap();
+    assert_eq!(
+        plan.goes
+            .iter()
+            .filter(|going| matches!(going.item, Item::Tag(..)))
+            .count(),
+        1
+    );
+    assert!(world.seawall.get(&manifest_path(dev.manifest)).await.is_good());
+    let refused = cache.purge(purge, Some(plan.fingerprint())).await;
+    let Err(PurgeError::Changed(now)) = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(now.goes, []);
+    assert!(blob_file(world.directory.path(), &dev.layer).exists());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_being_read_is_read_to_its_end() {
+    let (world, dev, _) = pulled().await;
+    let open = world.seawall.open(Method::GET, &blob_path(&dev.layer), &[]).await;
+    let purged = world.seawall.cache.purge(by(".*:dev"), None).await.unwrap();
+    assert!(purged.plan.bytes() > 0);
+    assert!(!blob_file(world.directory.path(), &dev.layer).exists());
+    let answer = read(open).await;
+    assert!(answer.is_good());
+    assert_eq!(Digest::sha256(&answer.body), dev.layer);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_leaked_blob_goes_by_its_digest_and_a_lock_keeps_even_that() {
+    let (world, dev, release) = pulled().await;
+    let cache = &world.seawall.cache;
+    let exactly = |digest| Purge::Exact(vec![Exact::Everywhere(digest)]);
+    let purged = cache.purge(exactly(dev.layer), None).await.unwrap();
+    assert_eq!(purged.plan.goes.len(), 1);
+    assert!(!blob_file(world.directory.path(), &dev.layer).exists());
+    let name = Name {
+        repository: "docker.io/library/app".parse().unwrap(),
+        reference: Reference::Tag("v1".parse().unwrap()),
+    };
+    cache.hold(&name, Kind::Lock).await.unwrap();
+    let purged = cache.purge(exactly(release.layer), None).await.unwrap();
+    assert_eq!((purged.plan.goes.len(), purged.plan.stays.len()), (0, 1));
+    assert!(blob_file(world.directory.path(), &release.layer).exists());
+    let purged = cache.purge(by(".*:.*"), None).await.unwrap();
+    assert!(
+        purged
+            .plan
+            .stays
+            .iter()
+            .any(|stays| stays.item.to_string().ends_with(":v1"))
+    );
+    assert!(world.seawall.get(&manifest_path("v1")).await.is_good());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scheduled_purge_runs_at_its_time_and_again() {
+    let (world, dev, _) = pulled().await;
+    let schedule = Schedule::parse("30 3 * * *", Zone::named("Europe/Berlin").unwrap()).unwrap();
+    let purge = ScheduledPurge {
+        rules: Rules {
+            ago: Some(Duration::from_secs(36 * 3600)),
+            ..rules(".*:dev")
+        },
+        schedule,
+    };
+    let cache = world.seawall.cache.clone();
+    let purging = tokio::spawn(async move { cache.purge_by_calendar(&purge).await });
+    // The first run comes within a day, when the tag is too young; the third within three.
+    tokio::time::sleep(Duration::from_secs(25 * 3600)).await;
+    assert!(blob_file(world.directory.path(), &dev.layer).exists());
+    for _ in 0..50 {
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+    }
+    settle(|| !blob_file(world.directory.path(), &dev.layer).exists()).await;
+    assert!(!purging.is_finished());
+    purging.abort();
+    assert!(world.seawall.get(&manifest_path("v1")).await.is_good());
+}
+
+/// Lets blocking work come to its end; it takes no virtual time.
+async fn settle(done: impl Fn() -> bool) {
+    for _ in 0..1000 {
+        if done() {
+            return;
+        }
+        tokio::task::spawn_blocking(|| {}).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    panic!("it does not come to its end");
+}
+
+/// What the operator's listener answers.
+async fn asked_of(
+    seawall: &Seawall,
+    method: Method,
+    path: &str,
+    body: &str,
+) -> (StatusCode, serde_json::Value) {
+    let json = [("content-type", "application/json")];
+    let path = format!("/api/v1/{path}");
+    let answer = read(seawall.operate(method, &path, &json, body.to_owned()).await).await;
+    (answer.status, serde_json::from_slice(&answer.body).unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_operator_purges_by_a_plan_and_only_by_that() {
+    let (world, dev, release) = pulled().await;
+    let seawall = &world.seawall;
+    let post = |path, body: String| async move { asked_of(seawall, Method::POST, path, &body).await };
+    let (status, plan) = post(
+        "purge",
+        r#"{"filter":["docker.io/library/app:dev"],"dry_run":true}"#.to_owned(),
+    )
+    .await;
+    assert_eq!(
+        (status, &plan["dry_run"], &plan["tags"]),
+        (StatusCode::OK, &true.into(), &1.into())
+    );
+    let fingerprint = &plan["fingerprint"];
+    let wrong = r#"{"filter":["docker.io/library/app:.*"],"fingerprint":"0123456789abcdef"}"#;
+    let (status, refused) = post("purge", wrong.to_owned()).await;
+    assert_eq!(status, StatusCode::CONFLICT, "{refused}");
+    assert!(refused["error"].as_str().unwrap().contains("nothing was removed"));
+    assert!(blob_file(world.directory.path(), &release.layer).exists());
+    let right = format!(r#"{{"filter":["docker.io/library/app:dev"],"fingerprint":{fingerprint}}}"#);
+    let (status, done) = post("purge", right).await;
+    assert_eq!((status, &done["dry_run"]), (StatusCode::OK, &false.into()));
+    assert_eq!(done["goes"], plan["goes"]);
+    assert!(!blob_file(world.directory.path(), &dev.layer).exists());
+    let gone = format!(r#"{{"references":["{}"]}}"#, dev.layer);
+    assert_eq!(post("purge", gone).await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_operator_locks_by_short_names_and_is_told_what_is_held() {
+    let (world, _, release) = pulled().await;
+    let seawall = &world.seawall;
+    let post = |path, body: String| async move { asked_of(seawall, Method::POST, path, &body).await };
+    let (status, held) = post("lock", r#"{"references":["app:v1"]}"#.to_owned()).await;
+    assert_eq!(status, StatusCode::OK, "{held}");
+    let row = &held["holds"][0];
+    assert_eq!(
+        (&row["kind"], &row["name"]),
+        (&"locked".into(), &"docker.io/library/app:v1".into())
+    );
+    assert_eq!(row["digest"], release.manifest.to_string());
+    let (_, listed) = asked_of(seawall, Method::GET, "holds", "").await;
+    assert_eq!(listed["holds"], held["holds"]);
+    let (_, plan) = post("purge", r#"{"filter":[".*:.*"],"dry_run":true}"#.to_owned()).await;
+    let stays = plan["stays"].as_array().unwrap();
+    assert!(
+        stays
+            .iter()
+            .any(|row| row["reason"] == "locked" && row["kind"] == "tag"),
+        "{plan}"
+    );
+    assert_eq!(
+        post("unlock", r#"{"references":["app:v1"]}"#.to_owned()).await.0,
+        StatusCode::OK
+    );
+    let (status, error) = post("unlock", r#"{"references":["app:v1"]}"#.to_owned()).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    assert!(
+        error["error"]
+            .as_str()
+            .unwrap()
+            .contains("docker.io/library/app:v1 is not locked"),
+        "{error}"
+    );
+    let (status, error) = post("lock", r#"{"references":["app:v9"]}"#.to_owned()).await;
+    assert_eq!(status, StatusCode::NOT_FOUND, "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_meant_is_refused_with_a_sentence() {
+    let (world, ..) = pulled().await;
+    for (path, body, what) in [
+        ("purge", "{}", "nothing is named"),
+        ("purge", r#"{"filter":["a"]}"#, "expected REPOSITORY:TAG"),
+        ("purge", r#"{"filter":["a:("]}"#, "no regular expression"),
+        (
+            "purge",
+            r#"{"filter":["a:b"],"references":["c"]}"#,
+            "exclude each other",
+        ),
+        ("purge", r#"{"references":["c"],"keep":1}"#, "go with `filter`"),
+        (
+            "purge",
+            r#"{"references":["example.com/c:1"]}"#,
+            "not configured here",
+        ),
+        ("purge", r#"{"filters":["a:b"]}"#, "unknown field `filters`"),
+        ("lock", r#"{"references":[]}"#, "names nothing"),
+        ("lock", r#"{"references":["A B"]}"#, "`A B` is not a reference"),
+        ("lock", "nonsense", "the body is not what is expected"),
+    ] {
+        let (status, answer) = asked_of(&world.seawall, Method::POST, path, body).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{body}: {answer}");
+        assert!(
+            answer["error"].as_str().unwrap().contains(what),
+            "{body}: {answer}"
+        );
+    }
+}
