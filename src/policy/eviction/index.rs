@@ -179,12 +179,20 @@ impl Index {
 
     /// What has to go to come back to the low watermark; nothing below the high one.
     pub fn excess(&mut self) -> Vec<Content> {
-        let taken = self.held - self.leaving + self.reserved;
-        if taken as f64 <= self.rules.capacity as f64 * self.rules.high {
+        if !self.is_over_the_mark() {
             return Vec::new();
         }
-        let need = taken.saturating_sub(low(&self.rules));
+        let need = self.taken_for_good().saturating_sub(low(&self.rules));
         self.choose(need.min(self.winnable(None)), None)
+    }
+
+    /// Bytes that are held or set aside, but for those that are leaving.
+    fn taken_for_good(&self) -> u64 {
+        self.held - self.leaving + self.reserved
+    }
+
+    fn is_over_the_mark(&self) -> bool {
+        self.taken_for_good() as f64 > self.rules.capacity as f64 * self.rules.high
     }
 
     /// Bytes on disk that are held, and those that are set aside.
@@ -218,7 +226,10 @@ impl Index {
     /// What would go next, if room were needed and nothing pulled or stored until then. While there is room it
     /// says what would go if there were none: if no more might be held than is. Marks nothing.
     pub fn next_to_go(&self, count: usize) -> Vec<(Content, Facts)> {
-        let full = (self.held as f64 / self.rules.low.clamp(0.01, 1.0)) as u64;
+        let full = match self.is_over_the_mark() {
+            true => self.rules.capacity,
+            false => (self.held as f64 / self.rules.low.clamp(0.01, 1.0)) as u64,
+        };
         let rules = Rules {
             capacity: self.rules.capacity.min(full),
             ..self.rules
