@@ -365,6 +365,13 @@ impl State {
         self.stirred.notify_one();
     }
 
+    /// As [`Self::note`], for everything.
+    pub(super) fn note_all(&mut self) {
+        let held = self.index.iter().map(|(content, _)| *content);
+        self.changed.extend(held);
+        self.stir();
+    }
+
     /// There is something to look after.
     pub(super) fn stir(&self) {
         self.stirred.notify_one();

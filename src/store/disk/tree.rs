@@ -133,6 +133,10 @@ impl Disk {
         let mut state = self.books.lock();
         if state.doubts == doubts {
             (state.walked, state.complete) = (true, true);
+            if doubts > 0 {
+                // What it was written down in may have gone too.
+                state.note_all();
+            }
         }
         state.walked
     }

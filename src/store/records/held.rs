@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use redb::{ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 use super::{Bytes, Records};
@@ -249,7 +249,7 @@ impl Records {
 
     /// What is remembered of a manifest, whichever repository it is held for. Blocks.
     pub fn held_anywhere(&self, digest: &Digest) -> Option<ManifestRecord> {
-        let read = self.database.as_ref()?.begin_read().ok()?;
+        let read = self.reading()?;
         let (from, to) = keys_of(digest);
         let table = read.open_table(MANIFESTS).ok()?;
         let (_, bytes) = table.range(from.as_str()..to.as_str()).ok()?.next()?.ok()?;
@@ -259,7 +259,7 @@ impl Records {
     /// Hands over every manifest that is remembered, with its pulls; sorted by digest, then repository. Blocks.
     pub fn each_held(&self, mut each: impl FnMut(Repository, Digest, ManifestRecord, Option<Pulls>)) {
         let mut hand_over = || -> Option<()> {
-            let read = self.database.as_ref()?.begin_read().ok()?;
+            let read = self.reading()?;
             let pulls = read.open_table(PULLS).ok()?;
             let rows = read.open_table(MANIFESTS).ok()?;
             for (key, bytes) in rows.iter().ok()?.map_while(Result::ok) {

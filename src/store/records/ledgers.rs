@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use redb::{ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
 use super::{Bytes, Records};
 use crate::oci::Registry;
@@ -22,7 +22,7 @@ impl Records {
     /// What was spent at each upstream, as it was written down last, by registry. Blocks.
     pub fn ledgers(&self) -> HashMap<String, Ledger> {
         let collect = || -> Option<HashMap<String, Ledger>> {
-            let read = self.database.as_ref()?.begin_read().ok()?;
+            let read = self.reading()?;
             let table = read.open_table(LEDGERS).ok()?;
             let rows = table.iter().ok()?.map_while(Result::ok);
             let ledgers = rows.filter_map(|(registry, bytes)| {

@@ -1,6 +1,6 @@
 //! The types manifests are served as, the repositories they are held for, and the lengths of blobs.
 
-use redb::{ReadableDatabase, TableDefinition, WriteTransaction};
+use redb::{TableDefinition, WriteTransaction};
 
 use super::Records;
 use crate::clock::Time;
@@ -44,8 +44,7 @@ pub(super) fn forget(transaction: &WriteTransaction, gone: &[Content]) -> Result
 impl Records {
     /// The type a manifest was served with.
     pub fn media_type(&self, digest: &Digest) -> Option<MediaType> {
-        let database = self.database.as_ref()?;
-        let read = database.begin_read().ok()?;
+        let read = self.reading()?;
         let text = read
             .open_table(TYPES)
             .ok()?
@@ -71,7 +70,7 @@ impl Records {
 
     /// The length a blob had when it was committed.
     pub fn size(&self, digest: &Digest) -> Option<u64> {
-        let read = self.database.as_ref()?.begin_read().ok()?;
+        let read = self.reading()?;
         let size = read
             .open_table(SIZES)
             .ok()?
@@ -96,7 +95,7 @@ impl Records {
             .map(|registry| format!("{registry}/"))
             .unwrap_or_default();
         let collect = || -> Option<Vec<String>> {
-            let read = self.database.as_ref()?.begin_read().ok()?;
+            let read = self.reading()?;
             let table = read.open_table(REPOSITORIES).ok()?;
             let names = table.range(prefix.as_str()..).ok()?.map_while(Result::ok);
             let names = names.map(|(name, _)| name.value().to_owned());

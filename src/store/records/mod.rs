@@ -11,6 +11,7 @@ mod ledgers;
 mod lists;
 mod manifests;
 mod objects;
+mod opened;
 mod tags;
 mod writer;
 
@@ -20,12 +21,13 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use moka::sync::Cache;
-use redb::{Database, ReadableDatabase, TableDefinition, WriteTransaction};
+use redb::{ReadTransaction, ReadableDatabase, TableDefinition, WriteTransaction};
 
 use crate::policy::freshness::TagRecord;
 
 pub use held::{ManifestRecord, Pulls};
 pub use lists::List;
+use opened::Opened;
 use writer::{MAX_WAITING, Write, write_behind};
 
 /// Tags answered without touching the store.
@@ -40,7 +42,7 @@ type Bytes = TableDefinition<'static, &'static str, &'static [u8]>;
 
 /// The records.
 pub struct Records {
-    database: Option<Arc<Database>>,
+    opened: Arc<Opened>,
     hot: Cache<String, Option<TagRecord>>,
     hot_lists: Cache<String, List>,
     counted: held::Counted,
@@ -49,34 +51,22 @@ pub struct Records {
 }
 
 impl Records {
-    /// Opens the records at `path`. Damaged ones are put aside and begun anew; where the disk refuses
+    /// Opens the records at `path`. Damaged ones are put aside and begun anew; while the disk refuses
     /// altogether, records live in memory only.
     pub fn open(path: &Path) -> Self {
-        let database = open_or_renew(path).map(Arc::new);
-        let hot = Cache::new(HOT_TAGS);
+        let opened = Arc::new(Opened::new(path));
         let weigh =
             |key: &String, list: &List| u32::try_from(key.len() + list.body.len()).unwrap_or(u32::MAX);
-        let hot_lists = Cache::builder().max_capacity(HOT_LISTS).weigher(weigh).build();
-        let Some(database) = database else {
-            return Self {
-                database: None,
-                hot,
-                hot_lists,
-                counted: held::Counted::default(),
-                writes: None,
-                writer: None,
-            };
-        };
         let (writes, waiting) = sync_channel(MAX_WAITING);
-        let shared = database.clone();
+        let shared = opened.clone();
         let writer = std::thread::Builder::new()
             .name("records".to_owned())
             .spawn(move || write_behind(&shared, &waiting))
             .ok();
         Self {
-            database: Some(database),
-            hot,
-            hot_lists,
+            opened,
+            hot: Cache::new(HOT_TAGS),
+            hot_lists: Cache::builder().max_capacity(HOT_LISTS).weigher(weigh).build(),
             counted: held::Counted::default(),
             writes: Some(writes),
             writer,
@@ -94,8 +84,12 @@ impl Records {
         }
     }
 
+    fn reading(&self) -> Option<ReadTransaction> {
+        self.opened.get()?.begin_read().ok()
+    }
+
     fn read_bytes(&self, table: Bytes, key: &str) -> Option<Vec<u8>> {
-        let read = self.database.as_ref()?.begin_read().ok()?;
+        let read = self.reading()?;
         let value = read.open_table(table).ok()?.get(key).ok()??;
         Some(value.value().to_vec())
     }
@@ -138,30 +132,11 @@ impl Drop for Records {
     }
 }
 
-fn open_or_renew(path: &Path) -> Option<Database> {
-    let open = || {
-        let database = Database::builder().set_cache_size(PAGE_CACHE).create(path)?;
-        let mut begin = database.begin_write()?;
-        begin.set_quick_repair(true);
-        tags::create(&begin)?;
-        manifests::create(&begin)?;
-        objects::create(&begin)?;
-        held::create(&begin)?;
-        lists::create(&begin)?;
-        ledgers::create(&begin)?;
-        begin.commit()?;
-        Ok::<_, redb::Error>(database)
-    };
-    open()
-        .or_else(|error| {
-            tracing::warn!(%error, "the records are damaged or unreadable: beginning anew; content is kept");
-            if let Err(error) = std::fs::rename(path, path.with_extension("damaged")) {
-                tracing::warn!(%error, "the damaged records could not be put aside");
-            }
-            open()
-        })
-        .inspect_err(
-            |error| tracing::error!(%error, "no records on disk: tags are remembered in memory only"),
-        )
-        .ok()
+fn create_tables(begin: &WriteTransaction) -> Result<(), redb::Error> {
+    tags::create(begin)?;
+    manifests::create(begin)?;
+    objects::create(begin)?;
+    held::create(begin)?;
+    lists::create(begin)?;
+    ledgers::create(begin)
 }

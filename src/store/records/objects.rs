@@ -30,7 +30,7 @@ impl Records {
     pub fn objects(&self, mut each: impl FnMut(Content, Facts)) -> bool {
         let mut complete = false;
         let mut read = || -> Result<(), redb::Error> {
-            let Some(database) = &self.database else {
+            let Some(database) = self.opened.get() else {
                 return Ok(());
             };
             for row in database.begin_read()?.open_table(OBJECTS)?.iter()? {
@@ -56,7 +56,7 @@ impl Records {
         let head = [shelf as u8, algorithm as u8];
         let start = [head[0], head[1], first];
         let collect = || -> Option<Vec<Content>> {
-            let table = self.database.as_ref()?.begin_read().ok()?;
+            let table = self.reading()?;
             let table = table.open_table(OBJECTS).ok()?;
             let rows = table.range(start.as_slice()..).ok()?.map_while(Result::ok);
             let keys =

@@ -1,6 +1,6 @@
 //! What each tag pointed at when its upstream was last asked.
 
-use redb::{ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 use super::{Bytes, Records};
@@ -63,7 +63,7 @@ impl Records {
     pub fn tags_of(&self, repository: &Repository, most: usize) -> Vec<String> {
         let prefix = format!("{repository}:");
         let collect = || -> Option<Vec<String>> {
-            let read = self.database.as_ref()?.begin_read().ok()?;
+            let read = self.reading()?;
             let table = read.open_table(TAGS).ok()?;
             let keys = table.range(prefix.as_str()..).ok()?.map_while(Result::ok);
             let keys = keys.map(|(key, _)| key.value().to_owned());
@@ -76,7 +76,7 @@ impl Records {
     /// Hands over every tag whose record is kept; sorted by repository, then tag. Blocks.
     pub fn each_tag(&self, mut each: impl FnMut(Repository, Tag, TagRecord)) {
         let mut hand_over = || -> Option<()> {
-            let read = self.database.as_ref()?.begin_read().ok()?;
+            let read = self.reading()?;
             let rows = read.open_table(TAGS).ok()?;
             for (key, bytes) in rows.iter().ok()?.map_while(Result::ok) {
                 let name = key.value().rsplit_once(':');

@@ -4,7 +4,8 @@ use std::sync::mpsc::{Receiver, SyncSender};
 
 use redb::{Database, WriteTransaction};
 
-use super::super::crash::{self, Point};
+use super::opened::Opened;
+use crate::store::crash::{self, Point};
 
 /// Changes waiting to be written. Past it the newest are dropped: a lost record costs one free request.
 pub(super) const MAX_WAITING: usize = 8192;
@@ -21,20 +22,34 @@ pub(super) enum Write {
 }
 
 /// Writes what waits, as one transaction each time, until nobody is left who could ask for more.
-pub(super) fn write_behind(database: &Database, waiting: &Receiver<Write>) {
+pub(super) fn write_behind(opened: &Opened, waiting: &Receiver<Write>) {
     while let Ok(first) = waiting.recv() {
         let batch: Vec<Write> = std::iter::once(first)
             .chain(waiting.try_iter().take(MAX_WAITING))
             .collect();
-        if let Err(error) = write_batch(database, &batch) {
-            tracing::warn!(%error, records = batch.len(), "records could not be written");
-        }
+        write(opened, &batch);
         for write in batch {
             if let Write::Flush(written) = write {
                 // Who asked may have gone.
                 let _ = written.send(());
             }
         }
+    }
+}
+
+/// Writes a batch; a second time if the first failed, since one error makes the store refuse all that follows.
+fn write(opened: &Opened, batch: &[Write]) {
+    let Some(database) = opened.renewed() else { return };
+    let Err(error) = write_batch(&database, batch) else {
+        return;
+    };
+    tracing::warn!(%error, records = batch.len(), "records could not be written: opening them again");
+    drop(database);
+    let again = opened
+        .after_failure()
+        .map(|database| write_batch(&database, batch));
+    if !matches!(again, Some(Ok(()))) {
+        tracing::warn!(records = batch.len(), "records were lost: the disk refuses them");
     }
 }
 
