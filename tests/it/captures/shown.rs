@@ -125,6 +125,14 @@ pub(super) async fn shown() -> World {
         &[("linux/amd64", &amd), ("linux/arm64", &arm)],
     );
     let old = image(&hub, alpine, Some("3.19"), "linux/amd64", &[(3, 3300 * KIB)]);
+    // Nobody has pulled it yet.
+    image(
+        &hub,
+        "library/redis",
+        Some("8"),
+        "linux/amd64",
+        &[(7, 2200 * KIB)],
+    );
     let base = (4, 9000 * KIB);
     let deb = image(&hub, debian, Some("12"), "linux/amd64", &[base]);
     let app = "owner/app";
