@@ -10,7 +10,8 @@ use clap::Args;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::admin::Admin;
-use super::progress::{Progress, bytes};
+use super::progress::Progress;
+use super::words::{count, size};
 use super::{Asking, complain, print, refused};
 use crate::cache::{Imported, ImportedImage};
 
@@ -47,21 +48,46 @@ pub(super) struct Importing {
     asking: Asking,
 }
 
+impl Exporting {
+    /// The path that answers with the bundle.
+    pub(super) fn asks(&self) -> String {
+        let mut path = format!("/api/v1/export?referrers={}", !self.no_referrers);
+        for reference in &self.references {
+            path += &format!("&reference={}", utf8_percent_encode(reference, NON_ALPHANUMERIC));
+        }
+        if let Some(platform) = &self.platform {
+            path += &format!("&platform={}", utf8_percent_encode(platform, NON_ALPHANUMERIC));
+        }
+        path
+    }
+
+    /// What is told of a bundle that was written.
+    pub(super) fn wrote(&self, length: u64) -> String {
+        wrote(&self.output.display().to_string(), length)
+    }
+}
+
+impl Importing {
+    /// The path that takes the bundle.
+    pub(super) fn asks(&self) -> String {
+        let as_name = self.as_name.as_ref();
+        let query = as_name.map(|name| format!("?as={}", utf8_percent_encode(name, NON_ALPHANUMERIC)));
+        format!("/api/v1/import{}", query.unwrap_or_default())
+    }
+}
+
+fn wrote(name: &str, length: u64) -> String {
+    format!("wrote {name}: {}", size(length))
+}
+
+/// What is told of a bundle that was read.
+pub(super) fn drawn(answer: &[u8]) -> Result<String, serde_json::Error> {
+    Ok(told(&serde_json::from_slice(answer)?))
+}
+
 /// Writes a bundle. A file has its name only once it is whole.
 pub(super) fn export(exporting: &Exporting) -> ExitCode {
-    let mut path = format!("/api/v1/export?referrers={}", !exporting.no_referrers);
-    for reference in &exporting.references {
-        path.push_str(&format!(
-            "&reference={}",
-            utf8_percent_encode(reference, NON_ALPHANUMERIC)
-        ));
-    }
-    if let Some(platform) = &exporting.platform {
-        path.push_str(&format!(
-            "&platform={}",
-            utf8_percent_encode(platform, NON_ALPHANUMERIC)
-        ));
-    }
+    let path = exporting.asks();
     exporting.asking.with(|admin| {
         if exporting.output == Path::new("-") {
             return ended(
@@ -128,7 +154,7 @@ fn ended(written: Result<u64, NotWritten>, name: &str, json: bool) -> ExitCode {
             ));
         }
         Ok(length) => {
-            complain(format_args!("wrote {name}: {}", bytes(length)));
+            complain(wrote(name, length));
             return ExitCode::SUCCESS;
         }
         Err(NotWritten::NoAnswer(no_answer)) => return refused(&no_answer),
@@ -164,9 +190,7 @@ pub(super) fn import(importing: &Importing) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let as_name = importing.as_name.as_ref();
-    let query = as_name.map(|name| format!("?as={}", utf8_percent_encode(name, NON_ALPHANUMERIC)));
-    let path = format!("/api/v1/import{}", query.unwrap_or_default());
+    let path = importing.asks();
     importing.asking.with(|admin| {
         let mut progress = Progress::on_stderr();
         let uploaded = admin.upload(&path, pieces(bundle), |done| {
@@ -175,9 +199,7 @@ pub(super) fn import(importing: &Importing) -> ExitCode {
         progress.end();
         match uploaded {
             Err(no_answer) => refused(&no_answer),
-            Ok(body) => importing
-                .asking
-                .print(&body, |body| Ok(told(&serde_json::from_slice(body)?))),
+            Ok(body) => importing.asking.print(&body, drawn),
         }
     })
 }
@@ -202,10 +224,10 @@ fn told(imported: &Imported) -> String {
         count => format!(" and {count} that refer to them"),
     };
     out.push_str(&format!(
-        "{} images{referrers}; {} were new, {} were held already\n",
-        imported.images.len(),
-        bytes(imported.written),
-        bytes(imported.held),
+        "{}{referrers}; {} were new, {} were held already\n",
+        count(imported.images.len() as u64, "image", "images"),
+        size(imported.written),
+        size(imported.held),
     ));
     out
 }

@@ -9,14 +9,16 @@ use http::StatusCode;
 use super::admin::{self, NoAnswer};
 use super::colours::Colours;
 use super::look::Look;
-use super::{Arguments, Command, holds, purge, status};
+use super::{Arguments, Command, bundle, holds, purge, status, warm};
+use crate::clock::Time;
 
 /// What a command comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Capture {
     /// It prints this.
     Text(String),
-    /// It wants to ask this path of the admin listener first; what changes something is `POST`, the path and the body.
+    /// It wants to ask this path of the admin listener first; what changes something is `POST`, the path and the
+    /// body, or `UPLOAD`, the path, and a file that the asker has.
     Asks(String),
     /// It complains with this, without an answer.
     Complains(String),
@@ -54,13 +56,14 @@ pub fn capture(
         Command::Purge(purging) => get(&purging.asks()).map(|body| purge::drawn(&body, Colours::None)),
         Command::Lock(holding) => get(&holding.asks("lock")).map(|body| holds::drawn(&body, Colours::None)),
         Command::Pin(holding) => get(&holding.asks("pin")).map(|body| holds::drawn(&body, Colours::None)),
-        Command::Serve(_)
-        | Command::Check(_)
-        | Command::Unlock(_)
-        | Command::Unpin(_)
-        | Command::Warm(_)
-        | Command::Export(_)
-        | Command::Import(_) => {
+        Command::Warm(warming) => get(&warming.asks()).map(|body| warm::drawn(&body, Time::from_millis(0))),
+        Command::Export(exporting) => {
+            get(&exporting.asks()).map(|body| Ok(format!("{}\n", exporting.wrote(body.len() as u64))))
+        }
+        Command::Import(importing) => {
+            get(&format!("UPLOAD {}", importing.asks())).map(|body| bundle::drawn(&body))
+        }
+        Command::Serve(_) | Command::Check(_) | Command::Unlock(_) | Command::Unpin(_) => {
             return Err("it is not captured".to_owned());
         }
     };

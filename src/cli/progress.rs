@@ -5,6 +5,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use super::colours::{Colours, Tone};
+use super::words::size;
 use crate::clock::{Clock, Time};
 
 /// Characters of a bar.
@@ -156,9 +157,9 @@ fn bar(name: &str, line: &Line, rate: f64, colours: Colours) -> String {
         0 => String::new(),
         total => format!(
             "  {} of {}  {}/s{left}",
-            bytes(line.done),
-            bytes(total),
-            bytes(rate as u64)
+            size(line.done),
+            size(total),
+            size(rate as u64)
         ),
     };
     format!(
@@ -166,23 +167,6 @@ fn bar(name: &str, line: &Line, rate: f64, colours: Colours) -> String {
         colours.paint(Tone::Good, &gauge),
         line.word
     )
-}
-
-/// Bytes for people, with three digits.
-pub(super) fn bytes(count: u64) -> String {
-    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut value = count as f64;
-    let mut unit = 0;
-    while value >= 1000.0 && unit + 1 < units.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    match unit {
-        0 => format!("{count} B"),
-        _ if value < 10.0 => format!("{value:.2} {}", units[unit]),
-        _ if value < 100.0 => format!("{value:.1} {}", units[unit]),
-        _ => format!("{value:.0} {}", units[unit]),
-    }
 }
 
 /// A span of time for people.
@@ -223,16 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_and_spans_are_short() {
-        for (count, text) in [
-            (0, "0 B"),
-            (999, "999 B"),
-            (1000, "0.98 KiB"),
-            (1 << 30, "1.00 GiB"),
-            (123 << 20, "123 MiB"),
-        ] {
-            assert_eq!(bytes(count), text);
-        }
+    fn spans_are_short() {
         for (seconds, text) in [(5, "5 s"), (300, "5 min"), (86_400, "24 h"), (864_000, "10 days")] {
             assert_eq!(span(Duration::from_secs(seconds)), text);
         }

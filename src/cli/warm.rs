@@ -12,10 +12,14 @@ use serde_json::json;
 use super::admin::Admin;
 use super::colours::Tone;
 use super::images;
-use super::progress::{Progress, bytes, span};
+use super::progress::{Progress, span};
+use super::words::{count, size};
 use super::{Asking, SOMETHING_WRONG, complain, print, refused};
 use crate::cache::{Missed, WarmEvent, WarmImage, WarmState, WarmSummary};
 use crate::clock::{Clock, Time};
+
+/// Where images are warmed.
+const WARM: &str = "/api/v1/warm";
 
 #[derive(Debug, Args)]
 pub(super) struct Warming {
@@ -58,16 +62,46 @@ pub(super) fn run(warming: &Warming) -> ExitCode {
         complain("error: no image is named; give references, or a file with --from");
         return ExitCode::from(2);
     }
-    let request = json!({
-        "references": references,
-        "platform": warming.platform,
-        "referrers": warming.referrers,
-        "tier": warming.tier,
-        "wait": warming.wait.map(|wait| wait.as_secs()),
-    });
+    let request = warming.request(&references);
     warming
         .asking
         .with(|admin| follow(admin, &request, warming.asking.json))
+}
+
+impl Warming {
+    /// What the running Seawall is asked for these images.
+    fn request(&self, references: &BTreeSet<String>) -> serde_json::Value {
+        json!({
+            "references": references,
+            "platform": self.platform,
+            "referrers": self.referrers,
+            "tier": self.tier,
+            "wait": self.wait.map(|wait| wait.as_secs()),
+        })
+    }
+
+    /// What is asked where no file is read, as a capture asks it.
+    pub(super) fn asks(&self) -> String {
+        let references = self.references.iter().cloned().collect();
+        format!("POST {WARM} {}", self.request(&references))
+    }
+}
+
+/// What is told to a pipe, going by the lines of an answer.
+pub(super) fn drawn(answer: &[u8], now: Time) -> Result<String, serde_json::Error> {
+    let mut out = String::new();
+    for line in answer
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+    {
+        match serde_json::from_slice(line)? {
+            WarmEvent::Image(image) => {
+                out.extend(is_over(&image).map(|(_, text)| format!("{text}\n")));
+            }
+            WarmEvent::Summary(summary) => out += &told(&summary, now),
+        }
+    }
+    Ok(out)
 }
 
 /// Everything that arguments and files name, each once.
@@ -99,7 +133,7 @@ fn text_of(path: &Path) -> std::io::Result<String> {
 fn follow(admin: Admin, request: &serde_json::Value, json: bool) -> ExitCode {
     let mut progress = Progress::on_stderr();
     let mut summary = None;
-    let followed = admin.follow("/api/v1/warm", request, |line| {
+    let followed = admin.follow(WARM, request, |line| {
         let event = serde_json::from_slice(line);
         if json {
             // A script that has read enough is no reason to stop.
@@ -131,34 +165,41 @@ fn follow(admin: Admin, request: &serde_json::Value, json: bool) -> ExitCode {
 }
 
 fn show(progress: &mut Progress, image: &WarmImage) {
+    if let Some((tone, text)) = is_over(image) {
+        return progress.over(&image.image, tone, &text);
+    }
     let word = match image.state {
-        WarmState::Queued => return,
         WarmState::Resolving => "asking",
         WarmState::Fetching => "fetching",
         WarmState::Waiting => "waiting for its upstream",
-        WarmState::Held => {
-            let text = format!("held    {}  {}", image.image, bytes(image.total));
-            return progress.over(&image.image, Tone::Good, &text);
-        }
-        WarmState::Missed => {
-            let text = format!("missed  {}", image.image);
-            return progress.over(&image.image, Tone::Bad, &text);
-        }
+        WarmState::Queued | WarmState::Held | WarmState::Missed => return,
     };
     progress.moved(&image.image, word, image.done, image.total);
+}
+
+/// The line that stays when an image is done with.
+fn is_over(image: &WarmImage) -> Option<(Tone, String)> {
+    match image.state {
+        WarmState::Held => {
+            let text = format!("held    {}  {}", image.image, size(image.total));
+            Some((Tone::Good, text))
+        }
+        WarmState::Missed => Some((Tone::Bad, format!("missed  {}", image.image))),
+        WarmState::Queued | WarmState::Resolving | WarmState::Fetching | WarmState::Waiting => None,
+    }
 }
 
 /// What it came to, for people.
 fn told(summary: &WarmSummary, now: Time) -> String {
     let missed = summary.missed.len();
     let mut out = format!(
-        "{} of {} images held; fetched {}, had {} already; spent {} counted requests and {} free ones\n",
+        "{} of {} held; fetched {}, had {} already; spent {} and {}\n",
         summary.images - missed.min(summary.images),
-        summary.images,
-        bytes(summary.fetched),
-        bytes(summary.held),
-        summary.counted,
-        summary.free,
+        count(summary.images as u64, "image", "images"),
+        size(summary.fetched),
+        size(summary.held),
+        count(summary.counted, "counted request", "counted requests"),
+        count(summary.free, "free one", "free ones"),
     );
     for Missed { image, why, again } in &summary.missed {
         let again = again.map(|at| Time::from_millis(at).since(now));
@@ -188,7 +229,7 @@ mod tests {
         };
         let text = told(&summary, Time::from_millis(0));
         assert!(
-            text.starts_with("2 of 3 images held; fetched 5.00 MiB, had 0 B already; spent 2 counted"),
+            text.starts_with("2 of 3 images held; fetched 5.0 MiB, had 0 B already; spent 2 counted"),
             "{text}"
         );
         assert!(

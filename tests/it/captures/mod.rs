@@ -19,10 +19,10 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use seawall::cli::{Capture, capture};
 
-use crate::support::seawall::{Seawall, read};
+use crate::support::seawall::{Answer, Seawall, read};
 
 /// The captures: their names, and what is typed behind `seawall`.
-const CAPTURES: [(&str, &str); 8] = [
+const CAPTURES: [(&str, &str); 12] = [
     ("repository list", "repository list --sort size"),
     ("tags", "tags alpine"),
     ("manifests", "manifests docker.io/library/alpine"),
@@ -34,6 +34,10 @@ const CAPTURES: [(&str, &str); 8] = [
         "purge --filter docker.io/library/alpine:.* --ago 7d --untagged --dry-run",
     ),
     ("lock", "lock alpine:3.20 ghcr.io/owner/app:1.5"),
+    ("holds", "holds"),
+    ("warm", "warm redis:8 alpine:3.20 redis:7 --platform linux/amd64"),
+    ("export", "export alpine:3.20 ghcr.io/owner/app:1.5 -o bundle.tar"),
+    ("import", "import bundle.tar"),
 ];
 
 /// What `seawall` prints for these arguments, asking `seawall`.
@@ -42,15 +46,29 @@ pub(crate) async fn printed(seawall: &Seawall, arguments: &[&str]) -> Capture {
     loop {
         match capture(arguments, &|path| answers.get(path).cloned()).unwrap() {
             Capture::Asks(path) => {
-                let answer = match path.strip_prefix("POST ").and_then(|post| post.split_once(' ')) {
-                    None => read(seawall.operate(Method::GET, &path, &[], "").await).await,
-                    Some((path, body)) => seawall.post(path, &serde_json::from_str(body).unwrap()).await,
-                };
+                let answer = answer(seawall, &path).await;
                 assert!(answer.complete, "{path}");
                 answers.insert(path, (answer.status, answer.body));
             }
             done => return done,
         }
+    }
+}
+
+/// What a Seawall answers to what a capture asks. The file that is uploaded is a bundle of its own.
+async fn answer(seawall: &Seawall, asks: &str) -> Answer {
+    let get = async |path: &str| read(seawall.operate(Method::GET, path, &[], "").await).await;
+    match asks.split(' ').collect::<Vec<_>>()[..] {
+        ["UPLOAD", path] => {
+            let bundle = get("/api/v1/export?reference=alpine%3A3.20").await.body;
+            let tar = [("content-type", "application/x-tar")];
+            read(seawall.operate(Method::POST, path, &tar, bundle).await).await
+        }
+        ["POST", path, ..] => {
+            let body = asks.splitn(3, ' ').last().unwrap();
+            seawall.post(path, &serde_json::from_str(body).unwrap()).await
+        }
+        _ => get(asks).await,
     }
 }
 

@@ -1,5 +1,5 @@
-//! A cache of many small objects: how soon a start is ready, what the index costs in memory, and how long it
-//! takes to list everything and to walk the tree: `cargo bench --bench objects [-- NUMBER]`.
+//! A cache of many small objects: how soon a start is ready, what the index costs in memory, how long a walk of
+//! the tree takes, lists, and a purge: `cargo bench --bench objects [-- NUMBER]`.
 //!
 //! A million objects by default, in a temporary directory that is removed afterwards; ten thousand are quick.
 
@@ -9,14 +9,17 @@
     reason = "this measures in real time and reports to a terminal; there is no reactor to block"
 )]
 
+mod operator;
+
 use std::error::Error;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use seawall::clock::Clock;
-use seawall::oci::Digest;
-use seawall::policy::eviction::{Content, Facts, Shelf};
+use seawall::policy::eviction::{Facts, Shelf};
 use seawall::store::{Disk, Folder, Records, Space};
+
+use self::operator::content;
 
 type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 
@@ -58,7 +61,7 @@ fn main() -> Result {
     );
     walk(&disk, &records)?;
     hits(&disk, number);
-    Ok(())
+    operator::ask(directory.path(), disk, records)
 }
 
 /// Makes the files, and has them written down.
@@ -73,12 +76,13 @@ fn make(directory: &Path, number: usize) -> Result {
     };
     let mut rows = Vec::new();
     for index in 0..number {
-        let content = object(index);
+        let content = content(index);
         let hex = content.digest.hex();
-        let folder = directory.join("v1/blobs/sha256").join(&hex[..2]);
-        if index < 4096 {
-            std::fs::create_dir_all(&folder)?;
-        }
+        let shelf = match content.shelf {
+            Shelf::Blobs => "blobs",
+            Shelf::Manifests => "manifests",
+        };
+        let folder = directory.join("v1").join(shelf).join("sha256").join(&hex[..2]);
         let file = folder.join(hex);
         let written = std::fs::write(&file, [0; SIZE as usize]);
         if written.is_err() {
@@ -91,6 +95,7 @@ fn make(directory: &Path, number: usize) -> Result {
         }
     }
     records.objects_are_complete();
+    operator::name(&records, number)?;
     records.flush();
     drop((disk, records));
     Ok(())
@@ -132,23 +137,17 @@ fn hits(disk: &Disk, number: usize) {
     let begun = Instant::now();
     let found = (0..rounds).filter(|index| {
         let index = index * 7919 % number;
-        disk.pull(Shelf::Blobs, &object(index).digest).is_some()
+        let content = content(index);
+        disk.pull(content.shelf, &content.digest).is_some()
     });
     let found = found.count();
     let each = begun.elapsed().as_nanos() / rounds.max(1) as u128;
     println!("a hit                 {each:>8} ns ({found} of {rounds})");
     let missed = Instant::now();
-    let found = (0..rounds).filter(|index| disk.facts(&object(number + index)).is_some());
+    let found = (0..rounds).filter(|index| disk.facts(&content(number + index)).is_some());
     let found = found.count();
     let each = missed.elapsed().as_nanos() / rounds.max(1) as u128;
     println!("a miss, with its hash {each:>8} ns ({found} of {rounds})");
-}
-
-fn object(index: usize) -> Content {
-    Content {
-        shelf: Shelf::Blobs,
-        digest: Digest::sha256(&index.to_le_bytes()),
-    }
 }
 
 /// Bytes of memory that this process has.
