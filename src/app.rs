@@ -118,6 +118,8 @@ async fn run(settings: Settings, requests: Option<AccessLog>) -> Result<(), Star
             async move { warming.warm_by_calendar(&warm, &names).await },
         ));
     }
+    let (stopping, scrubbed) = (shutdown.clone(), cache.clone());
+    tasks.spawn(async move { scrubbed.scrub(&stopping).await });
     say(&greeting);
     let server = Server::new(server, cache.clone(), names, metrics, requests, clock);
     server.run(listener, admin, shutdown, tasks.clone()).await;

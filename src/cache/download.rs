@@ -137,8 +137,8 @@ impl Download {
             });
         }
         if !trusted && !self.hash_file(&stored).await {
-            let (shelves, digest) = (self.shelves.clone(), fill.digest);
-            let put_aside = move || shelves.put_aside(Shelf::Blobs, &digest);
+            let (shelves, digest, file) = (self.shelves.clone(), fill.digest, stored.file.clone());
+            let put_aside = move || shelves.put_aside(Shelf::Blobs, &digest, &file);
             let health = self.shelves.disk.health();
             if let Err(error) = health.writing("quarantine", PATIENCE, put_aside).await {
                 tracing::warn!(%digest, %error, "the damaged file could not be put aside");

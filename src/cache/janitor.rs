@@ -80,6 +80,7 @@ impl Cache {
             if evicted > 0 {
                 tracing::info!(objects = evicted, "room was made");
             }
+            shelves.disk.tidy_quarantine();
             shelves.write_down(with_uses);
             if with_uses {
                 shelves.write_down_pulls();
@@ -158,7 +159,7 @@ impl Cache {
 }
 
 impl Shelves {
-    fn compare(&self, folder: Folder, rows: Option<Vec<Content>>) -> std::io::Result<Found> {
+    pub(super) fn compare(&self, folder: Folder, rows: Option<Vec<Content>>) -> std::io::Result<Found> {
         let Folder {
             shelf,
             algorithm,

@@ -129,7 +129,7 @@ impl Shelves {
         let read = (&**stored.file).take(limit).read_to_end(&mut bytes);
         let readable = self.disk.health().read("read", read).is_ok();
         if !readable || Digest::of(digest.algorithm(), &bytes) != *digest {
-            if let Err(error) = self.put_aside(Shelf::Manifests, digest) {
+            if let Err(error) = self.put_aside(Shelf::Manifests, digest, &stored.file) {
                 tracing::warn!(%digest, %error, "the damaged file could not be put aside");
             }
             return None;

@@ -11,6 +11,7 @@ mod blob;
 mod bundle;
 mod calendar;
 mod catalog;
+mod check;
 mod coalesce;
 mod disk;
 mod download;
@@ -20,17 +21,20 @@ mod holds;
 mod janitor;
 mod lists;
 mod manifest;
+mod names;
 mod pulls;
 mod purge;
 mod quotas;
 mod reader;
 mod reports;
 mod rescue;
+mod scrub;
 mod show;
 mod sink;
 mod spend;
 mod status;
 mod tag;
+mod verify;
 mod warm;
 
 use std::path::PathBuf;
@@ -45,10 +49,12 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::oci::{Digest, MediaType, Registry, Repository, Tag};
 use crate::policy::clients::Clients;
+use crate::policy::eviction::Content;
 use crate::policy::flight::Flights;
 use crate::policy::naming::Chosen;
+use crate::policy::scrub::Blame;
 use crate::policy::{flight, freshness};
-use crate::store::{Disk, Memory, OpenFile, Records, Shelf, Space, blocking};
+use crate::store::{Disk, Memory, OpenFile, Records, ScrubRecord, Shelf, Space, blocking};
 use crate::telemetry::metrics::{Metrics, Place};
 use crate::upstream::{Refusal, Upstream, Upstreams};
 use janitor::recall;
@@ -65,7 +71,10 @@ pub use reader::{Broken, Following, Piece, Reader};
 pub use reports::{GoesRow, HoldRow, HoldsReport, PurgeReport, StaysRow};
 pub use rescue::Rescue;
 pub use show::{NotHeld, Shown, ShownNode, ShownTag};
-pub use status::{AccountStatus, BucketStatus, CacheStatus, Status, UpstreamStatus};
+pub use status::{AccountStatus, BucketStatus, CacheStatus, ScrubStatus, Status, UpstreamStatus};
+pub use verify::{
+    DamagedObject, Mended, Verifiable, Verify, VerifyEvent, VerifyProgress, VerifySummary, VerifyTarget,
+};
 pub use warm::{Missed, ScheduledWarm, Wanted, Warm, WarmEvent, WarmImage, WarmState, WarmSummary};
 
 /// The longest a client waits for response headers: containerd gives up at 30 s.
@@ -92,6 +101,8 @@ pub struct Options {
     pub flights: flight::Rules,
     /// Hash a blob again when it is first served after a start.
     pub verify_first_serve: bool,
+    /// Within which time everything is hashed again; `None` for never.
+    pub scrub: Option<Duration>,
 }
 
 /// What clients are told when an upstream's budget is used up and nothing is held.
@@ -205,14 +216,19 @@ struct Shelves {
     records: Records,
     keeper: holds::Keeper,
     metrics: Arc<Metrics>,
+    scrub: Mutex<ScrubRecord>,
+    blame: Mutex<Blame>,
 }
 
 impl Shelves {
-    /// Puts a file that does not hash to its name out of the way, for all to see. Blocks.
-    fn put_aside(&self, shelf: Shelf, digest: &Digest) -> std::io::Result<()> {
+    /// Puts a file that cannot be read, or does not hash to its name, out of the way, for all to see, unless another
+    /// stands there by now. Blocks.
+    fn put_aside(&self, shelf: Shelf, digest: &Digest, file: &OpenFile) -> std::io::Result<()> {
         tracing::warn!(%digest, ?shelf, "a stored file cannot be read, or does not hash to its name: put aside");
         self.metrics.integrity_failure(Place::Disk);
-        self.disk.quarantine(shelf, digest)
+        let digest = *digest;
+        self.disk.quarantine_file(&Content { shelf, digest }, file)?;
+        Ok(())
     }
 }
 
@@ -253,6 +269,7 @@ impl Cache {
         let memory = Memory::new(options.memory);
         disk.health().count_in(metrics.clone());
         let keeper = holds::Keeper::open(&disk);
+        let scrub = Mutex::new(records.scrub().unwrap_or_default());
         let flights = Arc::new(Mutex::new(Flights::new(options.flights)));
         let quotas = Quotas::new(
             options.clients.clone(),
@@ -268,6 +285,8 @@ impl Cache {
             records,
             keeper,
             metrics,
+            scrub,
+            blame: Mutex::default(),
         };
         // Before anything can be evicted.
         shelves.keep_held();

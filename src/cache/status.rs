@@ -8,6 +8,7 @@ use super::{Cache, DiskStatus};
 use crate::clock::Time;
 use crate::policy::budget::{self, Standing};
 use crate::policy::clients::Tier;
+use crate::telemetry::metrics::Place;
 use crate::telemetry::metrics::space::OnShelf;
 use crate::telemetry::metrics::spending::Allowance;
 use crate::upstream::{self, Upstream};
@@ -46,6 +47,25 @@ pub struct CacheStatus {
     /// Whether the disk takes what is pulled.
     #[serde(default)]
     pub disk: DiskStatus,
+    /// Damaged files that were put aside and are kept.
+    #[serde(default)]
+    pub quarantined: u64,
+    /// How far everything held has been hashed again.
+    #[serde(default)]
+    pub scrub: ScrubStatus,
+}
+
+/// The scrub.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ScrubStatus {
+    /// Within how many seconds everything is hashed again; `None` for never.
+    pub period: Option<u64>,
+    /// The part of everything held (0 to 1) that this pass has been through.
+    pub progress: f64,
+    /// Damaged objects that this pass has found.
+    pub damaged: u64,
+    /// When the last pass ended; `None` if none has.
+    pub ended: Option<u64>,
 }
 
 /// One upstream.
@@ -146,6 +166,19 @@ impl Cache {
             free: standing.free,
             rebuilding: standing.rebuilding,
             disk: self.disk_status(),
+            quarantined: self.shelves.disk.quarantined().objects,
+            scrub: self.scrub_status(),
+        }
+    }
+
+    fn scrub_status(&self) -> ScrubStatus {
+        let progress = self.shelves.scrub_progress();
+        let record = self.shelves.scrub_record();
+        ScrubStatus {
+            period: self.shelves.options.scrub.map(|period| period.as_secs()),
+            progress,
+            damaged: record.damaged,
+            ended: Some(record.ended).filter(|ended| *ended > 0),
         }
     }
 
@@ -162,6 +195,11 @@ impl Cache {
         let shelves = [on_shelf(0, "blobs"), on_shelf(1, "manifests")];
         let space = &self.shelves.metrics.space;
         space.stands(shelves, standing.reserved, standing.capacity);
+        for _ in 0..self.shelves.disk.take_damaged() {
+            self.shelves.metrics.integrity_failure(Place::Disk);
+        }
+        let (progress, quarantined) = (self.shelves.scrub_progress(), self.shelves.disk.quarantined());
+        self.shelves.metrics.scrub.stands(progress, quarantined.objects);
     }
 
     /// Brings the metrics of budgets up to date.

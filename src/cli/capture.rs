@@ -9,7 +9,7 @@ use http::StatusCode;
 use super::admin::{self, NoAnswer};
 use super::colours::Colours;
 use super::look::Look;
-use super::{Arguments, Command, bundle, holds, purge, status, warm};
+use super::{Arguments, Command, bundle, holds, purge, status, verify, warm};
 use crate::clock::Time;
 
 /// What a command comes to.
@@ -63,6 +63,7 @@ pub fn capture(
         Command::Import(importing) => {
             get(&format!("UPLOAD {}", importing.asks())).map(|body| bundle::drawn(&body))
         }
+        Command::Verify(verifying) => get(&verifying.asks()).map(|body| verify::drawn(&body)),
         Command::Serve(_) | Command::Check(_) | Command::Unlock(_) | Command::Unpin(_) => {
             return Err("it is not captured".to_owned());
         }

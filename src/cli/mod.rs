@@ -17,6 +17,7 @@ mod progress;
 mod purge;
 mod status;
 mod table;
+mod verify;
 mod warm;
 mod words;
 
@@ -82,6 +83,8 @@ enum Command {
     Export(bundle::Exporting),
     /// Read images from such a file, verify them, and serve them from now on
     Import(bundle::Importing),
+    /// Hash what is held again, put aside what is damaged, and fetch that again if asked to
+    Verify(verify::Verifying),
 }
 
 #[derive(Debug, Args)]
@@ -134,6 +137,7 @@ pub fn main() -> ExitCode {
         Command::Warm(warming) => warm::run(&warming),
         Command::Export(exporting) => bundle::export(&exporting),
         Command::Import(importing) => bundle::import(&importing),
+        Command::Verify(verifying) => verify::run(&verifying),
     }
 }
 

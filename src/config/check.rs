@@ -7,7 +7,9 @@ use super::environment::Environment;
 use super::file::{Node, Table};
 use super::problem::Problems;
 use super::section::{Section, Wrong, boolean, count, duration, limit, size, text, word};
-use super::{LogOptions, Settings, clients, defaults, proxies, purges, space, tiers, upstreams, warms};
+use super::{
+    LogOptions, Settings, clients, defaults, proxies, purges, scrub, space, tiers, upstreams, warms,
+};
 use crate::policy::flight;
 use crate::server::Bounds;
 
@@ -45,6 +47,7 @@ pub(super) fn check(tree: &Table, environment: &Environment, problems: &mut Prob
             "min_free",
             "memory",
             "verify_first_serve",
+            "scrub",
             "finish_abandoned",
             "cooling",
         ],
@@ -66,6 +69,7 @@ pub(super) fn check(tree: &Table, environment: &Environment, problems: &mut Prob
             bandwidth: bandwidth(&top, problems),
             flights,
             verify_first_serve: cache.read("verify_first_serve", true, boolean, problems),
+            scrub: cache.read("scrub", Some(defaults::SCRUB), scrub::period, problems),
         },
         server,
         purges: purges::read(&top, problems),

@@ -45,6 +45,9 @@ pub(super) const SPACE: Space = Space {
     min_free: 1 << 30,
 };
 
+/// A week: bit rot is found before most backups of it are overwritten, and 20 GiB are read at 36 KB/s.
+pub(super) const SCRUB: Duration = Duration::from_secs(7 * 86_400);
+
 /// Some 40,000 manifests of usual size: enough for the working set of a large cluster.
 pub(super) const MEMORY: u64 = 256 << 20;
 

@@ -21,6 +21,7 @@ mod problem;
 mod proxies;
 mod purges;
 mod schedule;
+mod scrub;
 mod secret;
 mod section;
 mod show;
@@ -75,6 +76,11 @@ pub struct Loaded {
     pub settings: Settings,
     /// What an operator should know although it is no mistake, a sentence each.
     pub warnings: Vec<String>,
+}
+
+/// Reads a rate as people write it, `200MB/s` or `1.5Gbit/s`, in bytes per second.
+pub fn rate(text: &str) -> Option<u64> {
+    units::rate(text)
 }
 
 /// Reads the configuration from a file, if one is named, and the environment, which has the last word.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::units::{show_duration, show_size};
-use super::{Settings, purges, space, tiers, values, warms};
+use super::{Settings, purges, scrub, space, tiers, values, warms};
 use crate::cache::OnExhausted;
 use crate::policy::clients::Clients;
 use crate::policy::freshness::{Exception, Patterns, Policy, Rules};
@@ -72,6 +72,7 @@ fn cache_and_log(out: &mut String, settings: &Settings) -> std::fmt::Result {
     writeln!(out, "min_free = \"{}\"", show_size(cache.space.min_free))?;
     writeln!(out, "memory = \"{}\"", show_size(cache.memory))?;
     writeln!(out, "verify_first_serve = {}", cache.verify_first_serve)?;
+    writeln!(out, "scrub = \"{}\"", scrub::show(cache.scrub))?;
     writeln!(
         out,
         "finish_abandoned = \"{}\"",

@@ -22,4 +22,5 @@ pub mod proxies;
 pub mod quota;
 pub mod retention;
 pub mod schedule;
+pub mod scrub;
 pub mod throttle;

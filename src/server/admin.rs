@@ -6,6 +6,7 @@
 mod bundle;
 mod inspect;
 mod purge;
+mod verify;
 mod warm;
 
 use std::convert::Infallible;
@@ -224,10 +225,13 @@ async fn dispatch(inner: &Arc<Inner>, ask: &Ask) -> Reply {
     if let Some(reply) = bundle::answer(inner, ask).await {
         return reply;
     }
+    if let Some(reply) = verify::answer(inner, ask).await {
+        return reply;
+    }
     Reply::error(
         StatusCode::NOT_FOUND,
         "here are /livez, /readyz, /metrics and /api/v1/…: status, repositories, tags, manifests, show, usage, \
-         purge, holds, lock, unlock, pin, unpin, warm, export, import",
+         purge, holds, lock, unlock, pin, unpin, warm, export, import, verify",
     )
 }
 

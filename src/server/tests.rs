@@ -100,6 +100,7 @@ fn server_with(directory: &std::path::Path, chosen: Chosen) -> Server {
             finish_below: 0,
         },
         verify_first_serve: true,
+        scrub: None,
     };
     let disk = Disk::open(directory).unwrap();
     let content = limits::content();

@@ -18,10 +18,12 @@ mod simulation;
 
 pub use crate::policy::eviction::Shelf;
 pub use crash::Point;
-pub use disk::{Disk, Folder, Found, NotKept, OpenFile, Partial, Space, Standing, Stored, Tally};
+pub use disk::{
+    Disk, Folder, Found, Look, NotKept, OpenFile, Partial, Quarantined, Space, Standing, Stored, Tally,
+};
 pub use health::{Ailing, Health, PATIENCE, SYNC_PATIENCE};
 pub use holds::HoldsFile;
 pub use layout::OpenError;
 pub use memory::{Held, Memory};
 pub use pool::{blocking, reading};
-pub use records::{List, ManifestRecord, Pulls, Records};
+pub use records::{List, ManifestRecord, Pulls, Records, ScrubRecord};

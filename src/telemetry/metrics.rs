@@ -5,6 +5,7 @@
 
 pub mod disk;
 pub mod quotas;
+pub mod scrub;
 pub mod space;
 pub mod spending;
 
@@ -66,6 +67,8 @@ pub struct Metrics {
     pub disk: disk::Disk,
     /// Clients' quotas: refusals and waits.
     pub quotas: quotas::Quotas,
+    /// The scrub: hashed again and put aside.
+    pub scrub: scrub::Scrub,
     /// The disk: held, evicted and not kept.
     pub space: space::Space,
     /// Budgets: spent and not spent.
@@ -120,6 +123,7 @@ impl Metrics {
             panics: counter("seawall_panics_total", "Requests that ended in a panic."),
             disk: disk::Disk::new(&registry),
             quotas: quotas::Quotas::new(&registry),
+            scrub: scrub::Scrub::new(&registry),
             space: space::Space::new(&registry),
             spending: spending::Spending::new(&registry),
             registry,

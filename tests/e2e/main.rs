@@ -21,6 +21,7 @@ mod refused;
 mod shield;
 mod support;
 mod trouble;
+mod verify;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -30,7 +31,7 @@ use support::{Result, Verdict, World};
 /// A test: its name is the sentence it proves.
 type Test = (&'static str, fn(&World) -> Result<Verdict>);
 
-const TESTS: [Test; 27] = [
+const TESTS: [Test; 28] = [
     (
         "all clients together cost one upstream GET per digest when cold",
         pulls::cold_together,
@@ -114,6 +115,10 @@ const TESTS: [Test; 27] = [
     (
         "SIGKILLs at random moments leave nothing wrong and lose nothing that had a name",
         kills::again_and_again,
+    ),
+    (
+        "damage on disk is found and mended by the command",
+        verify::damage_is_found_and_mended,
     ),
 ];
 

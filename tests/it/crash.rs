@@ -83,11 +83,10 @@ async fn walked(seawall: &Seawall) {
 /// The child. It pulls everything, some of it wrong at first, purges a tag, runs out of room, and ends well unless
 /// it was told to die.
 #[tokio::test(start_paused = true)]
-#[ignore = "the tests below start it, as a process of its own"]
-async fn a_child_that_may_die() {
-    let Some(directory) = std::env::var_os(DIRECTORY).map(PathBuf::from) else {
-        return;
-    };
+async fn a_child_that_is_not_told_to_die_ends_well() {
+    // Of its own, unless the tests below start it as a process over theirs.
+    let own = tempfile::tempdir().unwrap();
+    let directory = std::env::var_os(DIRECTORY).map_or(own.path().to_owned(), PathBuf::from);
     let source = source();
     let flip = Script {
         flip: Some(5000),
@@ -123,7 +122,7 @@ async fn a_child_that_may_die() {
 /// Runs the child over `directory`. True if it died where it was to die.
 fn dies(directory: &Path, at: &str, pass: u32) -> bool {
     let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["crash::a_child_that_may_die", "--exact", "--ignored"]);
+    child.args(["crash::a_child_that_is_not_told_to_die_ends_well", "--exact"]);
     child.env(DIRECTORY, directory);
     child
         .env("SEAWALL_CRASH_AT", at)

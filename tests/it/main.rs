@@ -22,6 +22,7 @@ mod proxies;
 mod purge;
 mod quotas;
 mod range;
+mod repair;
 mod servable;
 mod shield;
 mod sim;

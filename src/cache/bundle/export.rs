@@ -199,8 +199,8 @@ async fn send_blob(shelves: &Arc<Shelves>, digest: Digest, size: u64, sender: &m
     if hasher.finish() == digest {
         return true;
     }
-    let aside = shelves.clone();
-    if let Err(error) = blocking(move || aside.put_aside(Shelf::Blobs, &digest)).await {
+    let (aside, file) = (shelves.clone(), stored.file.clone());
+    if let Err(error) = blocking(move || aside.put_aside(Shelf::Blobs, &digest, &file)).await {
         tracing::warn!(%digest, %error, "the damaged file could not be put aside");
     }
     false

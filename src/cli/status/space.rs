@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::{GAUGE, span};
 use crate::cache::{CacheStatus, DiskStatus};
 use crate::cli::colours::{Colours, Tone};
+use crate::cli::words::size;
 use crate::clock::Time;
 
 /// Draws the cache, if anything was told of it.
@@ -16,6 +17,7 @@ pub(super) fn draw(out: &mut String, cache: &CacheStatus, now: u64, colours: Col
     let _ = writeln!(out, "{}", colours.paint(Tone::Name, "cache"));
     if cache.configured > 0 {
         draw_space(out, cache, colours);
+        draw_scrub(out, cache, now, colours);
     }
     draw_trouble(out, &cache.disk, now, colours);
     out.push('\n');
@@ -53,7 +55,7 @@ fn draw_space(out: &mut String, cache: &CacheStatus, colours: Colours) {
         colours.paint(Tone::Warning, &"▒".repeat(reserved)),
         colours.paint(Tone::Faint, &"░".repeat(whole - held - reserved)),
     ];
-    let (held, capacity) = (bytes(cache.held), bytes(cache.capacity));
+    let (held, capacity) = (size(cache.held), size(cache.capacity));
     let _ = writeln!(
         out,
         "  {}  {held} of {capacity} held, {} objects",
@@ -61,15 +63,12 @@ fn draw_space(out: &mut String, cache: &CacheStatus, colours: Colours) {
         cache.objects
     );
     if cache.reserved > 0 {
-        let reserved = bytes(cache.reserved);
+        let reserved = size(cache.reserved);
         let _ = writeln!(out, "  set aside ▒  {reserved} for downloads and damaged files");
     }
-    let _ = writeln!(out, "  file system  {} free", bytes(cache.free));
+    let _ = writeln!(out, "  file system  {} free", size(cache.free));
     if cache.capacity < cache.configured {
-        let line = format!(
-            "short of space: the capacity would be {}",
-            bytes(cache.configured)
-        );
+        let line = format!("short of space: the capacity would be {}", size(cache.configured));
         let _ = writeln!(out, "  {}", colours.paint(Tone::Bad, &line));
     }
     if cache.rebuilding {
@@ -78,24 +77,31 @@ fn draw_space(out: &mut String, cache: &CacheStatus, colours: Colours) {
     }
 }
 
-/// Bytes, as people say them.
-fn bytes(bytes: u64) -> String {
-    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut figure = bytes as f64;
-    let mut unit = 0;
-    while figure >= 1024.0 && unit + 1 < units.len() {
-        figure /= 1024.0;
-        unit += 1;
+/// When everything was last hashed again, how far that is now, and what it found.
+fn draw_scrub(out: &mut String, cache: &CacheStatus, now: u64, colours: Colours) {
+    let scrub = &cache.scrub;
+    if let Some(period) = scrub.period {
+        let last = scrub.ended.map_or("no pass has ended yet".to_owned(), |ended| {
+            let ago = Time::from_millis(now).since(Time::from_millis(ended));
+            format!("last pass ended {} ago", span(ago.as_secs()))
+        });
+        let (done, period) = ((scrub.progress * 100.0).floor(), span(period));
+        let _ = writeln!(
+            out,
+            "  scrub        {done} % of this pass, one in {period}; {last}"
+        );
     }
-    match unit {
-        0 => format!("{bytes} B"),
-        _ => format!("{figure:.1} {}", units[unit]),
+    if cache.quarantined > 0 {
+        let count = cache.quarantined;
+        let line = format!("put aside    {count} damaged, each kept for 30 days at most: see the log");
+        let _ = writeln!(out, "  {}", colours.paint(Tone::Warning, &line));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::ScrubStatus;
 
     fn drawn(cache: &CacheStatus) -> String {
         let mut out = String::new();
@@ -123,6 +129,13 @@ mod tests {
             free: 1 << 30,
             rebuilding: true,
             disk: ailing(),
+            quarantined: 2,
+            scrub: ScrubStatus {
+                period: Some(7 * 86_400),
+                progress: 0.4299,
+                damaged: 2,
+                ended: Some(60_000),
+            },
         };
         let picture = [
             "cache",
@@ -131,6 +144,8 @@ mod tests {
             "  file system  1.0 GiB free",
             "  short of space: the capacity would be 20.0 GiB",
             "  finding out what is held: nothing new is kept until then",
+            "  scrub        42 % of this pass, one in 7 d; last pass ended 4 min ago",
+            "  put aside    2 damaged, each kept for 30 days at most: see the log",
             "  disk         read-only for 5 min",
             "  meanwhile    pulls go on and are not kept; what is held is served",
             "  error        Read-only file system (os error 30)",
@@ -139,7 +154,6 @@ mod tests {
             "",
         ];
         assert_eq!(drawn(&cache), picture.join("\n"));
-        assert_eq!([bytes(0), bytes(1023), bytes(1536)], ["0 B", "1023 B", "1.5 KiB"]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 
 use super::books::Books;
+use super::damage::renamed;
 use super::lease::{Lease, OpenFile};
 use super::{Disk, flat_name};
 use crate::clock::{Clock, Time};
@@ -84,6 +85,7 @@ impl Unfinished {
 
     /// Nobody has it open any more.
     pub(super) fn set_down(&self, file: &File) {
+        self.books.watch.closed();
         if !self.over.load(Ordering::Relaxed) {
             let written = file.metadata().map_or(0, |metadata| metadata.size());
             self.books.lock().set_down(&self.name, written, self.clock.now());
@@ -169,6 +171,7 @@ impl Disk {
         }?;
         let held = file.metadata()?.size();
         self.books.lock().asides.entry(name.clone()).or_default().open += 1;
+        self.books.watch.opened();
         let unfinished = Unfinished {
             name: name.clone(),
             books: self.books.clone(),
@@ -330,10 +333,15 @@ impl Disk {
                 let (Ok(metadata), Ok(file)) = (entry.metadata(), entry.file_name().into_string()) else {
                     continue;
                 };
+                let damaged = folder == QUARANTINE;
                 let aside = Aside {
                     reserved: metadata.size(),
-                    damaged: folder == QUARANTINE,
-                    since: modified(&metadata),
+                    damaged,
+                    since: if damaged {
+                        renamed(&metadata)
+                    } else {
+                        modified(&metadata)
+                    },
                     ..Aside::default()
                 };
                 if metadata.is_file() {

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use super::Space;
 use super::aside::Aside;
+use super::damage::Watch;
 use crate::clock::Time;
 use crate::oci::Digest;
 use crate::policy::eviction::{Content, Facts, Index, Rules, Shelf};
@@ -125,6 +126,7 @@ pub(super) struct Books {
     room: Mutex<()>,
     stirred: Arc<Notify>,
     doubted: Arc<Notify>,
+    pub(super) watch: Watch,
 }
 
 impl Books {
@@ -155,6 +157,7 @@ impl Books {
             room: Mutex::default(),
             stirred,
             doubted,
+            watch: Watch::default(),
         }
     }
 
@@ -326,13 +329,6 @@ impl State {
             && let Some(facts) = self.index.counted(content)
         {
             self.index.insert(*content, facts);
-        }
-    }
-
-    /// A file has another length than it had: what was known of its bytes is void. Whoever reads it goes on.
-    pub(super) fn resize(&mut self, content: &Content, size: u64) {
-        if let Some(facts) = self.index.facts(content) {
-            self.insert(*content, Facts { size, ..facts });
         }
     }
 

@@ -1,8 +1,13 @@
 //! Files that are open: while somebody has one, its content is not evicted.
 
 use std::fs::File;
+use std::io::IoSliceMut;
+use std::num::NonZeroU64;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
+
+use rustix::fs::Advice;
+use rustix::io::{Errno, ReadWriteFlags};
 
 use super::aside::Unfinished;
 use super::books::Books;
@@ -18,6 +23,7 @@ pub(super) struct Lease {
 impl Lease {
     /// For whoever has entered.
     pub(super) fn new(books: Arc<Books>, content: Content) -> Self {
+        books.watch.opened();
         Self { books, content }
     }
 }
@@ -25,6 +31,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.books.lock().index.leave(&self.content);
+        self.books.watch.closed();
     }
 }
 
@@ -69,6 +76,30 @@ impl OpenFile {
         if let Some(unfinished) = &self.unfinished {
             unfinished.is_over();
         }
+    }
+
+    /// True if the first, middle and last byte of a stretch are in memory already; also if the kernel cannot say.
+    /// Touches no disk.
+    pub fn is_resident(&self, at: u64, len: u64) -> bool {
+        let probes = [at, at + len / 2, at + len.saturating_sub(1)];
+        probes.into_iter().all(|at| {
+            let mut byte = [0];
+            let buffers = &mut [IoSliceMut::new(&mut byte)];
+            let read = rustix::io::preadv2(&self.file, buffers, at, ReadWriteFlags::NOWAIT);
+            !matches!(read, Err(Errno::AGAIN))
+        })
+    }
+
+    /// Reads nothing ahead: what is asked for is all that is wanted. For this opening of the file only.
+    pub fn read_plainly(&self) {
+        // A file system that knows no such thing reads ahead, and nothing else follows.
+        let _ = rustix::fs::fadvise(&self.file, 0, None, Advice::Random);
+    }
+
+    /// The pages of a stretch that was read are of no use any more. Others lose nothing but time by it.
+    pub fn let_go(&self, at: u64, len: u64) {
+        // As above.
+        let _ = rustix::fs::fadvise(&self.file, at, NonZeroU64::new(len), Advice::DontNeed);
     }
 
     /// What was filled is held from now on.

@@ -22,7 +22,7 @@
 
 mod aside;
 mod books;
-mod damaged;
+mod damage;
 mod ground;
 mod kept;
 mod lease;
@@ -49,6 +49,7 @@ use crate::policy::eviction::{Content, Facts, Shelf};
 pub use aside::Partial;
 use books::{Books, Known};
 pub use books::{NotKept, Tally};
+pub use damage::{Look, Quarantined};
 use lease::Lease;
 pub use lease::OpenFile;
 pub use room::Standing;
@@ -165,33 +166,62 @@ impl Disk {
 
     fn look(&self, shelf: Shelf, digest: &Digest, pull: Option<Time>) -> Option<Stored> {
         let content = content(shelf, digest);
+        match self.open_known(content, pull) {
+            Look::Open(stored) => Some(stored),
+            Look::Missing => None,
+            Look::Damaged { expected, found } => {
+                tracing::warn!(
+                    %digest, ?shelf, expected, found,
+                    "a stored file has another length than it was stored with: put aside, and to be fetched again"
+                );
+                self.books.watch.found_damaged();
+                None
+            }
+            Look::Unreadable(error) => {
+                self.tell_unreadable(&content, &error);
+                // Counted; for who asks it is not there.
+                let _: io::Result<()> = self.health.read("open", Err(error));
+                None
+            }
+        }
+    }
+
+    /// As [`Self::get`], but says why there is nothing to open. Counts and logs nothing.
+    pub fn inspect(&self, content: Content) -> Look {
+        self.open_known(content, None)
+    }
+
+    fn open_known(&self, content: Content, pull: Option<Time>) -> Look {
         let known = self.books.lock().enter(&content, pull);
         let (known, verified) = match known {
             Known::Held { size, verified } => (size, verified),
-            Known::Unsure => return self.adopt(content, pull),
-            Known::Missing => return None,
+            Known::Unsure => return self.adopt(content, pull).map_or(Look::Missing, Look::Open),
+            Known::Missing => return Look::Missing,
         };
         let lease = Lease::new(self.books.clone(), content);
         let (file, size) = match self.open_plain(&content) {
-            Ok(opened) => opened?,
+            Ok(Some(opened)) => opened,
+            Ok(None) => return Look::Missing,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.miss(&content);
-                return None;
+                return Look::Missing;
             }
-            Err(error) => {
-                tracing::debug!(%digest, %error, "a file cannot be opened");
-                // Told and counted; for who asks it is not there.
-                let _: io::Result<()> = self.health.read("open", Err(error));
-                return None;
-            }
+            Err(error) => return Look::Unreadable(error),
         };
         if size != known {
-            self.books.lock().resize(&content, size);
+            drop(lease);
+            return match self.reject(&content, &file) {
+                true => Look::Damaged {
+                    expected: known,
+                    found: size,
+                },
+                false => Look::Missing,
+            };
         }
-        Some(Stored {
+        Look::Open(Stored {
             file: Arc::new(OpenFile::new(file, Some(lease))),
             size,
-            verified: verified && size == known,
+            verified,
         })
     }
 

@@ -190,9 +190,17 @@ impl Disk {
         let mut state = self.books.lock();
         match state.index.facts(content) {
             Some(facts) if facts.size == size => {}
-            Some(_) => {
-                state.resize(content, size);
-                state.index.leave(content);
+            Some(facts) => {
+                drop(state);
+                let (expected, digest) = (facts.size, content.digest);
+                tracing::warn!(
+                    %digest, shelf = ?content.shelf, expected, found = size,
+                    "a stored file has another length than it was stored with: put aside"
+                );
+                self.books.watch.found_damaged();
+                if let Err(error) = self.quarantine_named(content) {
+                    tracing::warn!(%digest, %error, "the damaged file could not be put aside");
+                }
                 found.changed += 1;
             }
             None if state.is_hidden(content) => {}
@@ -202,6 +210,25 @@ impl Disk {
                 found.adopted += 1;
             }
         }
+    }
+
+    /// What stands in one folder, going by the names, sorted. Blocks.
+    ///
+    /// # Errors
+    /// If the folder cannot be listed.
+    pub fn list(&self, folder: Folder) -> io::Result<Vec<Content>> {
+        let entries = match fs::read_dir(self.folder(folder)) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut listed = Vec::new();
+        for entry in entries {
+            listed.extend(named(folder, &entry?));
+        }
+        listed.sort_unstable();
+        Ok(listed)
     }
 
     /// Counts what stands in the tree above its folders and is not ours. Blocks.

@@ -12,6 +12,7 @@ mod lists;
 mod manifests;
 mod objects;
 mod opened;
+mod scrubs;
 mod tags;
 mod writer;
 
@@ -28,6 +29,7 @@ use crate::policy::freshness::TagRecord;
 pub use held::{ManifestRecord, Pulls};
 pub use lists::List;
 use opened::Opened;
+pub use scrubs::ScrubRecord;
 use writer::{MAX_WAITING, Write, write_behind};
 
 /// Tags answered without touching the store.
@@ -137,6 +139,7 @@ fn create_tables(begin: &WriteTransaction) -> Result<(), redb::Error> {
     manifests::create(begin)?;
     objects::create(begin)?;
     held::create(begin)?;
+    scrubs::create(begin)?;
     lists::create(begin)?;
     ledgers::create(begin)
 }

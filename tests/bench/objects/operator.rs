@@ -141,6 +141,7 @@ fn cache(directory: &Path, disk: Disk, records: Records) -> Cache {
             finish_below: 0,
         },
         verify_first_serve: true,
+        scrub: None,
     };
     let upstreams = Upstreams::new(Vec::new(), Budgets::default(), &Dialer::system(), clock);
     let tasks = TaskTracker::new();

@@ -22,7 +22,7 @@ use seawall::cli::{Capture, capture};
 use crate::support::seawall::{Answer, Seawall, read};
 
 /// The captures: their names, and what is typed behind `seawall`.
-const CAPTURES: [(&str, &str); 12] = [
+const CAPTURES: [(&str, &str); 13] = [
     ("repository list", "repository list --sort size"),
     ("tags", "tags alpine"),
     ("manifests", "manifests docker.io/library/alpine"),
@@ -38,6 +38,7 @@ const CAPTURES: [(&str, &str); 12] = [
     ("warm", "warm redis:8 alpine:3.20 redis:7 --platform linux/amd64"),
     ("export", "export alpine:3.20 ghcr.io/owner/app:1.5 -o bundle.tar"),
     ("import", "import bundle.tar"),
+    ("verify", "verify --all --refetch"),
 ];
 
 /// What `seawall` prints for these arguments, asking `seawall`.
@@ -93,6 +94,9 @@ async fn captures_in_the_readme_are_what_the_commands_print() {
     let mut blocks = HashMap::new();
     for (name, line) in CAPTURES {
         let arguments: Vec<&str> = line.split(' ').collect();
+        if name == "verify" {
+            shown::damage(&world);
+        }
         let text = match printed(&world.seawall, &arguments).await {
             Capture::Text(text) | Capture::Complains(text) => text,
             asks @ Capture::Asks(_) => panic!("{asks:?}"),

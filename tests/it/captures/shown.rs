@@ -6,7 +6,7 @@ use seawall::oci::Digest;
 
 use crate::support::registry::Registry;
 use crate::support::seawall::Choices;
-use crate::support::world::{OCI_INDEX, OCI_MANIFEST, World, content, world};
+use crate::support::world::{OCI_INDEX, OCI_MANIFEST, World, blob_file, content, world};
 
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
@@ -106,6 +106,15 @@ async fn pull(world: &World, repository: &str, reference: &str, image: &Image) {
 
 async fn hours(hours: u64) {
     tokio::time::sleep(Duration::from_secs(hours * 3600)).await;
+}
+
+/// Turns one bit of a layer on disk.
+pub(super) fn damage(world: &World) {
+    let layer = Digest::sha256(&content(3300 * KIB, 3));
+    let path = blob_file(world.directory.path(), &layer);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[1000] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
 }
 
 /// Pulls everything, and leaves the clock at the moment that is shown.

@@ -58,6 +58,7 @@ pub(crate) struct Choices {
     pub(crate) memory: u64,
     pub(crate) space: Space,
     pub(crate) verify_first_serve: bool,
+    pub(crate) scrub: Option<Duration>,
 }
 
 impl Default for Choices {
@@ -80,6 +81,7 @@ impl Default for Choices {
             memory: 64 << 20,
             space: Space::UNBOUNDED,
             verify_first_serve: true,
+            scrub: None,
         }
     }
 }
@@ -176,6 +178,7 @@ impl Seawall {
             bandwidth: choices.bandwidth,
             flights: choices.flights,
             verify_first_serve: choices.verify_first_serve,
+            scrub: choices.scrub,
         };
         let cache = Cache::new(
             options,
@@ -227,6 +230,8 @@ impl Seawall {
                 () = stop.cancelled() => {}
             }
         });
+        let (scrubbed, stop) = (cache.clone(), stopping.clone());
+        tasks.spawn(async move { scrubbed.scrub(&stop).await });
         Self {
             server: Arc::new(server),
             cache,

@@ -1,0 +1,74 @@
+//! Damage on a real disk, found and mended by the command.
+
+use std::os::unix::fs::FileExt;
+use std::process::Output;
+
+use crate::support::http::request;
+use crate::support::images::TAG;
+use crate::support::process::command;
+use crate::support::{Result, Seawall, Verdict, World};
+
+/// A bit flips in a layer of 200 MB; the command finds it, fetches it again, and says so by its exit codes.
+pub(crate) fn damage_is_found_and_mended(world: &World) -> Result<Verdict> {
+    if let Some(skipped) = world.skips_without_seawall() {
+        return Ok(skipped);
+    }
+    let (seawall, repository) = (world.seawall()?, &world.images.app.repository);
+    let layer = world.images.large_layer();
+    for target in [
+        format!("/v2/{repository}/manifests/{TAG}"),
+        format!("/v2/{repository}/blobs/{layer}"),
+    ] {
+        let answer = request(&seawall.address, "GET", &target, &[("Accept", "*/*")], &[])?;
+        if answer.status != 200 {
+            return Err(format!("{target}: status {}", answer.status).into());
+        }
+    }
+    let image = format!("{repository}:{TAG}");
+    expect(&seawall, &[&image], 0, &["none is damaged"])?;
+    let hex = layer.trim_start_matches("sha256:");
+    let file = seawall.shelves().join("blobs/sha256").join(&hex[..2]).join(hex);
+    let open = std::fs::OpenOptions::new().read(true).write(true).open(&file)?;
+    let mut byte = [0];
+    open.read_exact_at(&mut byte, 100_000_000)?;
+    open.write_all_at(&[byte[0] ^ 8], 100_000_000)?;
+    let found = [
+        "does not hash to its name",
+        layer,
+        "docker.io/library/app",
+        "put aside",
+    ];
+    expect(&seawall, &[&image], 4, &found)?;
+    if file.exists() {
+        return Err("the damaged file still has its name".into());
+    }
+    let mended = ["fetched again", "1 damaged, 1 of them mended"];
+    expect(&seawall, &["--digest", layer, "--refetch"], 4, &mended)?;
+    expect(&seawall, &["--all"], 0, &["none is damaged"])?;
+    expect(&seawall, &[&format!("{repository}:none")], 3, &["not held here"])?;
+    expect(&seawall, &[], 2, &["--all"])?;
+    Ok(Verdict::Passed)
+}
+
+/// Runs `seawall verify`, which must end with `code` and say all of `words`.
+fn expect(seawall: &Seawall, arguments: &[&str], code: i32, words: &[&str]) -> Result {
+    let mut verify = command(env!("CARGO_BIN_EXE_seawall"));
+    verify
+        .arg("verify")
+        .args(["--admin", &seawall.admin])
+        .args(arguments);
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = verify.output()?;
+    let text = [stdout, stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    if status.code() == Some(code) && words.iter().all(|word| text.contains(word)) {
+        return Ok(());
+    }
+    Err(format!(
+        "verify {arguments:?} ended with {status} and said:\n{text}\nexpected {code} and all of {words:?}"
+    )
+    .into())
+}

@@ -1,0 +1,531 @@
+//! Bit rot, truncation, missing and foreign files: each has one answer, and none of them is a wrong body.
+
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use seawall::clock::Clock;
+use seawall::oci::Digest;
+use seawall::policy::eviction::Content;
+use seawall::store::{Disk, OpenFile, Shelf, Space};
+use serde_json::{Value, json};
+
+use crate::support::operator::lines;
+use crate::support::seawall::{Choices, Seawall};
+use crate::support::world::{
+    Image, MIB, World, blob_file, blob_path, content, image, is_quarantined, manifest_path, world,
+};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A world that hashes everything again within an hour.
+fn scrubbed() -> World {
+    world(Choices {
+        scrub: Some(HOUR),
+        ..Choices::default()
+    })
+}
+
+/// A blob of 2 MiB, too long for memory, that was pulled and is on disk.
+async fn pulled(world: &World, seed: u64) -> (Digest, Bytes) {
+    let bytes = content(2 * MIB, seed * 2);
+    let digest = world.registry.blob("library/app", bytes.clone());
+    assert!(world.seawall.get(&blob_path(&digest)).await.is_good());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    (digest, bytes)
+}
+
+/// An image that was pulled by its tag, with its blobs.
+async fn pulled_image(world: &World, seed: u64) -> Image {
+    let image = image(&world.registry, Some("1"), seed);
+    for path in [
+        manifest_path("1"),
+        blob_path(&image.config),
+        blob_path(&image.layer),
+    ] {
+        assert!(world.seawall.get(&path).await.is_good());
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    image
+}
+
+fn flip(file: &Path, at: u64) {
+    let open = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(file)
+        .unwrap();
+    let mut byte = [0];
+    open.read_exact_at(&mut byte, at).unwrap();
+    open.write_all_at(&[byte[0] ^ 1], at).unwrap();
+}
+
+fn resize(file: &Path, len: u64) {
+    let open = std::fs::OpenOptions::new().write(true).open(file).unwrap();
+    open.set_len(len).unwrap();
+}
+
+fn manifest_file(world: &World, digest: &Digest) -> PathBuf {
+    let hex = digest.hex();
+    world
+        .directory
+        .path()
+        .join("v1/manifests/sha256")
+        .join(&hex[..2])
+        .join(hex)
+}
+
+fn gets(world: &World, digest: &Digest) -> usize {
+    world.registry.seen(&Method::GET, &blob_path(digest)).len()
+}
+
+/// A metric's value, brought up to date.
+fn metric(seawall: &Seawall, name: &str) -> f64 {
+    seawall.cache.publish_space();
+    let text = seawall.metrics.exposition();
+    let line = text
+        .lines()
+        .find(|line| line.starts_with(name))
+        .unwrap_or_default();
+    line.rsplit(' ')
+        .next()
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(0.0)
+}
+
+const DAMAGED: &str = r#"seawall_integrity_failures_total{where="disk"}"#;
+
+/// Verifies; answers what was damaged, and the summary.
+async fn verify(seawall: &Seawall, request: Value) -> (Vec<Value>, Value) {
+    let mut all = lines(&seawall.post("/api/v1/verify", &request).await);
+    let summary = all.pop().unwrap();
+    assert_eq!(summary["event"], "summary", "{summary}");
+    let damaged = all.into_iter().filter(|event| event["event"] == "damaged");
+    (damaged.collect(), summary)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flipped_bit_is_found_by_the_scrub_and_fetched_again_when_pulled() {
+    // F070
+    let world = scrubbed();
+    let (digest, bytes) = pulled(&world, 1).await;
+    let (sound, _) = pulled(&world, 2).await;
+    flip(&blob_file(world.directory.path(), &digest), MIB as u64);
+    tokio::time::sleep(HOUR * 2).await;
+    assert!(is_quarantined(world.directory.path(), &digest));
+    assert!(!is_quarantined(world.directory.path(), &sound));
+    assert_eq!(metric(&world.seawall, DAMAGED), 1.0);
+    assert_eq!(metric(&world.seawall, "seawall_quarantine_objects"), 1.0);
+    assert!(metric(&world.seawall, "seawall_scrub_objects_total") >= 2.0);
+    let again = world.seawall.get(&blob_path(&digest)).await;
+    assert!(again.is_good() && again.body == bytes);
+    assert_eq!((gets(&world, &digest), gets(&world, &sound)), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scrub_looks_at_everything_once_in_its_period_and_goes_on_after_a_restart() {
+    let world = scrubbed();
+    for seed in 1..=6 {
+        pulled(&world, seed).await;
+    }
+    tokio::time::sleep(HOUR / 2).await;
+    let looked = metric(&world.seawall, "seawall_scrub_objects_total");
+    assert!((2.0..=5.0).contains(&looked), "{looked} objects in half a period");
+    let progress = world.seawall.cache.status().cache.scrub.progress;
+    assert!((0.3..=0.9).contains(&progress), "{progress}");
+    let (registry, directory) = world.stop().await;
+    let choices = Choices {
+        scrub: Some(HOUR),
+        ..Choices::default()
+    };
+    let seawall = Seawall::start(directory.path(), &registry, choices);
+    let goes_on = seawall.cache.status().cache.scrub.progress;
+    assert!(goes_on >= progress, "{goes_on} after {progress}");
+    assert_eq!(seawall.cache.status().cache.scrub.ended, None);
+    tokio::time::sleep(HOUR * 2 / 3).await;
+    assert!(seawall.cache.status().cache.scrub.ended.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_of_another_length_is_put_aside_when_it_is_opened_and_the_client_gets_it_whole() {
+    // F071, F072, and one that has grown.
+    for len in [1000, 0, 3 * MIB as u64] {
+        let world = world(Choices::default());
+        let (digest, bytes) = pulled(&world, 3).await;
+        resize(&blob_file(world.directory.path(), &digest), len);
+        let answer = world.seawall.get(&blob_path(&digest)).await;
+        assert!(answer.is_good() && answer.body == bytes, "{len}");
+        assert!(is_quarantined(world.directory.path(), &digest));
+        assert_eq!(gets(&world, &digest), 2);
+        assert_eq!(metric(&world.seawall, DAMAGED), 1.0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_was_truncated_while_nobody_looked_is_found_by_the_walk_after_the_start() {
+    // F071: the index knows the length, so that not even a first pull sees the damage.
+    let world = world(Choices::default());
+    let (digest, bytes) = pulled(&world, 4).await;
+    let (registry, directory) = world.stop().await;
+    resize(&blob_file(directory.path(), &digest), 1000);
+    let seawall = Seawall::start(directory.path(), &registry, Choices::default());
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(is_quarantined(directory.path(), &digest));
+    let answer = seawall.get(&blob_path(&digest)).await;
+    assert!(answer.is_good() && answer.body == bytes);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_file_is_a_miss() {
+    let world = world(Choices::default());
+    let (digest, bytes) = pulled(&world, 5).await;
+    std::fs::remove_file(blob_file(world.directory.path(), &digest)).unwrap();
+    let (damaged, summary) = verify(&world.seawall, json!({"all": true})).await;
+    assert_eq!((damaged.len(), &summary["damaged"]), (0, &json!(0)));
+    let answer = world.seawall.get(&blob_path(&digest)).await;
+    assert!(answer.is_good() && answer.body == bytes);
+    assert_eq!(metric(&world.seawall, DAMAGED), 0.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_blobs_that_were_swapped_are_found_by_verify_and_after_a_start_by_the_first_serve() {
+    // F073: both have the right length.
+    for restart in [false, true] {
+        let world = world(Choices::default());
+        let (one, one_bytes) = pulled(&world, 6).await;
+        let (other, other_bytes) = pulled(&world, 7).await;
+        let files = [&one, &other].map(|digest| blob_file(world.directory.path(), digest));
+        let between = world.directory.path().join("between");
+        std::fs::rename(&files[0], &between).unwrap();
+        std::fs::rename(&files[1], &files[0]).unwrap();
+        std::fs::rename(&between, &files[1]).unwrap();
+        if !restart {
+            let (damaged, summary) = verify(&world.seawall, json!({"all": true})).await;
+            assert_eq!((damaged.len(), &summary["damaged"]), (2, &json!(2)));
+        }
+        let (registry, directory) = world.stop().await;
+        let seawall = Seawall::start(directory.path(), &registry, Choices::default());
+        for (digest, bytes) in [(&one, &one_bytes), (&other, &other_bytes)] {
+            let first = seawall.get(&blob_path(digest)).await;
+            assert!(!first.is_good() || first.body == *bytes);
+            let again = seawall.get(&blob_path(digest)).await;
+            assert!(again.is_good() && again.body == *bytes);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hard_link_is_a_file_like_any_other_and_what_changes_through_it_is_found() {
+    let world = world(Choices::default());
+    let (digest, bytes) = pulled(&world, 8).await;
+    let (file, link) = (
+        blob_file(world.directory.path(), &digest),
+        world.directory.path().join("link"),
+    );
+    std::fs::hard_link(&file, &link).unwrap();
+    assert_eq!(std::fs::metadata(&file).unwrap().nlink(), 2);
+    let linked = world.seawall.get(&blob_path(&digest)).await;
+    assert!(linked.is_good() && linked.body == bytes);
+    flip(&link, 5);
+    let (damaged, _) = verify(&world.seawall, json!({"digests": [digest.to_string()]})).await;
+    assert_eq!(damaged[0]["why"], "does not hash to its name");
+    // The next copy is a file of its own.
+    let again = world.seawall.get(&blob_path(&digest)).await;
+    assert!(again.is_good() && again.body == bytes);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(std::fs::metadata(&file).unwrap().nlink(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_cannot_be_opened_is_a_miss_told_with_its_path_its_owner_and_the_next_step() {
+    // Root opens everything but a symbolic link, which is not followed; a file of another owner is refused alike.
+    let world = world(Choices::default());
+    let (digest, bytes) = pulled(&world, 9).await;
+    let file = blob_file(world.directory.path(), &digest);
+    std::fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", &file).unwrap();
+    let request = json!({"digests": [digest.to_string()]});
+    let (damaged, summary) = verify(&world.seawall, request).await;
+    assert!(damaged.is_empty(), "{damaged:?}");
+    let why = summary["unreadable"][0].as_str().unwrap();
+    for part in [file.to_str().unwrap(), "of user ", "chown -R "] {
+        assert!(why.contains(part), "{part} is not in {why}");
+    }
+    let answer = world.seawall.get(&blob_path(&digest)).await;
+    assert!(answer.is_good() && answer.body == bytes);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(std::fs::symlink_metadata(&file).unwrap().is_file());
+}
+
+#[tokio::test(start_paused = true)]
+async fn verify_names_what_is_damaged_and_fetches_it_again_if_asked_to() {
+    let world = world(Choices::default());
+    let image = pulled_image(&world, 10).await;
+    flip(&blob_file(world.directory.path(), &image.layer), 7);
+    let (damaged, summary) = verify(&world.seawall, json!({"references": ["library/app:1"]})).await;
+    assert_eq!(summary["objects"], json!(3));
+    assert_eq!(damaged.len(), 1);
+    let expected = json!({
+        "event": "damaged", "digest": image.layer.to_string(), "kind": "blob", "size": MIB / 4,
+        "why": "does not hash to its name", "named_by": ["docker.io/library/app"], "mended": "aside",
+    });
+    assert_eq!(damaged[0], expected);
+    // What was put aside is found there, and fetched: a blob costs no budget.
+    let request = json!({"digests": [image.layer.to_string()], "refetch": true});
+    let (damaged, summary) = verify(&world.seawall, request).await;
+    assert_eq!(damaged[0]["mended"], "fetched", "{damaged:?}");
+    assert_eq!(
+        (&summary["mended"], &summary["fetched"], &summary["counted"]),
+        (&json!(1), &json!(MIB / 4), &json!(0))
+    );
+    let (damaged, _) = verify(&world.seawall, json!({"all": true})).await;
+    assert!(damaged.is_empty(), "{damaged:?}");
+    assert!(world.seawall.get(&blob_path(&image.layer)).await.is_good());
+    assert_eq!(gets(&world, &image.layer), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_manifest_is_fetched_again_before_what_it_names_is_verified() {
+    let first = world(Choices::default());
+    let image = pulled_image(&first, 11).await;
+    flip(&manifest_file(&first, &image.manifest), 3);
+    flip(&blob_file(first.directory.path(), &image.layer), 3);
+    let (registry, directory) = first.stop().await;
+    // A new process: nothing is in memory.
+    let world = World {
+        seawall: Seawall::start(directory.path(), &registry, Choices::default()).into(),
+        registry,
+        directory,
+    };
+    let request = json!({"references": ["library/app:1"], "refetch": true});
+    let (damaged, summary) = verify(&world.seawall, request).await;
+    let kinds: Vec<_> = damaged
+        .iter()
+        .map(|object| (&object["kind"], &object["mended"]))
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            (&json!("manifest"), &json!("fetched")),
+            (&json!("blob"), &json!("fetched"))
+        ]
+    );
+    assert_eq!((&summary["counted"], &summary["mended"]), (&json!(1), &json!(2)));
+    assert!(manifest_file(&world, &image.manifest).exists());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_memory_still_has_is_written_anew_and_costs_nothing() {
+    let world = world(Choices::default());
+    let image = pulled_image(&world, 12).await;
+    let file = manifest_file(&world, &image.manifest);
+    flip(&file, 3);
+    let before = world.registry.journal().len();
+    let (damaged, _) = verify(&world.seawall, json!({"all": true})).await;
+    assert_eq!(damaged[0]["mended"], "restored", "{damaged:?}");
+    let stored = world.registry.bytes_of(&manifest_path(image.manifest));
+    assert_eq!(std::fs::read(&file).unwrap(), stored);
+    assert_eq!(world.registry.journal().len(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_fetched_again_says_why_and_stays_aside() {
+    let world = world(Choices::default());
+    let image = pulled_image(&world, 13).await;
+    flip(&blob_file(world.directory.path(), &image.layer), 7);
+    world.registry.go_down();
+    let request = json!({"references": ["library/app:1"], "refetch": true});
+    let (damaged, summary) = verify(&world.seawall, request).await;
+    assert_eq!(damaged[0]["mended"], "failed");
+    assert!(
+        damaged[0]["failed"]
+            .as_str()
+            .unwrap()
+            .contains("docker.io gives none"),
+        "{damaged:?}"
+    );
+    assert_eq!((&summary["damaged"], &summary["mended"]), (&json!(1), &json!(0)));
+    assert!(is_quarantined(world.directory.path(), &image.layer));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_named_and_not_held_is_refused_by_name() {
+    let world = world(Choices::default());
+    let nobody = Digest::sha256(b"nobody");
+    let request = json!({"references": ["library/app:none"], "digests": [nobody.to_string()]});
+    let answer = world.seawall.post("/api/v1/verify", &request).await;
+    assert_eq!(answer.status, StatusCode::NOT_FOUND);
+    let error: Value = serde_json::from_slice(&answer.body).unwrap();
+    let expected = format!("not held here: docker.io/library/app:none, {nobody}");
+    assert_eq!(error["error"], json!(expected));
+    for wrong in [
+        json!({}),
+        json!({"all": true, "digests": [nobody.to_string()]}),
+        json!({"all": true, "sample": 0}),
+        json!({"digests": ["x"]}),
+        json!({"everything": true}),
+    ] {
+        let answer = world.seawall.post("/api/v1/verify", &wrong).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{wrong}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sample_is_the_same_for_the_same_seed_which_it_tells() {
+    let world = world(Choices::default());
+    for seed in 20..40 {
+        let digest = world.registry.blob("library/app", content(1000, seed * 2));
+        assert!(world.seawall.get(&blob_path(&digest)).await.is_good());
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (_, drawn) = verify(&world.seawall, json!({"all": true, "sample": 0.5})).await;
+    let seed = drawn["seed"].as_u64().unwrap();
+    let again = json!({"all": true, "sample": 0.5, "seed": seed});
+    let (_, again) = verify(&world.seawall, again).await;
+    assert_eq!(
+        (&drawn["objects"], &drawn["bytes"], &drawn["seed"]),
+        (&again["objects"], &again["bytes"], &again["seed"])
+    );
+    let (_, some) = verify(&world.seawall, json!({"all": true, "sample": 0.5, "seed": 1})).await;
+    assert!((1..20).contains(&some["objects"].as_u64().unwrap()), "{some}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_verification_keeps_its_rate_and_tells_how_far_it_is() {
+    let world = world(Choices::default());
+    let bytes = content(20 * MIB, 14);
+    let digest = world.registry.blob("library/app", bytes);
+    assert!(world.seawall.get(&blob_path(&digest)).await.is_good());
+    pulled(&world, 15).await;
+    let before = tokio::time::Instant::now();
+    let request = json!({"all": true, "rate": 2 * MIB});
+    let all = lines(&world.seawall.post("/api/v1/verify", &request).await);
+    assert!(
+        before.elapsed() >= Duration::from_secs(11),
+        "{:?}",
+        before.elapsed()
+    );
+    let told: Vec<_> = all.iter().filter(|event| event["event"] == "progress").collect();
+    assert!(told.len() >= 5, "also within an object: {told:?}");
+    let progress = told[0];
+    assert_eq!(progress["of_objects"], json!(2));
+    for event in &told {
+        // The first piece is read before the first rest.
+        assert!(event["rate"].as_u64().unwrap() <= 5 * MIB as u64, "{event}");
+    }
+    assert!(told.last().unwrap()["rate"].as_u64().unwrap() <= 3 * MIB as u64);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_verification_ends_when_its_asker_goes_away() {
+    let world = world(Choices::default());
+    pulled(&world, 16).await;
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    let before = std::sync::Arc::strong_count(&world.seawall.cache);
+    let request = json!({"all": true, "rate": 1}).to_string();
+    let headers = [("content-type", "application/json")];
+    let asked = world
+        .seawall
+        .operate(Method::POST, "/api/v1/verify", &headers, request)
+        .await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(std::sync::Arc::strong_count(&world.seawall.cache) > before);
+    drop(asked);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(std::sync::Arc::strong_count(&world.seawall.cache), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_verification_leaves_in_memory_what_was_there_and_nothing_else() {
+    let world = world(Choices::default());
+    let (cold, _) = pulled(&world, 17).await;
+    let (hot, _) = pulled(&world, 18).await;
+    let file = |digest: &Digest| {
+        let file = std::fs::File::open(blob_file(world.directory.path(), digest)).unwrap();
+        OpenFile::from(file)
+    };
+    let (cold, hot, len) = (file(&cold), file(&hot), 2 * MIB as u64);
+    cold.let_go(0, len);
+    if cold.is_resident(0, len) {
+        // A file system in memory, or one that cannot say: there is nothing to see.
+        return;
+    }
+    assert!(hot.is_resident(0, len));
+    let (_, summary) = verify(&world.seawall, json!({"all": true})).await;
+    assert_eq!(summary["bytes"], json!(4 * MIB));
+    assert!(hot.is_resident(0, len));
+    assert!(!cold.is_resident(0, len));
+}
+
+#[test]
+fn files_that_are_read_or_filled_are_counted_until_they_are_closed() {
+    // What a scrub goes by when it yields.
+    let directory = tempfile::tempdir().unwrap();
+    let disk = Disk::open(directory.path()).unwrap();
+    let bytes = content(1000, 1);
+    let digest = Digest::sha256(&bytes);
+    disk.put(Shelf::Blobs, &digest, &bytes).unwrap();
+    assert_eq!(disk.users(), 0);
+    let reading = disk.get(Shelf::Blobs, &digest).unwrap();
+    let filling = disk.begin(&Digest::sha256(b"other")).unwrap();
+    assert_eq!(disk.users(), 2);
+    drop((reading, filling));
+    assert_eq!(disk.users(), 0);
+}
+
+#[test]
+fn a_file_that_took_the_place_of_a_damaged_one_is_not_put_aside_for_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = Disk::open(directory.path()).unwrap();
+    let bytes = content(1000, 1);
+    let digest = Digest::sha256(&bytes);
+    disk.put(Shelf::Blobs, &digest, &bytes).unwrap();
+    let old = disk.get(Shelf::Blobs, &digest).unwrap();
+    disk.put(Shelf::Blobs, &digest, &bytes).unwrap();
+    let content = Content {
+        shelf: Shelf::Blobs,
+        digest,
+    };
+    assert!(!disk.quarantine_file(&content, &old.file).unwrap());
+    assert!(disk.get(Shelf::Blobs, &digest).is_some());
+    let new = disk.get(Shelf::Blobs, &digest).unwrap();
+    assert!(disk.quarantine_file(&content, &new.file).unwrap());
+    // Whoever comes late with the same news changes nothing.
+    assert!(disk.quarantine(Shelf::Blobs, &digest).is_err());
+    assert_eq!(disk.quarantined().objects, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_put_aside_is_bounded_by_bytes_and_by_age() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut disk = Disk::open(directory.path()).unwrap();
+    let space = Space {
+        capacity: 100 * MIB as u64,
+        ..Space::UNBOUNDED
+    };
+    disk.govern(space, Clock::start());
+    let mut last = None;
+    for seed in 1..=6 {
+        let bytes = content(3 * MIB, seed * 2);
+        let digest = Digest::sha256(&bytes);
+        disk.put(Shelf::Blobs, &digest, &bytes).unwrap();
+        disk.quarantine(Shelf::Blobs, &digest).unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        last = Some(digest);
+    }
+    // A tenth of the capacity, which is counted as taken: the newest three of them.
+    let kept = disk.quarantined();
+    assert_eq!((kept.objects, kept.bytes), (3, 9 * MIB as u64));
+    assert_eq!(disk.standing().reserved, 9 * MIB as u64);
+    assert_eq!(disk.quarantined_size(&last.unwrap()), Some(3 * MIB as u64));
+    let files = std::fs::read_dir(directory.path().join("v1/quarantine"))
+        .unwrap()
+        .count();
+    assert_eq!(files, 3);
+    tokio::time::sleep(Duration::from_secs(31 * 86_400)).await;
+    disk.tidy_quarantine();
+    assert_eq!(disk.quarantined().objects, 0);
+    assert_eq!(disk.standing().reserved, 0);
+}
