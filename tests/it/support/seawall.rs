@@ -19,7 +19,7 @@ use seawall::policy::naming::{Entry, Names, Pattern};
 use seawall::policy::proxies::Proxies;
 use seawall::policy::{flight, freshness};
 use seawall::server::{Bounds, Server};
-use seawall::store::{Disk, Records, Space};
+use seawall::store::{Disk, OpenError, Records, Space};
 use seawall::telemetry::metrics::Metrics;
 use seawall::upstream::{self, Budgets, Timeouts, Upstreams};
 use tokio::io::DuplexStream;
@@ -147,7 +147,7 @@ impl Seawall {
                 idle: Duration::from_secs(30),
             },
         };
-        let disk = Disk::open(directory).unwrap();
+        let disk = open_when_free(directory);
         let records = Records::open(&disk.records_path());
         let budgets = Budgets {
             rules: Rules {
@@ -334,4 +334,15 @@ pub(crate) async fn read(response: Response<Incoming>) -> Answer {
         body: bytes.into(),
         complete,
     }
+}
+
+/// Opens a cache directory. What one that was stopped had under way on its disk ends by itself, a moment later.
+fn open_when_free(directory: &Path) -> Disk {
+    for _ in 0..10_000 {
+        match Disk::open(directory) {
+            Err(OpenError::InUse(_)) => std::thread::yield_now(),
+            opened => return opened.unwrap(),
+        }
+    }
+    Disk::open(directory).unwrap()
 }
