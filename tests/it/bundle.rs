@@ -217,6 +217,30 @@ async fn a_tag_that_was_imported_never_goes_where_the_upstream_is_left_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_import_moves_no_tag_that_is_locked() {
+    let world = world(Choices::default());
+    image(&world.registry, Some("1"), 5);
+    warm(&world, json!(["app:1"])).await;
+    let (old, lock) = (
+        bundle(&world.seawall, "reference=app:1").await,
+        json!({"references": ["app:1"]}),
+    );
+    image(&world.registry, Some("1"), 6);
+    tokio::time::sleep(Duration::from_secs(301)).await;
+    warm(&world, json!(["app:1"])).await;
+    assert!(world.seawall.post("/api/v1/lock", &lock).await.is_good());
+    let refused = import(&world.seawall, "", old.clone()).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT);
+    let words = "docker.io/library/app:1 is locked at sha256:";
+    assert!(text(&refused).contains(words), "{}", text(&refused));
+    assert!(text(&refused).contains("`seawall unlock docker.io/library/app:1`"));
+    // What it points at anyway may come again, and another name may have the other.
+    let new = bundle(&world.seawall, "reference=app:1").await;
+    imported(&world.seawall, "", new).await;
+    imported(&world.seawall, "?as=docker.io/library/app:old", old).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_export_of_an_import_is_the_same_to_the_byte() {
     let world = world(Choices::default());
     rich(&world.registry);

@@ -52,6 +52,22 @@ async fn a_warmed_image_is_served_while_its_upstream_is_down() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_locked_tag_is_warm_as_it_is_and_nobody_is_asked() {
+    let world = world(Choices::default());
+    let request = json!({"references": ["library/app:1"]});
+    image(&world.registry, Some("1"), 1);
+    warm(&world.seawall, request.clone()).await;
+    assert!(world.seawall.post("/api/v1/lock", &request).await.is_good());
+    image(&world.registry, Some("1"), 2);
+    tokio::time::sleep(Duration::from_secs(400)).await;
+    let before = world.registry.journal().len();
+    let summary = warm(&world.seawall, request).await;
+    assert_eq!(summary["missed"], json!([]));
+    assert_eq!(summary["held"], json!(MIB / 4 + 10));
+    assert_eq!(world.registry.journal().len(), before);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_held_is_passed_over() {
     let world = world(Choices::default());
     image(&world.registry, Some("1"), 1);

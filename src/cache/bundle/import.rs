@@ -41,6 +41,11 @@ pub enum ImportError {
     /// An image has no name, or one that means nothing here.
     #[error("{0}")]
     Name(String),
+    /// It would move a tag that is locked.
+    #[error(
+        "{0} is locked at {1}, and the bundle has {2}: `seawall unlock {0}` first, or give another name with --as"
+    )]
+    Locked(String, Digest, Digest),
     /// The disk refuses.
     #[error("the cache cannot keep it: {0}")]
     Disk(#[from] std::io::Error),

@@ -168,6 +168,15 @@ impl Importer {
         manifests: &HashMap<Digest, Manifest>,
     ) -> Result<Imported, ImportError> {
         let (cache, now) = (self.cache.clone(), self.cache.clock.now());
+        for (root, places) in roots.iter().zip(&places) {
+            let locked = places.iter().find_map(|place| {
+                let hold = cache.locked(&place.repository, place.tag.as_ref()?)?;
+                (hold.descriptor.digest != root.digest).then_some((place, hold.descriptor.digest))
+            });
+            if let Some((place, digest)) = locked {
+                return Err(ImportError::Locked(place.name.clone(), digest, root.digest));
+            }
+        }
         let mut images = Vec::new();
         let mut referrers = 0;
         for (root, places) in roots.iter().zip(places) {
@@ -210,7 +219,7 @@ impl Importer {
                         descriptor,
                         validated: now,
                     };
-                    cache.shelves.records.put_tag(repository, tag, record);
+                    cache.remember_tag(repository, tag, record);
                 }
                 match name.is_empty() {
                     true => referrers += 1,

@@ -93,6 +93,9 @@ impl Walk {
     async fn resolve(&self, tag: &Tag) -> Result<Option<Digest>, Miss> {
         let (cache, chosen) = (self.run.cache.clone(), self.chosen.clone());
         let now = cache.clock.now();
+        if let Some(hold) = cache.locked(&chosen.repository, tag) {
+            return Ok(Some(hold.descriptor.digest));
+        }
         let record = cache.shelves.records.tag(&chosen.repository, tag);
         match (
             before(tag, record.as_ref(), cache.rules(&chosen, Some(tag)), now),
@@ -127,7 +130,7 @@ impl Walk {
             descriptor,
             validated,
         };
-        cache.shelves.records.put_tag(&chosen.repository, tag, record);
+        cache.remember_tag(&chosen.repository, tag, record);
         Ok(Some(digest))
     }
 
