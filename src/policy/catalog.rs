@@ -68,7 +68,7 @@ pub struct HeldBlob {
     pub size: u64,
     /// When it was stored.
     pub stored: Time,
-    /// When it was last pulled; `None` if never since it was stored.
+    /// When it, or a manifest that names it, was last pulled; `None` if never since it was stored.
     pub used: Option<Time>,
     /// How often it was pulled.
     pub pulls: u32,
