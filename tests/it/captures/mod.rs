@@ -22,7 +22,8 @@ use seawall::cli::{Capture, capture};
 use crate::support::seawall::{Answer, Seawall, read};
 
 /// The captures: their names, and what is typed behind `seawall`.
-const CAPTURES: [(&str, &str); 13] = [
+const CAPTURES: [(&str, &str); 14] = [
+    ("status", "status"),
     ("repository list", "repository list --sort size"),
     ("tags", "tags alpine"),
     ("manifests", "manifests docker.io/library/alpine"),
@@ -54,6 +55,15 @@ pub(crate) async fn printed(seawall: &Seawall, arguments: &[&str]) -> Capture {
             done => return done,
         }
     }
+}
+
+/// A text with a usual figure for what is free on the file system of this machine.
+fn without_machine(text: &str) -> String {
+    let line = |line: &str| match line.starts_with("  file system ") {
+        true => "  file system  96.0 GiB free\n".to_owned(),
+        false => format!("{line}\n"),
+    };
+    text.lines().map(line).collect()
 }
 
 /// What a Seawall answers to what a capture asks. The file that is uploaded is a bundle of its own.
@@ -101,6 +111,7 @@ async fn captures_in_the_readme_are_what_the_commands_print() {
             Capture::Text(text) | Capture::Complains(text) => text,
             asks @ Capture::Asks(_) => panic!("{asks:?}"),
         };
+        let text = without_machine(&text);
         blocks.insert(name, format!("```text\n$ seawall {line}\n{text}```\n"));
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");

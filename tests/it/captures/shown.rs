@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use seawall::oci::Digest;
+use seawall::store::Space;
 
 use crate::support::registry::Registry;
 use crate::support::seawall::Choices;
@@ -121,6 +122,12 @@ pub(super) fn damage(world: &World) {
 pub(super) async fn shown() -> World {
     let world = world(Choices {
         others: vec!["ghcr.io"],
+        space: Space {
+            capacity: 64 << 20,
+            high: 0.95,
+            low: 0.90,
+            min_free: 0,
+        },
         ..Choices::default()
     });
     let (hub, github) = (world.registry.clone(), Registry::default());
