@@ -99,7 +99,9 @@ impl Shelves {
             None => {
                 self.blame().read();
                 if hasher.finish() == content.digest {
-                    self.disk.mark_verified(&content.digest, size);
+                    if content.shelf == Shelf::Blobs {
+                        self.disk.mark_verified(&content.digest, size);
+                    }
                     return (Checked::Good, at);
                 }
                 "does not hash to its name".to_owned()

@@ -33,6 +33,8 @@ pub(super) struct Keeper {
     holds: RwLock<Arc<Holds>>,
     /// One change at a time, purges among them: what a purge takes for free must not be locked meanwhile.
     changing: Mutex<()>,
+    /// The disk shelf is told one set after the other.
+    telling: Mutex<()>,
 }
 
 impl Keeper {
@@ -43,6 +45,7 @@ impl Keeper {
             file,
             holds: RwLock::new(Arc::new(holds)),
             changing: Mutex::default(),
+            telling: Mutex::default(),
         }
     }
 
@@ -72,13 +75,19 @@ impl Cache {
     pub async fn hold(&self, name: &Name, kind: Kind) -> Result<(), HoldError> {
         let missing = || HoldError::NotHeld(name.clone());
         let descriptor = self.descriptor_of(name).await.ok_or_else(missing)?;
-        let (name, now) = (name.clone(), self.clock.now());
-        self.change(move |holds| {
-            holds.hold(name, kind, descriptor, now);
-            true
-        })
-        .await?;
-        Ok(())
+        let (hold, now, shelves) = (name.clone(), self.clock.now(), self.shelves.clone());
+        let is_held = self.change(move |holds| {
+            // A purge may have taken it meanwhile; none runs now.
+            let is_held = shelves.disk.holds(Shelf::Manifests, &descriptor.digest);
+            if is_held {
+                holds.hold(hold, kind, descriptor, now);
+            }
+            is_held
+        });
+        match is_held.await? {
+            true => Ok(()),
+            false => Err(missing()),
+        }
     }
 
     /// Holds something no longer. False if it was not held so.
@@ -177,6 +186,7 @@ impl Cache {
 impl Shelves {
     /// Tells the disk shelf which contents the operator holds. Blocks.
     pub(super) fn keep_held(&self) {
+        let _telling = self.keeper.telling.lock().unwrap_or_else(PoisonError::into_inner);
         let holds = self.keeper.holds();
         let (mut kept, mut waiting) = (HashSet::new(), Vec::new());
         waiting.extend(holds.roots().map(|(_, digest, _)| *digest));

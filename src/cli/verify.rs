@@ -225,8 +225,7 @@ fn draw(damaged: &[DamagedObject], summary: &VerifySummary, colours: Colours) ->
         let digest = &object.digest;
         let _ = writeln!(
             out,
-            "fetched again when they are pulled next, or now by: seawall verify --digest {digest} --refetch\n\
-             forgotten for good by: seawall purge --digest {digest}"
+            "fetched again when they are pulled next, or now by: seawall verify --digest {digest} --refetch"
         );
     }
     out
@@ -317,7 +316,6 @@ mod tests {
             "7 objects of 5.0 MiB in 1.2 s: 2 damaged, 1 of them mended",
             "fetched 3.0 MiB; spent 0 requests of the upstreams' budgets",
             "fetched again when they are pulled next, or now by: seawall verify --digest sha256:ab --refetch",
-            "forgotten for good by: seawall purge --digest sha256:ab",
             "",
         ];
         assert_eq!(draw(&rows, &summary, Colours::None), picture.join("\n"));

@@ -168,6 +168,13 @@ async fn read(head: &Parts, body: Incoming) -> Result<Ask, Reply> {
             "what changes something is asked with Content-Type: application/json, and not by a browser",
         ));
     }
+    if path.starts_with(API) && !is_addressed(head) {
+        return Err(Reply::error(
+            StatusCode::FORBIDDEN,
+            "the API is asked by the address of the admin listener, or as localhost: by another name a web page could \
+             reach it",
+        ));
+    }
     let body = match writes {
         false => Bytes::new(),
         true => match Limited::new(body, MAX_BODY).collect().await {
@@ -184,6 +191,19 @@ async fn read(head: &Parts, body: Incoming) -> Result<Ask, Reply> {
         query: pairs(head.uri.query().unwrap_or_default()),
         body,
     })
+}
+
+/// True if the request names this listener by an address, and comes from no other site: a page that has a name
+/// of its own point here says that name.
+fn is_addressed(head: &Parts) -> bool {
+    let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.or(head.uri.authority().map(http::uri::Authority::as_str));
+    let host: Option<http::uri::Authority> = host.and_then(|host| host.parse().ok());
+    let name = host.as_ref().map_or("", http::uri::Authority::host);
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    let is_local = address.parse::<std::net::IpAddr>().is_ok() || name.eq_ignore_ascii_case("localhost");
+    let site = head.headers.get("sec-fetch-site");
+    is_local && site.is_none_or(|site| site != "cross-site")
 }
 
 fn is_json(head: &Parts) -> bool {

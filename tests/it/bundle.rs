@@ -233,7 +233,7 @@ async fn an_import_moves_no_tag_that_is_locked() {
     assert_eq!(refused.status, StatusCode::CONFLICT);
     let words = "docker.io/library/app:1 is locked at sha256:";
     assert!(text(&refused).contains(words), "{}", text(&refused));
-    assert!(text(&refused).contains("`seawall unlock docker.io/library/app:1`"));
+    assert!(text(&refused).contains("`seawall unlock`"));
     // What it points at anyway may come again, and another name may have the other.
     let new = bundle(&world.seawall, "reference=app:1").await;
     imported(&world.seawall, "", new).await;

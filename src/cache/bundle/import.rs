@@ -42,10 +42,8 @@ pub enum ImportError {
     #[error("{0}")]
     Name(String),
     /// It would move a tag that is locked.
-    #[error(
-        "{0} is locked at {1}, and the bundle has {2}: `seawall unlock {0}` first, or give another name with --as"
-    )]
-    Locked(String, Digest, Digest),
+    #[error("{0}: `seawall unlock` it first, or give another name with --as")]
+    Locked(String),
     /// The disk refuses.
     #[error("the cache cannot keep it: {0}")]
     Disk(#[from] std::io::Error),

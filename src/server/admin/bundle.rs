@@ -100,7 +100,7 @@ fn told(imported: &Imported) -> Reply {
 fn refused(error: &ImportError) -> Reply {
     let status = match error {
         ImportError::Disk(_) => StatusCode::INSUFFICIENT_STORAGE,
-        ImportError::Locked(..) => StatusCode::CONFLICT,
+        ImportError::Locked(_) => StatusCode::CONFLICT,
         _ => StatusCode::BAD_REQUEST,
     };
     Reply::error(status, error.to_string())

@@ -247,7 +247,8 @@ impl State {
 
     /// As [`Self::insert`], for what is written down already.
     pub(super) fn enlist(&mut self, content: Content, facts: Facts) {
-        let is_new = self.index.counted(&content).is_none();
+        // What is on its way out lost its pin, or never had one.
+        let is_new = self.index.facts(&content).is_none();
         let tally = &mut self.tallies[content.shelf as usize];
         tally.objects += 1;
         tally.bytes += facts.size;
@@ -329,6 +330,9 @@ impl State {
             && let Some(facts) = self.index.counted(content)
         {
             self.index.insert(*content, facts);
+            if self.kept.contains(content) {
+                self.index.pin(content);
+            }
         }
     }
 

@@ -180,6 +180,8 @@ impl Disk {
     fn move_away(&self, content: &Content, size: u64) -> io::Result<()> {
         let path = self.path(content.shelf, &content.digest);
         let name = format!("{QUARANTINE}/{}", flat_name(&content.digest));
+        // One that was put aside before makes room for this one.
+        self.remove_aside(&name);
         let aside = Aside {
             reserved: size,
             damaged: true,
@@ -189,7 +191,6 @@ impl Disk {
         let there_is_room = {
             let mut state = self.books.lock();
             state.remove(content);
-            state.release(&name);
             state.set_aside(name.clone(), aside)
         };
         if !there_is_room {

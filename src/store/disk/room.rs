@@ -140,8 +140,16 @@ impl Disk {
     fn evict(&self, victims: &[Content]) {
         for content in victims {
             let _naming = self.books.naming();
-            // Somebody may have stored it anew.
-            if self.books.lock().index.facts(content).is_some() {
+            let stays = {
+                let mut state = self.books.lock();
+                // Somebody may have stored it anew, or wants it kept since it was chosen.
+                let is_kept = state.keeps(content);
+                if is_kept {
+                    state.reinstate(content);
+                }
+                is_kept || state.index.facts(content).is_some()
+            };
+            if stays {
                 continue;
             }
             let removed = match files::remove(&self.path(content.shelf, &content.digest)) {

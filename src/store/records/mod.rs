@@ -91,9 +91,14 @@ impl Records {
     }
 
     fn read_bytes(&self, table: Bytes, key: &str) -> Option<Vec<u8>> {
+        self.look_up(table, key).flatten()
+    }
+
+    /// What stands under a key; `None` if that cannot be read now.
+    fn look_up(&self, table: Bytes, key: &str) -> Option<Option<Vec<u8>>> {
         let read = self.reading()?;
-        let value = read.open_table(table).ok()?.get(key).ok()??;
-        Some(value.value().to_vec())
+        let value = read.open_table(table).ok()?.get(key).ok()?;
+        Some(value.map(|value| value.value().to_vec()))
     }
 
     /// Has the writer make a change; see [`writer::Change`].

@@ -3,6 +3,7 @@
 //! After one error the embedded store takes nothing more until it is opened anew. A directory that went away and
 //! was made again has a new file, or none.
 
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -90,9 +91,21 @@ fn open(path: &Path) -> Result<(Arc<Database>, FileId), redb::Error> {
     Ok((Arc::new(database), file))
 }
 
+/// True if it is the disk that refuses, or whoever it belongs to: the records may be well.
+fn is_of_the_disk(error: &redb::Error) -> bool {
+    let redb::Error::Io(error) = error else {
+        return false;
+    };
+    // What a file has that is cut short or is none of ours.
+    !matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof)
+}
+
 fn open_or_renew(path: &Path) -> Option<(Arc<Database>, FileId)> {
     open(path)
         .or_else(|error| {
+            if is_of_the_disk(&error) {
+                return Err(error);
+            }
             tracing::warn!(%error, "the records are damaged or unreadable: beginning anew; content is kept");
             if let Err(error) = std::fs::rename(path, path.with_extension("damaged")) {
                 tracing::warn!(%error, "the damaged records could not be put aside");

@@ -30,7 +30,8 @@ impl Records {
         if let Some(known) = self.hot.get(&key) {
             return known;
         }
-        let record = self.read_bytes(TAGS, &key).and_then(|bytes| decode_tag(&bytes));
+        // What cannot be read now is not remembered as missing: the disk may heal.
+        let record = self.look_up(TAGS, &key)?.and_then(|bytes| decode_tag(&bytes));
         self.hot.insert(key, record.clone());
         record
     }

@@ -102,7 +102,7 @@ impl Seawall {
 fn settings(listen: &str, admin: &str, server: &str, cache: &Path, upstream: &str) -> String {
     format!(
         "[server]\nlisten = \"{listen}\"\nadmin = \"{admin}\"\n{server}\n\
-         [cache]\ndirectory = \"{}\"\n\n\
+         [cache]\ndirectory = \"{}\"\nmin_free = \"0B\"\n\n\
          [[upstream]]\nregistry = \"docker.io\"\nurl = \"http://{upstream}\"\ndefault = true\n",
         cache.display()
     )

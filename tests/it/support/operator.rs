@@ -31,7 +31,7 @@ impl Seawall {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
-            .header("host", "admin.test");
+            .header("host", "127.0.0.1:5001");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
