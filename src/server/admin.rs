@@ -260,6 +260,35 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_api_is_asked_by_address_and_by_no_page_of_another_name() {
+        let asked = |host: &str, site: Option<&str>| {
+            let mut request = Request::builder().uri("/api/v1/status").header("host", host);
+            if let Some(site) = site {
+                request = request.header("sec-fetch-site", site);
+            }
+            is_addressed(&request.body(()).unwrap().into_parts().0)
+        };
+        for host in [
+            "127.0.0.1:5001",
+            "[::1]:5001",
+            "localhost",
+            "LOCALHOST:5001",
+            "10.1.2.3",
+        ] {
+            assert!(asked(host, None) && asked(host, Some("none")), "{host}");
+            assert!(!asked(host, Some("cross-site")), "{host}");
+        }
+        for host in [
+            "evil.example:5001",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example",
+            "",
+        ] {
+            assert!(!asked(host, None), "{host}");
+        }
+    }
+
+    #[test]
     fn a_query_is_decoded_and_its_last_value_counts() {
         let ask = Ask {
             method: Method::GET,

@@ -178,3 +178,44 @@ impl Disk {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::eviction::Room;
+
+    #[test]
+    fn what_was_chosen_to_go_stays_if_it_is_to_be_kept_by_then() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut disk = Disk::open(directory.path()).unwrap();
+        let space = Space {
+            capacity: 16 * 4096,
+            ..Space::UNBOUNDED
+        };
+        disk.govern(space, crate::clock::Clock::start());
+        let (kept, other) = (Digest::sha256(&[1; 4096]), Digest::sha256(&[2; 4096]));
+        disk.put(Shelf::Blobs, &kept, &[1; 4096]).unwrap();
+        disk.put(Shelf::Blobs, &other, &[2; 4096]).unwrap();
+        // All the room there is is wanted, in two steps.
+        assert!(matches!(disk.books.lock().index.reserve(8 * 4096), Room::Granted));
+        let room = disk.books.lock().index.reserve(8 * 4096);
+        let Room::Evict(victims) = room else {
+            panic!("{room:?}")
+        };
+        let content = super::super::content(Shelf::Blobs, &kept);
+        assert!(victims.contains(&content), "{victims:?}");
+        disk.keep([content].into());
+        disk.evict(&victims);
+        assert!(disk.holds(Shelf::Blobs, &kept) && !disk.holds(Shelf::Blobs, &other));
+        assert!(
+            !disk
+                .books
+                .lock()
+                .index
+                .next_to_go(9)
+                .iter()
+                .any(|(next, _)| *next == content),
+            "it is pinned"
+        );
+    }
+}
