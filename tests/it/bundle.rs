@@ -7,6 +7,7 @@ use http::{Method, StatusCode};
 use proptest::prelude::*;
 use seawall::oci::{Digest, Tag, tar};
 use seawall::policy::freshness;
+use seawall::store::Space;
 use serde_json::{Value, json};
 
 use crate::support::registry::Registry;
@@ -440,6 +441,104 @@ async fn an_image_without_a_whole_name_needs_one_from_the_operator() {
     let island = island();
     let told = imported(&island.seawall, "?as=app:1", archive(&files)).await;
     assert_eq!(told["images"][0]["image"], "docker.io/library/app:1");
+}
+
+/// A bundle of one image, `app:1`, with some layers of 5 MiB; and the layers.
+async fn heavy(layers: u64) -> (Bytes, Vec<Digest>) {
+    let world = world(Choices::default());
+    let config = world.registry.blob("library/app", r#"{"architecture":"amd64"}"#);
+    let layers: Vec<Digest> = (0..layers)
+        .map(|seed| {
+            world
+                .registry
+                .blob("library/app", content(5 * MIB, 2 * seed + 101))
+        })
+        .collect();
+    let listed: Vec<Value> = layers
+        .iter()
+        .map(|layer| {
+            json!({"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": layer.to_string(),
+                "size": 5 * MIB})
+        })
+        .collect();
+    let body = json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "layers": listed,
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config.to_string(), "size": 24}});
+    world
+        .registry
+        .manifest("library/app", Some("1"), OCI_MANIFEST, &body.to_string());
+    warm(&world, json!(["app:1"])).await;
+    (bundle(&world.seawall, "reference=app:1").await, layers)
+}
+
+/// A cache of some capacity in mebibytes.
+fn bounded(capacity: usize) -> World {
+    world(Choices {
+        memory: 0,
+        space: Space {
+            capacity: (capacity * MIB) as u64,
+            high: 0.95,
+            low: 0.90,
+            min_free: 0,
+        },
+        ..Choices::default()
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_import_that_has_no_room_evicts_nothing_of_itself_and_names_nothing() {
+    let (bundle, layers) = heavy(6).await;
+    let island = bounded(16);
+    let answer = import(&island.seawall, "", bundle).await;
+    assert_eq!(
+        answer.status,
+        StatusCode::INSUFFICIENT_STORAGE,
+        "{}",
+        text(&answer)
+    );
+    assert!(
+        text(&answer).contains("raise [cache] capacity"),
+        "{}",
+        text(&answer)
+    );
+    let held = layers
+        .iter()
+        .filter(|layer| blob_file(island.directory.path(), layer).exists())
+        .count();
+    assert_eq!(held, 3, "as many as there was room for");
+    assert!(island.seawall.cache.catalog().await.unwrap().tags.is_empty());
+    // What came in vain makes room again.
+    let (small, layers) = heavy(2).await;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    imported(&island.seawall, "", small).await;
+    for layer in &layers {
+        assert!(blob_file(island.directory.path(), layer).exists());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_import_makes_room_of_what_is_older_and_is_whole_itself() {
+    let (bundle, layers) = heavy(5).await;
+    let island = bounded(32);
+    let mut old = Vec::new();
+    for seed in 0..5 {
+        let digest = island
+            .registry
+            .blob("library/app", content(5 * MIB, 2 * seed + 1001));
+        assert!(island.seawall.get(&blob_path(&digest)).await.is_good());
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        old.push(digest);
+    }
+    island.registry.go_down();
+    imported(&island.seawall, "", bundle).await;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    for layer in &layers {
+        assert!(island.seawall.get(&blob_path(layer)).await.is_good());
+    }
+    assert!(island.seawall.get(&manifest_path("1")).await.is_good());
+    let left = old
+        .iter()
+        .filter(|digest| blob_file(island.directory.path(), digest).exists());
+    assert!(left.count() < 5, "something had to go");
 }
 
 #[tokio::test(start_paused = true)]

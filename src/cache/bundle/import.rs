@@ -12,7 +12,8 @@ use super::{INDEX, LAYOUT};
 use crate::cache::{Cache, Shelves};
 use crate::oci::tar::{Item, TarError, TarReader};
 use crate::oci::{Digest, Hasher, Manifest};
-use crate::store::{Partial, Shelf, blocking};
+use crate::policy::eviction::Content;
+use crate::store::{NotKept, Partial, Shelf, blocking};
 
 /// Longest manifest, in bytes: what upstreams are allowed by default.
 const MAX_MANIFEST: u64 = 4 << 20;
@@ -48,6 +49,9 @@ pub enum ImportError {
     #[error("the cache cannot keep it: {0}")]
     Disk(#[from] std::io::Error),
 }
+
+/// Keeps some content from being evicted.
+pub(super) type Stay = Box<dyn Send + Sync>;
 
 /// The file that is being read.
 enum Current {
@@ -88,6 +92,8 @@ pub struct Importer {
     waiting_bytes: usize,
     /// The blobs of the bundle that are held by now.
     pub(super) blobs: HashSet<Digest>,
+    /// What is held of it stays until the import has ended: none of it makes room for the rest.
+    pub(super) stays: HashMap<Content, Stay>,
     /// True if it has what an archive of Docker's own form has.
     docker: bool,
     pub(super) written: u64,
@@ -107,6 +113,7 @@ impl Cache {
             waiting: HashMap::new(),
             waiting_bytes: 0,
             blobs: HashSet::new(),
+            stays: HashMap::new(),
             docker: false,
             written: 0,
             held: 0,
@@ -201,26 +208,28 @@ impl Importer {
         }
     }
 
-    async fn open_blob(&self, digest: Digest, size: u64) -> Result<Current, ImportError> {
+    async fn open_blob(&mut self, digest: Digest, size: u64) -> Result<Current, ImportError> {
         if size <= MAX_MANIFEST {
             return Ok(Current::Small(Place::Blob(digest), BytesMut::new()));
         }
         let shelves = self.cache.shelves.clone();
-        let begun = blocking(move || match shelves.disk.holds(Shelf::Blobs, &digest) {
-            true => Ok(None),
-            false => {
-                let partial = shelves.disk.begin_apart(&digest)?;
-                if let Err(why) = shelves.disk.make_room(&partial, size) {
-                    shelves.disk.discard(&partial);
-                    return Err(why.into());
-                }
-                Ok(Some(Arc::new(partial)))
+        let begun = blocking(move || {
+            if let Some(stay) = shelves.disk.stay(blob(digest)) {
+                return Ok((None, Some(stay)));
             }
+            let partial = shelves.disk.begin_apart(&digest)?;
+            if let Err(why) = shelves.disk.make_room(&partial, size) {
+                shelves.disk.discard(&partial);
+                return Err(why.into());
+            }
+            Ok((Some(Arc::new(partial)), None))
         });
+        let (partial, stay) = begun.await.map_err(|error| not_kept(&digest, error))?;
+        self.stays.extend(stay.map(|stay| (blob(digest), stay)));
         Ok(Current::Large(Box::new(Large {
             digest,
             hasher: Hasher::new(digest.algorithm()),
-            partial: begun.await?,
+            partial,
             gathered: BytesMut::new(),
             at: 0,
         })))
@@ -276,8 +285,13 @@ impl Importer {
             None => self.held += size,
             Some(partial) => {
                 let shelves = self.cache.shelves.clone();
-                let commit = move || shelves.disk.commit(&partial, Shelf::Blobs, &digest, size);
-                blocking(commit).await?;
+                let commit = move || {
+                    shelves.disk.commit(&partial, Shelf::Blobs, &digest, size)?;
+                    // Before the file that was filled goes, and lets go of it.
+                    Ok(shelves.disk.stay(blob(digest)))
+                };
+                let stay = blocking(commit).await.map_err(|error| not_kept(&digest, error))?;
+                self.stays.extend(stay.map(|stay| (blob(digest), stay)));
                 self.cache.shelves.records.put_size(&digest, size);
                 self.written += size;
             }
@@ -292,20 +306,43 @@ impl Importer {
         let size = bytes.len() as u64;
         let shelves = self.cache.shelves.clone();
         let kept = blocking(move || {
-            if shelves.disk.holds(Shelf::Blobs, &digest) {
-                return Ok(false);
+            if let Some(stay) = shelves.disk.stay(blob(digest)) {
+                return Ok((false, Some(stay)));
             }
             shelves.disk.put(Shelf::Blobs, &digest, &bytes)?;
             shelves.records.put_size(&digest, size);
-            Ok(true)
+            Ok((true, shelves.disk.stay(blob(digest))))
         });
-        match kept.await? {
+        let (new, stay) = kept.await.map_err(|error| not_kept(&digest, error))?;
+        self.stays.extend(stay.map(|stay| (blob(digest), stay)));
+        match new {
             true => self.written += size,
             false => self.held += size,
         }
         self.blobs.insert(digest);
         Ok(())
     }
+}
+
+pub(super) fn blob(digest: Digest) -> Content {
+    Content {
+        shelf: Shelf::Blobs,
+        digest,
+    }
+}
+
+/// Something could not be kept: where there is no room for it, what helps is told.
+fn not_kept(digest: &Digest, error: std::io::Error) -> ImportError {
+    match NotKept::of(&error) {
+        Some(why @ (NotKept::TooLong | NotKept::InUse)) => no_room(digest, &why.to_string()),
+        Some(NotKept::Rebuilding) | None => error.into(),
+    }
+}
+
+/// The cache is too small for what is imported.
+pub(super) fn no_room(digest: &Digest, why: &str) -> ImportError {
+    let why = format!("there is no room for {digest}: {why}; raise [cache] capacity; no name is changed");
+    ImportError::Disk(std::io::Error::other(why))
 }
 
 impl Large {

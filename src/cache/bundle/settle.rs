@@ -3,17 +3,18 @@
 //! A tag is remembered as if its upstream had confirmed it now: whoever imports vouches for it. From then on it ages
 //! as any other: where the upstream is to be left alone for good, `freshness = { offline = true }` says so.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::import::{ImportError, Importer};
+use super::import::{ImportError, Importer, blob, no_room};
 use super::names::{Place, Root, places};
 use super::{Artifact, INDEX, Index, LAYOUT, Listed};
 use crate::cache::{Wanted, lists};
 use crate::oci::{Descriptor, Digest, Manifest, MediaType, Repository};
+use crate::policy::eviction::Content;
 use crate::policy::freshness::TagRecord;
 use crate::store::{Held, List, Shelf, blocking};
 
@@ -117,6 +118,7 @@ impl Importer {
         };
         let manifest = parsed.map_err(|error| ImportError::NotALayout(format!("{digest}: {error}")))?;
         tree.push(digest);
+        self.stay(manifest_of(digest)).await?;
         let blobs = manifest.blobs.clone();
         let children = manifest.manifests.clone();
         manifests.insert(digest, manifest);
@@ -151,8 +153,7 @@ impl Importer {
         if let Some(bytes) = self.waiting.get(blob).cloned() {
             return self.keep_blob(*blob, bytes).await;
         }
-        let (shelves, digest) = (self.cache.shelves.clone(), *blob);
-        match blocking(move || Ok(shelves.disk.holds(Shelf::Blobs, &digest))).await? {
+        match self.stay(self::blob(*blob)).await? {
             true => Ok(()),
             false => Err(ImportError::Lacks(format!(
                 "the blob {blob} of {of} is not in it, and not held here"
@@ -160,79 +161,45 @@ impl Importer {
         }
     }
 
-    /// Keeps the manifests, then the names.
+    /// Keeps what is held from being evicted until the import has ended; false if it is not held.
+    async fn stay(&mut self, content: Content) -> Result<bool, ImportError> {
+        if self.stays.contains_key(&content) {
+            return Ok(true);
+        }
+        let shelves = self.cache.shelves.clone();
+        let stay = blocking(move || Ok(shelves.disk.stay(content))).await?;
+        let held = stay.is_some();
+        self.stays.extend(stay.map(|stay| (content, stay)));
+        Ok(held)
+    }
+
+    /// Keeps the manifests, then, once everything is held, the names.
     async fn keep(
         mut self,
         roots: Vec<Root>,
         places: Vec<Vec<Place>>,
         manifests: &HashMap<Digest, Manifest>,
     ) -> Result<Imported, ImportError> {
-        let (cache, now) = (self.cache.clone(), self.cache.clock.now());
+        self.none_locked(&roots, &places)?;
+        let mut done = BTreeSet::new();
         for (root, places) in roots.iter().zip(&places) {
-            let locked = places.iter().find_map(|place| {
-                let hold = cache.locked(&place.repository, place.tag.as_ref()?)?;
-                (hold.descriptor.digest != root.digest).then_some((place, hold.descriptor.digest))
-            });
-            if let Some((place, digest)) = locked {
-                let (name, brought) = (&place.name, root.digest);
-                let why = format!("{name} is locked at {digest}, and the bundle has {brought}");
-                return Err(ImportError::Locked(why));
+            for place in places {
+                self.keep_manifests(&place.repository, root, manifests, &mut done)
+                    .await?;
             }
         }
-        let mut images = Vec::new();
-        let mut referrers = 0;
-        for (root, places) in roots.iter().zip(places) {
-            for Place {
-                repository,
-                tag,
-                name,
-            } in &places
+        self.all_held(done.iter().map(|(_, digest)| *digest).collect(), manifests)
+            .await?;
+        for (repository, digest) in done {
+            if let Some(manifest) = manifests.get(&digest)
+                && let Some(subject) = &manifest.subject
             {
-                for digest in &root.tree {
-                    let Some(manifest) = manifests.get(digest) else {
-                        continue;
-                    };
-                    if self.waiting.remove(digest).is_some() {
-                        let size = manifest.bytes.len() as u64;
-                        match cache.held(digest).await {
-                            Some(_) => self.held += size,
-                            None => self.written += size,
-                        }
-                    }
-                    let held = Held::manifest(manifest.clone());
-                    let source = IMPORTED.to_owned();
-                    cache.shelves.keep(repository, *digest, &held, source, now).await;
-                    self.is_kept(digest).await?;
-                    if let Some(subject) = &manifest.subject {
-                        let entry = referrer(digest, manifest);
-                        self.refer(repository, subject, entry).await;
-                    }
-                }
-                let Some(manifest) = manifests.get(&root.digest) else {
-                    continue;
-                };
-                if let Some(tag) = tag {
-                    let descriptor = Descriptor {
-                        media_type: manifest.media_type.clone(),
-                        digest: root.digest,
-                        size: manifest.bytes.len() as u64,
-                    };
-                    let record = TagRecord {
-                        descriptor,
-                        validated: now,
-                    };
-                    cache.remember_tag(repository, tag, record);
-                }
-                match name.is_empty() {
-                    true => referrers += 1,
-                    false => images.push(ImportedImage {
-                        image: name.clone(),
-                        digest: root.digest.to_string(),
-                    }),
-                }
+                let entry = referrer(&digest, manifest);
+                self.refer(&repository, subject, entry).await;
             }
         }
-        cache.flush().await;
+        let (images, referrers) = self.name(&roots, places, manifests);
+        self.cache.flush().await;
         Ok(Imported {
             images,
             referrers,
@@ -241,15 +208,109 @@ impl Importer {
         })
     }
 
-    /// Makes sure that a manifest did come to stand on the disk: it is imported for a long time.
-    async fn is_kept(&self, digest: &Digest) -> Result<(), ImportError> {
-        let (shelves, digest) = (self.cache.shelves.clone(), *digest);
-        match blocking(move || Ok(shelves.disk.holds(Shelf::Manifests, &digest))).await? {
-            true => Ok(()),
-            false => Err(ImportError::Disk(std::io::Error::other(format!(
-                "the manifest {digest} was refused by the disk, or there is no room"
-            )))),
+    fn none_locked(&self, roots: &[Root], places: &[Vec<Place>]) -> Result<(), ImportError> {
+        for (root, places) in roots.iter().zip(places) {
+            let locked = places.iter().find_map(|place| {
+                let hold = self.cache.locked(&place.repository, place.tag.as_ref()?)?;
+                (hold.descriptor.digest != root.digest).then_some((place, hold.descriptor.digest))
+            });
+            if let Some((place, digest)) = locked {
+                return Err(ImportError::Locked(place.name.clone(), digest, root.digest));
+            }
         }
+        Ok(())
+    }
+
+    /// Keeps the manifests of a root for a repository, each once.
+    async fn keep_manifests(
+        &mut self,
+        repository: &Repository,
+        root: &Root,
+        manifests: &HashMap<Digest, Manifest>,
+        done: &mut BTreeSet<(Repository, Digest)>,
+    ) -> Result<(), ImportError> {
+        let (cache, now) = (self.cache.clone(), self.cache.clock.now());
+        for digest in &root.tree {
+            let Some(manifest) = manifests.get(digest) else {
+                continue;
+            };
+            if !done.insert((repository.clone(), *digest)) {
+                continue;
+            }
+            if self.waiting.remove(digest).is_some() {
+                let size = manifest.bytes.len() as u64;
+                match cache.held(digest).await {
+                    Some(_) => self.held += size,
+                    None => self.written += size,
+                }
+            }
+            let held = Held::manifest(manifest.clone());
+            let source = IMPORTED.to_owned();
+            cache.shelves.keep(repository, *digest, &held, source, now).await;
+            if !self.stay(manifest_of(*digest)).await? {
+                return Err(no_room(digest, "it could not be kept"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes sure that manifests and all they name are held: nothing is called anything before.
+    async fn all_held(
+        &self,
+        digests: HashSet<Digest>,
+        manifests: &HashMap<Digest, Manifest>,
+    ) -> Result<(), ImportError> {
+        let mut contents: HashSet<Content> = digests.iter().copied().map(manifest_of).collect();
+        let kept = digests.iter().filter_map(|digest| manifests.get(digest));
+        contents.extend(kept.flat_map(|manifest| manifest.blobs.iter().map(|named| blob(named.digest))));
+        let shelves = self.cache.shelves.clone();
+        let missing = blocking(move || {
+            let mut contents = contents.into_iter();
+            Ok(contents.find(|content| !shelves.disk.holds(content.shelf, &content.digest)))
+        });
+        match missing.await? {
+            Some(missing) => Err(no_room(&missing.digest, "it did not stay")),
+            None => Ok(()),
+        }
+    }
+
+    /// Points the tags at their images. Returns the images, and how many referrers have no name.
+    fn name(
+        &self,
+        roots: &[Root],
+        places: Vec<Vec<Place>>,
+        manifests: &HashMap<Digest, Manifest>,
+    ) -> (Vec<ImportedImage>, usize) {
+        let validated = self.cache.clock.now();
+        let mut images = Vec::new();
+        let mut referrers = 0;
+        for (root, places) in roots.iter().zip(places) {
+            let Some(manifest) = manifests.get(&root.digest) else {
+                continue;
+            };
+            for place in places {
+                if let Some(tag) = &place.tag {
+                    let descriptor = Descriptor {
+                        media_type: manifest.media_type.clone(),
+                        digest: root.digest,
+                        size: manifest.bytes.len() as u64,
+                    };
+                    let record = TagRecord {
+                        descriptor,
+                        validated,
+                    };
+                    self.cache.remember_tag(&place.repository, tag, record);
+                }
+                match place.name.is_empty() {
+                    true => referrers += 1,
+                    false => images.push(ImportedImage {
+                        image: place.name,
+                        digest: root.digest.to_string(),
+                    }),
+                }
+            }
+        }
+        (images, referrers)
     }
 
     /// Adds a referrer to what is known of its subject.
@@ -273,6 +334,13 @@ impl Importer {
         });
         // It cannot fail: what cannot be written is told in the log.
         let _ = added.await;
+    }
+}
+
+fn manifest_of(digest: Digest) -> Content {
+    Content {
+        shelf: Shelf::Manifests,
+        digest,
     }
 }
 

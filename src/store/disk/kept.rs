@@ -5,6 +5,8 @@ use std::io;
 use std::path::PathBuf;
 
 use super::Disk;
+use super::books::Known;
+use super::lease::Lease;
 use crate::policy::eviction::Content;
 use crate::store::crash::{self, Point};
 use crate::store::files;
@@ -47,6 +49,23 @@ impl Disk {
     /// True if content is kept from being evicted.
     pub fn keeps(&self, content: &Content) -> bool {
         self.books.lock().keeps(content)
+    }
+
+    /// Keeps content from being evicted until what this returns is dropped, as a reader does, but opens no file;
+    /// `None` if it is not held. Blocks.
+    pub fn stay(&self, content: Content) -> Option<Box<dyn Send + Sync>> {
+        if !self.holds(content.shelf, &content.digest) {
+            return None;
+        }
+        let known = self.books.lock().enter(&content, None);
+        match known {
+            Known::Held { .. } => Some(Box::new(Lease::new(self.books.clone(), content))),
+            Known::Unsure => {
+                let stored = self.get(content.shelf, &content.digest)?;
+                Some(Box::new(stored.file))
+            }
+            Known::Missing => None,
+        }
     }
 
     /// What would be evicted next, at most `most`, if room were needed and nothing pulled or stored until then.
