@@ -542,6 +542,41 @@ async fn an_import_makes_room_of_what_is_older_and_is_whole_itself() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_an_index_lists_thousands_of_times_over_levels_is_looked_at_once() {
+    // Walked again for each time it is listed, these would be eight thousand million looks.
+    let world = world(Choices::default());
+    let one = image(&world.registry, None, 3);
+    let (mut child, mut kind) = (one.manifest, OCI_MANIFEST);
+    for level in 0..3 {
+        let entry = json!({"mediaType": kind, "digest": child.to_string(), "size": 10,
+            "platform": {"os": "linux", "architecture": "amd64"}});
+        let body = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": vec![entry; 2000]});
+        let tag = (level == 2).then_some("many");
+        child = world
+            .registry
+            .manifest("library/app", tag, OCI_INDEX, &body.to_string());
+        kind = OCI_INDEX;
+        assert!(world.seawall.get(&manifest_path(child)).await.is_good());
+    }
+    for path in [
+        manifest_path("many"),
+        manifest_path(one.manifest),
+        blob_path(&one.config),
+        blob_path(&one.layer),
+    ] {
+        assert!(world.seawall.get(&path).await.is_good(), "{path}");
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for query in ["reference=app:many", "reference=app:many&platform=linux/amd64"] {
+        let bundle = bundle(&world.seawall, query).await;
+        assert_eq!(files(&bundle).len(), 2 + 4 + 2, "{query}");
+        let island = island();
+        imported(&island.seawall, "", bundle).await;
+        assert!(island.seawall.get(&manifest_path(one.manifest)).await.is_good());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_browser_can_not_import() {
     let world = world(Choices::default());
     for headers in [

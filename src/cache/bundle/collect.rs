@@ -1,6 +1,6 @@
 //! What a bundle is made of: everything held that belongs to the images it is to hold.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{Artifact, BESIDE, CONTAINERD_NAME, Listed, REF_NAME};
 use crate::cache::{Cache, lists};
@@ -25,6 +25,15 @@ impl Part {
         self.manifests.extend(other.manifests);
         self.blobs.extend(other.blobs);
     }
+}
+
+/// A part that is being gathered.
+struct Gathering<'a> {
+    platforms: Option<&'a Platforms>,
+    part: Part,
+    /// What came of each manifest, and how many levels below it were followed: what is listed a thousand times is
+    /// looked at once, and again only where more of it is within reach.
+    seen: HashMap<Digest, (u32, Result<(), String>)>,
 }
 
 /// Everything of all images.
@@ -58,7 +67,7 @@ impl Cache {
                 record.ok_or("the tag is not known")?.descriptor.digest
             }
         };
-        let part = Box::pin(self.part(&digest, platforms, MAX_DEPTH)).await?;
+        let part = Box::pin(self.part(&digest, platforms)).await?;
         all.name(chosen, reference, &digest, &part);
         let mut subjects: Vec<Digest> = part.manifests.keys().copied().collect();
         all.part.add(part);
@@ -68,8 +77,14 @@ impl Cache {
                 break;
             }
             for (tag, digest) in self.referrers_of(chosen, &subject).await {
+                if left == 0 {
+                    break;
+                }
+                if tag.is_none() && all.referrers.contains_key(&digest) {
+                    continue;
+                }
                 // What is held in part is of no use.
-                let Ok(part) = Box::pin(self.part(&digest, None, MAX_DEPTH)).await else {
+                let Ok(part) = Box::pin(self.part(&digest, None)).await else {
                     continue;
                 };
                 left = left.saturating_sub(1);
@@ -90,62 +105,86 @@ impl Cache {
 
     /// A manifest and all that follows from it: of an index, the wanted platforms; without a wish, those that are
     /// held whole.
-    async fn part(&self, digest: &Digest, platforms: Option<&Platforms>, depth: u32) -> Result<Part, String> {
+    async fn part(&self, digest: &Digest, platforms: Option<&Platforms>) -> Result<Part, String> {
+        let mut gathering = Gathering {
+            platforms,
+            part: Part::default(),
+            seen: HashMap::new(),
+        };
+        Box::pin(self.gather(digest, MAX_DEPTH, &mut gathering)).await?;
+        Ok(gathering.part)
+    }
+
+    async fn gather(&self, digest: &Digest, depth: u32, gathering: &mut Gathering<'_>) -> Result<(), String> {
+        if let Some((levels, outcome)) = gathering.seen.get(digest)
+            && *levels >= depth
+        {
+            return outcome.clone();
+        }
+        let outcome = self.gather_anew(digest, depth, gathering).await;
+        gathering.seen.insert(*digest, (depth, outcome.clone()));
+        outcome
+    }
+
+    /// What cannot be gathered whole leaves nothing, if no platforms are asked for; else there will be no part.
+    async fn gather_anew(
+        &self,
+        digest: &Digest,
+        depth: u32,
+        gathering: &mut Gathering<'_>,
+    ) -> Result<(), String> {
         let missing = || format!("the manifest {digest} is not held");
         let (held, _) = self.held(digest).await.ok_or_else(missing)?;
         let parsed = Manifest::parse(held.bytes.clone(), held.manifest.as_ref());
         let manifest = parsed.map_err(|error| format!("{digest}: {error}"))?;
-        let mut part = Part {
-            blobs: self.blobs(manifest.blobs).await?,
-            ..Part::default()
-        };
+        let blobs = self.blobs(manifest.blobs).await?;
         if !manifest.manifests.is_empty() {
             if depth == 0 {
                 return Err(format!("{digest} is an index too deep in others"));
             }
             let listed = children(&held.bytes);
-            part.add(self.of_index(digest, &listed, platforms, depth).await?);
+            self.gather_index(digest, &listed, depth, gathering).await?;
         }
-        part.manifests.insert(*digest, held);
-        Ok(part)
+        gathering.part.blobs.extend(blobs);
+        gathering.part.manifests.insert(*digest, held);
+        Ok(())
     }
 
-    async fn of_index(
+    async fn gather_index(
         &self,
         digest: &Digest,
         listed: &[Child],
-        platforms: Option<&Platforms>,
         depth: u32,
-    ) -> Result<Part, String> {
-        let mut all = Part::default();
-        if let Some(platforms) = platforms {
+        gathering: &mut Gathering<'_>,
+    ) -> Result<(), String> {
+        if let Some(platforms) = gathering.platforms {
             let wanted = platforms.choose(listed);
             if wanted.is_empty() {
                 return Err(format!("the index {digest} has nothing for {platforms}"));
             }
             for child in wanted {
-                all.add(Box::pin(self.part(&child.digest, Some(platforms), depth - 1)).await?);
+                Box::pin(self.gather(&child.digest, depth - 1, gathering)).await?;
             }
-            return Ok(all);
+            return Ok(());
         }
-        let mut missing = None;
+        let (mut found, mut missing) = (false, None);
         // What attests a manifest goes with it.
         let (papers, images): (Vec<_>, Vec<_>) = listed.iter().partition(|child| child.attests.is_some());
         for child in images.into_iter().chain(papers) {
             if child
                 .attests
-                .is_some_and(|attested| !all.manifests.contains_key(&attested))
+                .is_some_and(|attested| !gathering.part.manifests.contains_key(&attested))
             {
                 continue;
             }
-            match Box::pin(self.part(&child.digest, None, depth - 1)).await {
-                Ok(part) => all.add(part),
+            match Box::pin(self.gather(&child.digest, depth - 1, gathering)).await {
+                Ok(()) => found = true,
                 Err(why) => missing = missing.or(Some(why)),
             }
         }
-        match (all.manifests.is_empty(), missing) {
-            (true, Some(missing)) => Err(format!("of no platform is everything held; for one, {missing}")),
-            _ => Ok(all),
+        match (found, missing) {
+            (false, Some(missing)) => Err(format!("of no platform is everything held; for one, {missing}")),
+            _ => Ok(()),
         }
     }
 

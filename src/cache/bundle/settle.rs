@@ -45,6 +45,16 @@ pub struct ImportedImage {
     pub digest: String,
 }
 
+/// What was found below one root.
+#[derive(Default)]
+struct Walked {
+    /// Each manifest once.
+    tree: Vec<Digest>,
+    /// How many levels below each were followed: what is listed a thousand times is walked once, and again only
+    /// where more of it is within reach.
+    levels: HashMap<Digest, u32>,
+}
+
 impl Importer {
     /// Settles a bundle that was read to its end: checks that every image is whole, and then makes all of them
     /// servable. `names` says what a reference means here; `as_name` is what the operator calls the image.
@@ -65,15 +75,15 @@ impl Importer {
                 ImportError::NotALayout(format!("`{INDEX}` lists `{}`: {error}", listed.digest))
             })?;
             let label = listed.media_type.as_deref().and_then(MediaType::parse);
-            let mut tree = Vec::new();
-            Box::pin(self.walk(digest, label.as_ref(), MAX_DEPTH, &mut tree, &mut manifests)).await?;
+            let mut walked = Walked::default();
+            Box::pin(self.walk(digest, label.as_ref(), MAX_DEPTH, &mut walked, &mut manifests)).await?;
             let refers = manifests
                 .get(&digest)
                 .is_some_and(|manifest: &Manifest| manifest.subject.is_some());
             roots.push(Root {
                 listed,
                 digest,
-                tree,
+                tree: walked.tree,
                 refers,
             });
         }
@@ -104,9 +114,13 @@ impl Importer {
         digest: Digest,
         label: Option<&MediaType>,
         depth: u32,
-        tree: &mut Vec<Digest>,
+        walked: &mut Walked,
         manifests: &mut HashMap<Digest, Manifest>,
     ) -> Result<(), ImportError> {
+        let before = walked.levels.get(&digest).copied();
+        if before.is_some_and(|levels| levels >= depth) {
+            return Ok(());
+        }
         let parsed = match (self.waiting.get(&digest), self.cache.held(&digest).await) {
             (Some(bytes), _) => Manifest::parse(bytes.clone(), label),
             (None, Some((held, _))) => Manifest::parse(held.bytes, held.manifest.as_ref()),
@@ -117,7 +131,10 @@ impl Importer {
             }
         };
         let manifest = parsed.map_err(|error| ImportError::NotALayout(format!("{digest}: {error}")))?;
-        tree.push(digest);
+        walked.levels.insert(digest, depth);
+        if before.is_none() {
+            walked.tree.push(digest);
+        }
         self.stay(manifest_of(digest)).await?;
         let blobs = manifest.blobs.clone();
         let children = manifest.manifests.clone();
@@ -131,9 +148,12 @@ impl Importer {
         let mut found = 0;
         for child in children {
             // An index may come with some of its platforms only.
-            if self.waiting.contains_key(&child.digest) || self.cache.held(&child.digest).await.is_some() {
+            if walked.levels.contains_key(&child.digest)
+                || self.waiting.contains_key(&child.digest)
+                || self.cache.held(&child.digest).await.is_some()
+            {
                 let label = Some(&child.media_type);
-                Box::pin(self.walk(child.digest, label, depth - 1, tree, manifests)).await?;
+                Box::pin(self.walk(child.digest, label, depth - 1, walked, manifests)).await?;
                 found += 1;
             }
         }
