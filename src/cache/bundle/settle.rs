@@ -235,7 +235,10 @@ impl Importer {
                 (hold.descriptor.digest != root.digest).then_some((place, hold.descriptor.digest))
             });
             if let Some((place, digest)) = locked {
-                return Err(ImportError::Locked(place.name.clone(), digest, root.digest));
+                return Err(ImportError::Locked(
+                    place.name.clone(),
+                    Box::new((digest, root.digest)),
+                ));
             }
         }
         Ok(())
