@@ -10,7 +10,7 @@ use seawall::policy::retention::{Exact, Filter, Item, Purge, Rules};
 use seawall::policy::schedule::{Schedule, Zone};
 
 use crate::support::seawall::{Choices, Seawall, read};
-use crate::support::world::{Image, World, blob_file, blob_path, image, manifest_path, world};
+use crate::support::world::{Image, OCI_MANIFEST, World, blob_file, blob_path, image, manifest_path, world};
 
 fn rules(filter: &str) -> Rules {
     Rules {
@@ -168,6 +168,55 @@ async fn one_leaked_blob_goes_by_its_digest_and_a_lock_keeps_even_that() {
             .any(|stays| stays.item.to_string().ends_with(":v1"))
     );
     assert!(world.seawall.get(&manifest_path("v1")).await.is_good());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_keeps_its_layers_when_the_records_of_them_were_lost() {
+    let (world, _, release) = pulled().await;
+    let name = Name {
+        repository: "docker.io/library/app".parse().unwrap(),
+        reference: Reference::Tag("v1".parse().unwrap()),
+    };
+    world.seawall.cache.hold(&name, Kind::Lock).await.unwrap();
+    let (registry, directory) = world.stop().await;
+    std::fs::remove_file(directory.path().join("v1/records.redb")).unwrap();
+    // Another repository has the same layer.
+    let layer = registry.blob("library/other", registry.bytes_of(&blob_path(&release.layer)));
+    assert_eq!(layer, release.layer);
+    let manifest = registry.bytes_of(&manifest_path(release.manifest));
+    let body = String::from_utf8(manifest.to_vec()).unwrap() + "\n";
+    registry.manifest("library/other", Some("1"), OCI_MANIFEST, &body);
+    let seawall = Seawall::start(directory.path(), &registry, Choices::default());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(seawall.get("/v2/library/other/manifests/1").await.is_good());
+    assert!(
+        seawall
+            .get(&format!("/v2/library/other/blobs/{layer}"))
+            .await
+            .is_good()
+    );
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let file = blob_file(directory.path(), &layer);
+    let cache = &seawall.cache;
+    for (purge, goes) in [
+        (by("docker.io/library/other:.*"), 2),
+        (Purge::Exact(vec![Exact::Everywhere(layer)]), 0),
+    ] {
+        let plan = cache.plan_purge(purge.clone()).await.unwrap();
+        let item = Item::Blob(layer);
+        assert!(plan.stays.iter().any(|stays| stays.item == item), "{plan:?}");
+        assert_eq!(plan.goes.len(), goes, "the tag and its manifest: {plan:?}");
+        let purged = cache.purge(purge, Some(plan.fingerprint())).await.unwrap();
+        assert_eq!(
+            (purged.plan, purged.failed, purged.spared),
+            (plan, 0, 0),
+            "the dry run agrees"
+        );
+        assert!(file.exists());
+    }
+    registry.go_down();
+    assert!(seawall.get(&manifest_path("v1")).await.is_good());
+    assert!(seawall.get(&blob_path(&layer)).await.is_good());
 }
 
 #[tokio::test(start_paused = true)]
