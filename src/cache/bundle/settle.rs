@@ -235,10 +235,9 @@ impl Importer {
                 (hold.descriptor.digest != root.digest).then_some((place, hold.descriptor.digest))
             });
             if let Some((place, digest)) = locked {
-                return Err(ImportError::Locked(
-                    place.name.clone(),
-                    Box::new((digest, root.digest)),
-                ));
+                let (name, brought) = (&place.name, root.digest);
+                let why = format!("{name} is locked at {digest}, and the bundle has {brought}");
+                return Err(ImportError::Locked(why));
             }
         }
         Ok(())
