@@ -75,6 +75,7 @@ impl Cache {
                 cache: self.clone(),
                 chosen: chosen.clone(),
                 digest: *digest,
+                file: stored.file.clone(),
                 asker: *asker,
             };
             let body = Body::File(stored.file, stored.size, Arc::new(rescue));
@@ -176,9 +177,19 @@ impl Cache {
                 served => served,
             };
         }
-        // The disk fails and the beginning has gone by: this client gets a fill of its own, in memory.
+        // The disk fails and the beginning has gone by.
+        self.follow_alone(chosen, digest, asker).await
+    }
+
+    /// Follows a fill of this client's own, which passes through memory and leaves the disk alone. `None` as above.
+    pub(super) async fn follow_alone(
+        &self,
+        chosen: &Chosen,
+        digest: &Digest,
+        asker: &Asker,
+    ) -> Result<Option<Served>, Failure> {
         let start = self.quotas.when_allowed(asker, Pass::start).await?;
-        let alone = launch();
+        let alone = Arc::new(Fill::new(*digest, self.reach(chosen), chosen.repository.clone()));
         let following = self.seat(alone.clone(), None);
         self.start(alone, None, chosen, Some(start));
         await_bytes(following, Outcome::Bypass).await

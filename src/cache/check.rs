@@ -132,7 +132,8 @@ impl Shelves {
         }
     }
 
-    fn blame(&self) -> MutexGuard<'_, Blame> {
+    /// Who is to blame for what cannot be read. Held for nanoseconds, never across an await.
+    pub(super) fn blame(&self) -> MutexGuard<'_, Blame> {
         self.blame.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

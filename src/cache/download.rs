@@ -55,18 +55,29 @@ enum Next {
     Broken(Refusal),
 }
 
+/// What the file of a blob turned out to be.
+enum Hashed {
+    /// What its name says.
+    Agrees,
+    /// Something else, or not to be read ever again.
+    Damaged,
+    /// Not known: the disk is slow, or ill itself. The file may be whole.
+    Unreadable,
+}
+
 pub(super) struct Download {
     pub(super) fill: Arc<Fill>,
     pub(super) shelves: Arc<Shelves>,
     /// The registry's name, for messages.
     pub(super) registry: String,
-    /// False for a fill that must not touch the disk, since another one of the same digest does.
+    /// False for a fill that must not touch the disk, since another one of the same digest does, or what stands
+    /// there cannot be read now and is to stay.
     pub(super) disk: bool,
 }
 
 impl Download {
     /// Runs to the end, whatever it is; the readers learn of it through the fill.
-    pub(super) async fn run(self) -> Landing {
+    pub(super) async fn run(mut self) -> Landing {
         let cancel = self.fill.cancel.clone();
         tokio::select! {
             landing = self.fill_up() => landing,
@@ -77,7 +88,7 @@ impl Download {
         }
     }
 
-    async fn fill_up(&self) -> Landing {
+    async fn fill_up(&mut self) -> Landing {
         if self.disk
             && let Some(stored) = self.look_on_disk().await
             && self.serve_from_disk(stored).await
@@ -123,9 +134,9 @@ impl Download {
     }
 
     /// Hashes a file that has not been hashed since the start, while readers already follow it.
-    /// Returns false if the file is not what its name says and nobody has seen a byte of it.
-    async fn serve_from_disk(&self, stored: Stored) -> bool {
-        let fill = &self.fill;
+    /// Returns false if the file is not what its name says, or cannot be read now, and nobody has seen a byte of it.
+    async fn serve_from_disk(&mut self, stored: Stored) -> bool {
+        let fill = self.fill.clone();
         let size = stored.size;
         let trusted = stored.verified || self.is_trusted(size).await;
         if !trusted {
@@ -136,15 +147,21 @@ impl Download {
                 progress.from = From::Disk;
             });
         }
-        if !trusted && !self.hash_file(&stored).await {
-            let (shelves, digest, file) = (self.shelves.clone(), fill.digest, stored.file.clone());
-            let put_aside = move || shelves.put_aside(Shelf::Blobs, &digest, &file);
-            let health = self.shelves.disk.health();
-            if let Err(error) = health.writing("quarantine", PATIENCE, put_aside).await {
-                tracing::warn!(%digest, %error, "the damaged file could not be put aside");
+        let why = match self.hash_file(&stored, trusted).await {
+            Hashed::Agrees => None,
+            Hashed::Damaged => {
+                self.put_aside(&stored).await;
+                Some("the stored copy was damaged and has been put aside")
             }
+            Hashed::Unreadable => {
+                tracing::warn!(digest = %fill.digest, "a stored file cannot be read now, and stays");
+                self.disk = false;
+                Some("the stored copy cannot be read now")
+            }
+        };
+        if let Some(why) = why {
             if fill.snapshot().visible > 0 {
-                self.end("the stored copy was damaged and has been put aside");
+                self.end(why);
                 return true;
             }
             fill.publish(|progress| {
@@ -178,19 +195,38 @@ impl Download {
                 .is_ok_and(|kept| kept == Some(size))
     }
 
-    async fn hash_file(&self, stored: &Stored) -> bool {
+    async fn put_aside(&self, stored: &Stored) {
+        let (shelves, digest, file) = (self.shelves.clone(), self.fill.digest, stored.file.clone());
+        let put_aside = move || shelves.put_aside(Shelf::Blobs, &digest, &file);
+        let health = self.shelves.disk.health();
+        if let Err(error) = health.writing("quarantine", PATIENCE, put_aside).await {
+            tracing::warn!(%digest, %error, "the damaged file could not be put aside");
+        }
+    }
+
+    async fn hash_file(&self, stored: &Stored, trusted: bool) -> Hashed {
+        if trusted {
+            return Hashed::Agrees;
+        }
         let mut hasher = Hasher::new(self.fill.digest.algorithm());
         let mut at = 0;
         while at < stored.size {
             let step = hash_step(hasher, stored.file.clone(), at, stored.size).await;
-            let Ok((next, len)) = self.shelves.disk.health().read("read", step) else {
-                return false;
-            };
-            hasher = next;
-            at += len;
+            match self.shelves.disk.health().read("read", step) {
+                Ok((next, len)) => {
+                    hasher = next;
+                    at += len;
+                }
+                Err(error) if self.shelves.is_damage(&error) => return Hashed::Damaged,
+                Err(_) => return Hashed::Unreadable,
+            }
             self.fill.publish_written(at);
         }
-        hasher.finish() == self.fill.digest
+        self.shelves.blame().read();
+        match hasher.finish() == self.fill.digest {
+            true => Hashed::Agrees,
+            false => Hashed::Damaged,
+        }
     }
 
     async fn remember_small(&self, file: &Arc<OpenFile>, size: u64) {

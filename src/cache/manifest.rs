@@ -127,8 +127,13 @@ impl Shelves {
         // A manifest is small; a file that has grown cannot be it.
         let limit = 64 << 20;
         let read = (&**stored.file).take(limit).read_to_end(&mut bytes);
-        let readable = self.disk.health().read("read", read).is_ok();
-        if !readable || Digest::of(digest.algorithm(), &bytes) != *digest {
+        let is_damaged = match self.disk.health().read("read", read) {
+            Ok(_) => Digest::of(digest.algorithm(), &bytes) != *digest,
+            Err(error) if self.is_damage(&error) => true,
+            // It stays, and may be read another time.
+            Err(_) => return None,
+        };
+        if is_damaged {
             if let Err(error) = self.put_aside(Shelf::Manifests, digest, &stored.file) {
                 tracing::warn!(%digest, %error, "the damaged file could not be put aside");
             }

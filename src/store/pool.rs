@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 const WORKERS: usize = 128;
 /// Threads that may be busy reading bodies.
 const READERS: usize = 256;
-/// How long a read of a body may take: past it the body goes on from elsewhere, or is broken off.
+/// How long a read of a body may take: past it the body is broken off, and the file stays.
 const READ_PATIENCE: Duration = Duration::from_secs(15);
 
 /// The threads are the process's, and so are these.

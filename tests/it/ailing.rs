@@ -1,8 +1,14 @@
 //! A disk in trouble is left alone, said to be so, and taken back when it has healed.
 
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
+use seawall::cache::{Asker, Body, Reader, Rescue};
+use seawall::clock::Time;
+use seawall::oci::Repository;
+use seawall::policy::naming::Chosen;
 use seawall::store::Disk;
 
 use crate::support::seawall::{Choices, read};
@@ -164,4 +170,136 @@ fn cut_short(world: &World, digest: &seawall::oci::Digest, len: u64) {
     let file = blob_file(world.directory.path(), digest);
     let file = std::fs::OpenOptions::new().write(true).open(file).unwrap();
     file.set_len(len).unwrap();
+}
+
+/// What goes on for a client whose body comes out of the file that is held now.
+async fn body_of_file(world: &World, digest: &seawall::oci::Digest) -> Arc<Rescue> {
+    let repository = Repository {
+        registry: "docker.io".parse().unwrap(),
+        path: "library/app".parse().unwrap(),
+    };
+    let chosen = Chosen { entry: 0, repository };
+    let asker = Asker {
+        tier: 0,
+        client: 1,
+        deadline: Time::from_millis(1_000_000),
+    };
+    match world
+        .seawall
+        .cache
+        .blob(&chosen, digest, &asker)
+        .await
+        .unwrap()
+        .body
+    {
+        Body::File(_, _, rescue) => rescue,
+        _ => panic!("the blob is not served from its file"),
+    }
+}
+
+fn eio() -> io::Error {
+    io::Error::from_raw_os_error(5)
+}
+
+/// Bytes that come, to the end.
+async fn arriving(mut reader: Reader) -> u64 {
+    let mut len = 0;
+    while let Some(piece) = reader.next(u64::MAX).await.unwrap() {
+        len += piece.length();
+    }
+    len
+}
+
+/// So many different blobs that are held.
+async fn held(world: &World, count: u64) -> Vec<seawall::oci::Digest> {
+    let mut digests = Vec::new();
+    for number in 0..count {
+        // Only odd seeds are all different.
+        digests.push(pull(world, MIB, 2 * number + 1).await);
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    digests
+}
+
+#[tokio::test(start_paused = true)]
+async fn f066_a_read_that_takes_too_long_breaks_the_body_and_leaves_the_file() {
+    let world = world(Choices::default());
+    let digest = held(&world, 1).await[0];
+    let late = io::Error::new(io::ErrorKind::TimedOut, "the disk did not answer in time");
+    let stale = io::Error::from_raw_os_error(116);
+    for error in [late, stale] {
+        let rescue = body_of_file(&world, &digest).await;
+        let Err(broken) = rescue.read(1000, MIB as u64, error).await else {
+            panic!("the body went on");
+        };
+        assert!(broken.to_string().contains("cannot be read now"), "{broken}");
+        assert!(blob_file(world.directory.path(), &digest).exists());
+        assert!(!is_quarantined(world.directory.path(), &digest));
+    }
+    // The client tries again, and nobody else is asked.
+    assert!(world.seawall.get(&blob_path(&digest)).await.complete);
+    assert_eq!(world.registry.seen(&Method::GET, &blob_path(&digest)).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn f063_what_cannot_be_read_is_put_aside_until_the_disk_is_to_blame() {
+    let world = world(Choices::default());
+    let digests = held(&world, 6).await;
+    for (number, digest) in digests.iter().enumerate() {
+        // Many read the first one. It is one file all the same.
+        let readers = if number == 0 { 10 } else { 1 };
+        let mut bodies = Vec::new();
+        for _ in 0..readers {
+            bodies.push(body_of_file(&world, digest).await);
+        }
+        for rescue in bodies {
+            let reader = rescue.read(1000, MIB as u64, eio()).await.unwrap();
+            assert_eq!(arriving(reader).await, MIB as u64 - 1000);
+        }
+        assert_eq!(
+            is_quarantined(world.directory.path(), digest),
+            number < 3,
+            "{number}"
+        );
+        assert_eq!(world.registry.seen(&Method::GET, &blob_path(digest)).len(), 2);
+    }
+    // A file that ends too soon is damaged, whatever the disk is like.
+    let rescue = body_of_file(&world, &digests[5]).await;
+    let short = io::Error::from(io::ErrorKind::UnexpectedEof);
+    arriving(rescue.read(0, MIB as u64, short).await.unwrap()).await;
+    assert!(is_quarantined(world.directory.path(), &digests[5]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn f063_who_reads_a_file_that_was_replaced_does_not_put_the_new_one_aside() {
+    let world = world(Choices::default());
+    let digest = held(&world, 1).await[0];
+    let first = body_of_file(&world, &digest).await;
+    let second = body_of_file(&world, &digest).await;
+    arriving(first.read(0, MIB as u64, eio()).await.unwrap()).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let file = blob_file(world.directory.path(), &digest);
+    assert!(file.exists());
+    let late = second.read(0, MIB as u64, eio()).await.unwrap();
+    assert_eq!(arriving(late).await, MIB as u64);
+    assert!(file.exists());
+    assert_eq!(world.seawall.cache.status().cache.quarantined, 1);
+    assert_eq!(world.registry.seen(&Method::GET, &blob_path(&digest)).len(), 2);
+}
+
+#[test]
+fn only_what_says_that_a_file_is_damaged_is_held_against_it() {
+    use io::ErrorKind::{Interrupted, NotFound, Other, PermissionDenied, TimedOut, UnexpectedEof};
+    assert!(Disk::blames_file(&eio()));
+    assert!(Disk::blames_file(&UnexpectedEof.into()));
+    for kind in [TimedOut, Interrupted, NotFound, Other, PermissionDenied] {
+        assert!(!Disk::blames_file(&kind.into()), "{kind}");
+    }
+    // ENOMEM, EMFILE, ESTALE
+    for number in [12, 24, 116] {
+        assert!(
+            !Disk::blames_file(&io::Error::from_raw_os_error(number)),
+            "{number}"
+        );
+    }
 }

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 use super::aside::{Aside, QUARANTINE};
 use super::{Disk, Stored, content, flat_name};
 use crate::clock::Time;
@@ -132,6 +134,33 @@ impl Disk {
             true => self.quarantine_named(content).map(|()| true),
             false => Ok(false),
         }
+    }
+
+    /// True if an error of a read says that the file itself is damaged: it ends too soon, or the disk cannot give
+    /// its bytes (EIO). Any other, above all that the disk is slow, says nothing about what stands there.
+    pub fn blames_file(error: &io::Error) -> bool {
+        error.kind() == io::ErrorKind::UnexpectedEof || Errno::from_io_error(error) == Some(Errno::IO)
+    }
+
+    /// As [`Self::quarantine_file`], if `is_damaged` says so, which is asked once for a file, however many read it.
+    /// False if the file stays.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn judge_file(
+        &self,
+        content: &Content,
+        file: &File,
+        is_damaged: impl FnOnce() -> bool,
+    ) -> io::Result<bool> {
+        let _naming = self.books.naming();
+        if !self.is_named(content, file) {
+            return Ok(true);
+        }
+        if !is_damaged() {
+            return Ok(false);
+        }
+        self.quarantine_named(content).map(|()| true)
     }
 
     /// Puts aside an open file if it still has another length than it was stored with. False if another stands
