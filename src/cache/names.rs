@@ -25,6 +25,8 @@ impl Shelves {
     /// Who names each of these digests; what nobody is known to name is left out. Looks through every record of a
     /// manifest, so ask for many at once. Blocks.
     pub(super) fn names_of(&self, wanted: &HashSet<Digest>) -> HashMap<Digest, NamedBy> {
+        // What was kept a moment ago is still on its way there.
+        self.records.flush();
         let mut found: HashMap<Digest, NamedBy> = HashMap::new();
         let mut note = |digest: &Digest, shelf, repository: &Repository| {
             if wanted.contains(digest) {
