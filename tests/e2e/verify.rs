@@ -2,10 +2,11 @@
 
 use std::os::unix::fs::FileExt;
 use std::process::Output;
+use std::time::Duration;
 
 use crate::support::http::request;
 use crate::support::images::TAG;
-use crate::support::process::command;
+use crate::support::process::{command, wait_until};
 use crate::support::{Result, Seawall, Verdict, World};
 
 /// A bit flips in a layer of 200 MB; the command finds it, fetches it again, and says so by its exit codes.
@@ -24,10 +25,12 @@ pub(crate) fn damage_is_found_and_mended(world: &World) -> Result<Verdict> {
             return Err(format!("{target}: status {}", answer.status).into());
         }
     }
-    let image = format!("{repository}:{TAG}");
-    expect(&seawall, &[&image], 0, &["none is damaged"])?;
     let hex = layer.trim_start_matches("sha256:");
     let file = seawall.shelves().join("blobs/sha256").join(&hex[..2]).join(hex);
+    // It has its name once it is on stable storage, which comes after the client's last byte.
+    wait_until("the layer to be kept", Duration::from_secs(60), || file.exists())?;
+    let image = format!("{repository}:{TAG}");
+    expect(&seawall, &[&image], 0, &["none is damaged"])?;
     let open = std::fs::OpenOptions::new().read(true).write(true).open(&file)?;
     let mut byte = [0];
     open.read_exact_at(&mut byte, 100_000_000)?;
