@@ -195,6 +195,18 @@ impl Asking {
     }
 }
 
+/// The summary that an answer line by line ends with; without one, says why, and how to exit.
+fn summary_of<T>(followed: Result<(), NoAnswer>, summary: Option<T>) -> Result<T, ExitCode> {
+    match (followed, summary) {
+        (Err(no_answer), _) => Err(refused(&no_answer)),
+        (Ok(()), Some(summary)) => Ok(summary),
+        (Ok(()), None) => {
+            complain("error: the running Seawall ended the answer without a summary; was it stopped?");
+            Err(ExitCode::FAILURE)
+        }
+    }
+}
+
 /// Says why there is no answer, and exits as that deserves.
 fn refused(no_answer: &NoAnswer) -> ExitCode {
     complain(words::clean(&format!("error: {no_answer}")));

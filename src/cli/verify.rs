@@ -10,7 +10,7 @@ use serde_json::json;
 use super::admin::Admin;
 use super::colours::{Colours, Tone};
 use super::words::size;
-use super::{Asking, SOMETHING_WRONG, WRONG_ARGUMENTS, complain, print, refused};
+use super::{Asking, SOMETHING_WRONG, WRONG_ARGUMENTS, complain, print, summary_of};
 use crate::cache::{DamagedObject, Mended, VerifyEvent, VerifyProgress, VerifySummary};
 use crate::config;
 use crate::oci::Digest;
@@ -122,21 +122,16 @@ fn follow(admin: Admin, request: &serde_json::Value, json: bool) -> ExitCode {
         }
     });
     line_of.show("");
-    match (followed, summary) {
-        (Err(no_answer), _) => refused(&no_answer),
-        (Ok(()), None) => {
-            complain("error: the running Seawall ended the answer without a summary; was it stopped?");
-            ExitCode::FAILURE
-        }
-        (Ok(()), Some(summary)) => {
-            if !json {
-                let _ = print(&draw(&damaged, &summary, Colours::of_stdout()));
-            }
-            match summary.damaged == 0 && summary.unreadable.is_empty() {
-                true => ExitCode::SUCCESS,
-                false => ExitCode::from(SOMETHING_WRONG),
-            }
-        }
+    let summary = match summary_of(followed, summary) {
+        Ok(summary) => summary,
+        Err(code) => return code,
+    };
+    if !json {
+        let _ = print(&draw(&damaged, &summary, Colours::of_stdout()));
+    }
+    match summary.damaged == 0 && summary.unreadable.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(SOMETHING_WRONG),
     }
 }
 

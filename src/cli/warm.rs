@@ -14,7 +14,7 @@ use super::colours::Tone;
 use super::images;
 use super::progress::{Progress, span};
 use super::words::{count, size};
-use super::{Asking, SOMETHING_WRONG, complain, print, refused};
+use super::{Asking, SOMETHING_WRONG, complain, print, summary_of};
 use crate::cache::{Missed, WarmEvent, WarmImage, WarmState, WarmSummary};
 use crate::clock::{Clock, Time};
 
@@ -146,21 +146,16 @@ fn follow(admin: Admin, request: &serde_json::Value, json: bool) -> ExitCode {
         }
     });
     progress.end();
-    match (followed, summary) {
-        (Err(no_answer), _) => refused(&no_answer),
-        (Ok(()), None) => {
-            complain("error: the running Seawall ended the answer without a summary; was it stopped?");
-            ExitCode::FAILURE
-        }
-        (Ok(()), Some(summary)) => {
-            if !json {
-                let _ = print(&told(&summary, Clock::start().now()));
-            }
-            match summary.missed.is_empty() {
-                true => ExitCode::SUCCESS,
-                false => ExitCode::from(SOMETHING_WRONG),
-            }
-        }
+    let summary = match summary_of(followed, summary) {
+        Ok(summary) => summary,
+        Err(code) => return code,
+    };
+    if !json {
+        let _ = print(&told(&summary, Clock::start().now()));
+    }
+    match summary.missed.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(SOMETHING_WRONG),
     }
 }
 

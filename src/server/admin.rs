@@ -20,7 +20,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
-use tokio::sync::mpsc::Receiver;
+use tokio::sync::mpsc::{Receiver, channel};
 
 use super::body::PullBody;
 use super::http::{Tracked, headers_only};
@@ -29,6 +29,8 @@ use super::{Inner, health};
 
 /// Most bytes of a request's body.
 const MAX_BODY: usize = 16 << 20;
+/// Events, and lines, that wait for their reader.
+const LINES: usize = 16;
 /// What the paths of the API begin with.
 const API: &str = "/api/v1/";
 
@@ -227,6 +229,27 @@ fn pairs(query: &str) -> Vec<(String, String)> {
             (decode(key), decode(value))
         })
         .collect()
+}
+
+/// What a task of the cache tells, as lines of JSON.
+fn lines<T: Serialize + Send + 'static>(inner: &Inner, mut events: Receiver<T>) -> Receiver<Bytes> {
+    let (sender, lines) = channel(LINES);
+    inner.streams.spawn(async move {
+        loop {
+            // What is told to nobody is not made: dropping the events ends the task that makes them.
+            let event = tokio::select! {
+                event = events.recv() => event,
+                () = sender.closed() => None,
+            };
+            let Some(event) = event else { return };
+            let mut line = serde_json::to_vec(&event).expect("names and numbers always serialise");
+            line.push(b'\n');
+            if sender.send(line.into()).await.is_err() {
+                return;
+            }
+        }
+    });
+    lines
 }
 
 async fn dispatch(inner: &Arc<Inner>, ask: &Ask) -> Reply {

@@ -32,6 +32,24 @@ impl Place {
     }
 }
 
+/// A counter of this name.
+fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
+    let metric = IntCounter::new(name, help).expect("the name is well formed");
+    registry
+        .register(Box::new(metric.clone()))
+        .expect("the name is used once");
+    metric
+}
+
+/// A gauge of this name.
+fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
+    let metric = IntGauge::new(name, help).expect("the name is well formed");
+    registry
+        .register(Box::new(metric.clone()))
+        .expect("the name is used once");
+    metric
+}
+
 /// Counters with labels, in this registry.
 fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
     let metric = IntCounterVec::new(Opts::new(name, help), labels).expect("the name is well formed");
@@ -86,20 +104,8 @@ impl Metrics {
     pub fn new() -> Self {
         let registry = Registry::new();
         let vec = |name: &str, help: &str, labels: &[&str]| counters(&registry, name, help, labels);
-        let counter = |name: &str, help: &str| {
-            let metric = IntCounter::new(name, help).expect("the name is well formed");
-            registry
-                .register(Box::new(metric.clone()))
-                .expect("the name is used once");
-            metric
-        };
-        let gauge = |name: &str, help: &str| {
-            let metric = IntGauge::new(name, help).expect("the name is well formed");
-            registry
-                .register(Box::new(metric.clone()))
-                .expect("the name is used once");
-            metric
-        };
+        let counter = |name: &str, help: &str| counter(&registry, name, help);
+        let gauge = |name: &str, help: &str| gauge(&registry, name, help);
         let build = vec("seawall_build_info", "The version that runs.", &["version"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).inc();
         Self {

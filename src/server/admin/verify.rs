@@ -5,10 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde::Deserialize;
-use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::mpsc::{Receiver, channel};
 
-use super::{Ask, Reply};
-use crate::cache::{Verifiable, Verify, VerifyEvent, VerifyTarget};
+use super::{Ask, LINES, Reply, lines};
+use crate::cache::{Verifiable, Verify, VerifyTarget};
 use crate::oci::{Digest, Named};
 use crate::policy::scrub::Sample;
 use crate::server::Inner;
@@ -17,8 +17,6 @@ use crate::server::Inner;
 const MOST_TARGETS: usize = 10_000;
 /// Most names of a refusal.
 const MOST_TOLD: usize = 10;
-/// Events, and lines, that wait for their reader.
-const LINES: usize = 16;
 /// Bytes per second if nobody says: what one spinning disk gives.
 const USUAL_RATE: u64 = 200_000_000;
 
@@ -54,7 +52,7 @@ pub(super) async fn answer(inner: &Arc<Inner>, ask: &Ask) -> Option<Reply> {
         let why = format!("not held here: {}{more}", names.join(", "));
         return Some(Reply::error(StatusCode::NOT_FOUND, why));
     }
-    Some(Reply::lines(lines(inner, verify)))
+    Some(Reply::lines(verified(inner, verify)))
 }
 
 fn understood(inner: &Inner, body: &[u8]) -> Result<Verify, String> {
@@ -109,30 +107,14 @@ fn targets(inner: &Inner, request: &Request) -> Result<Vec<VerifyTarget>, String
 }
 
 /// Verifies for as long as somebody reads what comes of it.
-fn lines(inner: &Inner, verify: Verify) -> Receiver<Bytes> {
-    let (lines, reader) = channel(LINES);
+fn verified(inner: &Inner, verify: Verify) -> Receiver<Bytes> {
+    let (events, told) = channel(LINES);
     let cache = inner.cache.clone();
     inner.streams.spawn(async move {
-        let (events, told) = channel(LINES);
-        let verifying = async {
-            cache.verify(verify, &events).await;
-            drop(events);
-        };
-        let both = async { tokio::join!(verifying, write(told, &lines)) };
         tokio::select! {
-            _ = Box::pin(both) => {}
-            () = lines.closed() => tracing::info!("a verification was broken off: nobody listens any more"),
+            () = Box::pin(cache.verify(verify, &events)) => {}
+            () = events.closed() => tracing::info!("a verification was broken off: nobody listens any more"),
         }
     });
-    reader
-}
-
-async fn write(mut told: Receiver<VerifyEvent>, lines: &Sender<Bytes>) {
-    while let Some(event) = told.recv().await {
-        let mut line = serde_json::to_vec(&event).expect("names and numbers always serialise");
-        line.push(b'\n');
-        if lines.send(line.into()).await.is_err() {
-            return;
-        }
-    }
+    lines(inner, told)
 }

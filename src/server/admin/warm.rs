@@ -3,12 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Method, StatusCode};
-use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc::{Receiver, channel};
+use serde::Deserialize;
 
-use super::{Ask, Reply};
+use super::{Ask, Reply, lines};
 use crate::cache::{Wanted, Warm};
 use crate::oci::{Platform, Platforms};
 use crate::policy::budget::PREFETCH;
@@ -20,8 +18,6 @@ const MAX_IMAGES: usize = 10_000;
 const USUAL_WAIT: u64 = 60;
 /// The longest that an image may wait: a day, in seconds.
 const MAX_WAIT: u64 = 24 * 3600;
-/// Lines that wait for their reader.
-const LINES: usize = 16;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -87,28 +83,4 @@ pub(super) fn platforms(names: Option<&str>) -> Result<Platforms, String> {
             Platforms::parse(names).map_err(|error| format!("`platform` is `{names}`: {error}, or all"))
         }
     }
-}
-
-/// What a task of the cache tells, as lines of JSON.
-pub(super) fn lines<T: Serialize + Send + 'static>(
-    inner: &Inner,
-    mut events: Receiver<T>,
-) -> Receiver<Bytes> {
-    let (sender, lines) = channel(LINES);
-    inner.streams.spawn(async move {
-        loop {
-            // What is told to nobody is not made: dropping the events ends the task that makes them.
-            let event = tokio::select! {
-                event = events.recv() => event,
-                () = sender.closed() => None,
-            };
-            let Some(event) = event else { return };
-            let mut line = serde_json::to_vec(&event).expect("names and numbers always serialise");
-            line.push(b'\n');
-            if sender.send(line.into()).await.is_err() {
-                return;
-            }
-        }
-    });
-    lines
 }

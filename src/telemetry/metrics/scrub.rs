@@ -2,6 +2,8 @@
 
 use prometheus::{Gauge, IntCounter, IntGauge, Registry};
 
+use super::{counter, gauge};
+
 /// The metrics of the scrub and of what it found.
 #[derive(Debug)]
 pub struct Scrub {
@@ -13,40 +15,31 @@ pub struct Scrub {
 
 impl Scrub {
     pub(super) fn new(registry: &Registry) -> Self {
-        let counter = |name: &str, help: &str| {
-            let metric = IntCounter::new(name, help).expect("the name is well formed");
-            registry
-                .register(Box::new(metric.clone()))
-                .expect("the name is used once");
-            metric
-        };
         let progress = Gauge::new(
             "seawall_scrub_pass_progress",
             "The part of everything held (0 to 1) that this pass of the scrub has been through.",
         )
         .expect("the name is well formed");
-        let quarantined = IntGauge::new(
-            "seawall_quarantine_objects",
-            "Damaged files that were put aside and are kept.",
-        )
-        .expect("the name is well formed");
-        for metric in [
-            Box::new(progress.clone()) as Box<dyn prometheus::core::Collector>,
-            Box::new(quarantined.clone()),
-        ] {
-            registry.register(metric).expect("the name is used once");
-        }
+        registry
+            .register(Box::new(progress.clone()))
+            .expect("the name is used once");
         Self {
             objects: counter(
+                registry,
                 "seawall_scrub_objects_total",
                 "Objects that the scrub has hashed again.",
             ),
             bytes: counter(
+                registry,
                 "seawall_scrub_bytes_total",
                 "Bytes that the scrub has hashed again.",
             ),
             progress,
-            quarantined,
+            quarantined: gauge(
+                registry,
+                "seawall_quarantine_objects",
+                "Damaged files that were put aside and are kept.",
+            ),
         }
     }
 

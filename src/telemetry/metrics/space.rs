@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
-use super::counters;
+use super::{counters, gauge};
 
 /// What stands on one shelf.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,13 +39,7 @@ impl Space {
                 .expect("the name is used once");
             metric
         };
-        let gauge = |name: &str, help: &str| {
-            let metric = IntGauge::new(name, help).expect("the name is well formed");
-            registry
-                .register(Box::new(metric.clone()))
-                .expect("the name is used once");
-            metric
-        };
+        let gauge = |name: &str, help: &str| gauge(registry, name, help);
         Self {
             bytes: gauges("seawall_cache_bytes", "Bytes held on disk."),
             objects: gauges("seawall_cache_objects", "Objects held on disk."),
