@@ -24,7 +24,7 @@ const BATCH: usize = 4096;
 pub struct Purged {
     /// What it removed.
     pub plan: Plan,
-    /// Files that could not be removed; the log says why.
+    /// Tags and files that could not be removed; the log says why.
     pub failed: usize,
     /// Tags and files that were spared, because they came to be wanted after the plan was made; the log names them.
     pub spared: usize,
@@ -114,13 +114,12 @@ impl Shelves {
         plan.stays.dedup_by(|later, first| later.item == first.item);
     }
 
-    /// Removes what goes. Returns how many files could not be removed, and how many tags and files were spared. Blocks.
+    /// Removes what goes. Returns how much could not be removed, and how many tags and files were spared. Blocks.
     fn apply(&self, plan: &Plan, purge: &Purge, pointed: &Pointed) -> (usize, usize) {
-        let mut spared = self.forget_tags(plan, pointed);
+        let (mut spared, mut failed) = self.forget_tags(plan, pointed);
         self.forget_manifests(plan);
         let wanted = self.wanted();
         let exact = exactly(purge);
-        let mut failed = 0;
         for content in plan.files() {
             let named = wanted.contains(&content) && !exact.contains(&content.digest);
             if named || self.disk.keeps(&content) {
@@ -144,31 +143,35 @@ impl Shelves {
     }
 
     /// Forgets tags that point where they did, and waits until that is on disk. Returns how many point elsewhere by
-    /// now.
-    fn forget_tags(&self, plan: &Plan, pointed: &Pointed) -> usize {
-        let (mut moved, mut count) = (0, 0);
+    /// now, and how many are still written down.
+    fn forget_tags(&self, plan: &Plan, pointed: &Pointed) -> (usize, usize) {
+        let (mut moved, mut forgotten) = (0, Vec::new());
         for going in &plan.goes {
             let Item::Tag(repository, tag) = &going.item else {
                 continue;
             };
-            let now = self
-                .records
-                .tag(repository, tag)
-                .map(|record| record.descriptor.digest);
-            let then = pointed.get(&(repository.clone(), tag.clone())).copied();
-            if now.is_some() && now != then {
+            let Some((key, digest)) = pointed.get_key_value(&(repository.clone(), tag.clone())) else {
+                continue;
+            };
+            if self.records.remove_tag_of(repository, tag, digest).is_some() {
                 tracing::info!(%repository, %tag, "not purged: the tag has moved since it was planned");
                 moved += 1;
                 continue;
             }
-            self.records.remove_tag(repository, tag);
-            count += 1;
-            if count % BATCH == 0 {
+            forgotten.push((key, digest));
+            if forgotten.len() % BATCH == 0 {
                 self.records.flush();
             }
         }
         self.records.flush();
-        moved
+        let is_there = |((repository, tag), digest): &(&(Repository, Tag), &Digest)| {
+            self.records.has_written(repository, tag, digest)
+        };
+        let failed = forgotten.into_iter().filter(is_there);
+        let failed = failed.inspect(|((repository, tag), _)| {
+            tracing::warn!(%repository, %tag, "a tag could not be purged: the disk does not take its removal");
+        });
+        (moved, failed.count())
     }
 
     /// Forgets the records of manifests, and waits until that is on disk.

@@ -226,10 +226,10 @@ impl Records {
         });
     }
 
-    /// Forgets that a manifest is held for a repository.
+    /// Forgets for good that a manifest is held for a repository. Blocks while the writer does not keep up.
     pub fn remove_held(&self, repository: &Repository, digest: &Digest) {
         let key = key(repository, digest);
-        self.change(move |transaction| {
+        self.change_surely(move |transaction| {
             transaction.open_table(MANIFESTS)?.remove(key.as_str())?;
             transaction.open_table(PULLS)?.remove(key.as_str())?;
             Ok(())

@@ -1,11 +1,12 @@
 //! What each tag pointed at when its upstream was last asked.
 
+use moka::ops::compute::{CompResult, Op};
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 use super::{Bytes, Records};
 use crate::clock::Time;
-use crate::oci::{Descriptor, MediaType, Repository, Tag};
+use crate::oci::{Descriptor, Digest, MediaType, Repository, Tag};
 use crate::policy::freshness::TagRecord;
 
 const TAGS: Bytes = TableDefinition::new("tags");
@@ -32,8 +33,8 @@ impl Records {
         }
         // What cannot be read now is not remembered as missing: the disk may heal.
         let record = self.look_up(TAGS, &key)?.and_then(|bytes| decode_tag(&bytes));
-        self.hot.insert(key, record.clone());
-        record
+        // What was remembered or forgotten since it was read is newer.
+        self.hot.entry(key).or_insert(record).into_value()
     }
 
     /// Remembers what a tag points at.
@@ -50,7 +51,7 @@ impl Records {
         self.put_bytes(TAGS, key, bytes);
     }
 
-    /// Forgets a tag.
+    /// Forgets a tag. What is written down of it may stay if the writer does not keep up: it is asked for again then.
     pub fn remove_tag(&self, repository: &Repository, tag: &Tag) {
         let key = tag_key(repository, tag);
         self.hot.insert(key.clone(), None);
@@ -58,6 +59,43 @@ impl Records {
             transaction.open_table(TAGS)?.remove(key.as_str())?;
             Ok(())
         });
+    }
+
+    /// Forgets a tag for good, unless it points elsewhere than at `digest` by now: then says where, and all of it stays.
+    /// Blocks while the writer does not keep up.
+    pub fn remove_tag_of(&self, repository: &Repository, tag: &Tag, digest: &Digest) -> Option<Digest> {
+        // Known from here on, if it is at all.
+        let _ = self.tag(repository, tag);
+        let (key, digest) = (tag_key(repository, tag), *digest);
+        let forgotten = self.hot.entry(key.clone()).and_compute_with(|entry| {
+            let record = entry.and_then(moka::Entry::into_value);
+            match record {
+                Some(record) if record.descriptor.digest != digest => Op::Nop,
+                Some(_) | None => Op::Put(None),
+            }
+        });
+        if let CompResult::Unchanged(entry) = forgotten {
+            return entry.into_value().map(|record| record.descriptor.digest);
+        }
+        self.change_surely(move |transaction| {
+            let mut table = transaction.open_table(TAGS)?;
+            // What was remembered meanwhile may stand here already.
+            let stored = table.get(key.as_str())?.and_then(|row| decode_tag(row.value()));
+            if stored.is_none_or(|record| record.descriptor.digest == digest) {
+                table.remove(key.as_str())?;
+            }
+            Ok(())
+        });
+        None
+    }
+
+    /// True if what is on disk says that a tag points at `digest`, or cannot be read. Blocks.
+    pub fn has_written(&self, repository: &Repository, tag: &Tag, digest: &Digest) -> bool {
+        let stored = self.look_up(TAGS, &tag_key(repository, tag));
+        stored.is_none_or(|row| {
+            let record = row.and_then(|bytes| decode_tag(&bytes));
+            record.is_some_and(|record| record.descriptor.digest == *digest)
+        })
     }
 
     /// Some tags of a repository whose records are kept, sorted, at most `most`. Blocks.
@@ -109,3 +147,6 @@ fn decode_tag(bytes: &[u8]) -> Option<TagRecord> {
         validated: Time::from_millis(stored.validated),
     })
 }
+
+#[cfg(test)]
+mod tests;

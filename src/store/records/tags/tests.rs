@@ -1,0 +1,108 @@
+//! Tags that move, and tags that are forgotten, at the same time.
+
+use std::sync::mpsc::sync_channel;
+
+use super::*;
+use crate::store::records::writer::MAX_WAITING;
+
+fn repository() -> Repository {
+    "docker.io/library/app".parse().unwrap()
+}
+
+fn tag() -> Tag {
+    "1".parse().unwrap()
+}
+
+fn record(content: &str) -> TagRecord {
+    TagRecord {
+        descriptor: Descriptor {
+            media_type: MediaType::OCI_MANIFEST,
+            digest: Digest::sha256(content.as_bytes()),
+            size: 1,
+        },
+        validated: Time::from_millis(1),
+    }
+}
+
+/// What the tag points at, in memory and on disk.
+fn points_at(records: &Records) -> (Option<Digest>, Option<Digest>) {
+    records.flush();
+    let mut written = None;
+    records.each_tag(|_, _, record| written = Some(record.descriptor.digest));
+    let known = records.tag(&repository(), &tag());
+    (known.map(|record| record.descriptor.digest), written)
+}
+
+#[test]
+fn a_tag_that_has_moved_keeps_what_it_points_at_now() {
+    let folder = tempfile::tempdir().unwrap();
+    let records = Records::open(&folder.path().join("records.redb"));
+    let (old, new) = (record("old"), record("new"));
+    records.put_tag(&repository(), &tag(), old.clone());
+    records.put_tag(&repository(), &tag(), new.clone());
+    let digest = new.descriptor.digest;
+    assert_eq!(
+        records.remove_tag_of(&repository(), &tag(), &old.descriptor.digest),
+        Some(digest)
+    );
+    assert_eq!(points_at(&records), (Some(digest), Some(digest)));
+    assert_eq!(records.remove_tag_of(&repository(), &tag(), &digest), None);
+    assert_eq!(points_at(&records), (None, None));
+    assert!(!records.has_written(&repository(), &tag(), &digest));
+}
+
+#[test]
+fn a_tag_that_moves_while_it_is_being_forgotten_keeps_what_it_points_at_then() {
+    let folder = tempfile::tempdir().unwrap();
+    let records = Records::open(&folder.path().join("records.redb"));
+    let (old, new) = (record("old"), record("new"));
+    records.put_tag(&repository(), &tag(), old.clone());
+    records.flush();
+    // The new record is written between the look in memory and the removal on disk.
+    let (go, wait) = sync_channel::<()>(0);
+    let wait = std::sync::Mutex::new(wait);
+    records.change_surely(move |_| {
+        let _ = wait.lock().unwrap().recv();
+        Ok(())
+    });
+    let key = tag_key(&repository(), &tag());
+    let stored = StoredTag {
+        digest: new.descriptor.digest.to_string(),
+        media_type: new.descriptor.media_type.to_string(),
+        size: 1,
+        validated: 2,
+    };
+    records.put_bytes(TAGS, key, serde_json::to_vec(&stored).unwrap());
+    records.remove_tag_of(&repository(), &tag(), &old.descriptor.digest);
+    drop(go);
+    assert_eq!(points_at(&records).1, Some(new.descriptor.digest));
+}
+
+#[test]
+fn what_a_purge_forgets_is_forgotten_however_much_waits_to_be_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let records = Records::open(&folder.path().join("records.redb"));
+    let old = record("old");
+    records.put_tag(&repository(), &tag(), old.clone());
+    records.flush();
+    let (go, wait) = sync_channel::<()>(0);
+    let wait = std::sync::Mutex::new(wait);
+    records.change_surely(move |_| {
+        let _ = wait.lock().unwrap().recv();
+        Ok(())
+    });
+    for _ in 0..2 * MAX_WAITING {
+        records.change(|_| Ok(()));
+    }
+    std::thread::scope(|scope| {
+        let forget = || records.remove_tag_of(&repository(), &tag(), &old.descriptor.digest);
+        let forgetting = scope.spawn(forget);
+        // It is about to ask the writer then, who has no place for it.
+        while records.tag(&repository(), &tag()).is_some() {
+            std::thread::yield_now();
+        }
+        drop(go);
+        assert_eq!(forgetting.join().unwrap(), None);
+    });
+    assert_eq!(points_at(&records), (None, None));
+}
