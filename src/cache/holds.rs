@@ -147,20 +147,7 @@ impl Cache {
         let shelves = self.shelves.clone();
         let changed = blocking(move || {
             let _still = shelves.keeper.still();
-            let mut holds = shelves.keeper.holds().as_ref().clone();
-            if !change(&mut holds) {
-                return Ok(false);
-            }
-            shelves.keeper.file.save(&holds)?;
-            let mut current = shelves
-                .keeper
-                .holds
-                .write()
-                .unwrap_or_else(PoisonError::into_inner);
-            *current = Arc::new(holds);
-            drop(current);
-            shelves.keep_held();
-            Ok(true)
+            shelves.change_holds(change)
         });
         Ok(changed.await?)
     }
@@ -184,6 +171,21 @@ impl Cache {
 }
 
 impl Shelves {
+    /// As [`Cache::hold`] and its like, for who has the keeper still. Blocks.
+    pub(super) fn change_holds(&self, change: impl FnOnce(&mut Holds) -> bool) -> io::Result<bool> {
+        let keeper = &self.keeper;
+        let mut holds = keeper.holds().as_ref().clone();
+        if !change(&mut holds) {
+            return Ok(false);
+        }
+        keeper.file.save(&holds)?;
+        let mut current = keeper.holds.write().unwrap_or_else(PoisonError::into_inner);
+        *current = Arc::new(holds);
+        drop(current);
+        self.keep_held();
+        Ok(true)
+    }
+
     /// Tells the disk shelf which contents the operator holds. Blocks.
     pub(super) fn keep_held(&self) {
         let _telling = self.keeper.telling.lock().unwrap_or_else(PoisonError::into_inner);

@@ -4,6 +4,8 @@
 //! their names only: who reads one reads on. A download under way goes on: it is paid for, and somebody waits for
 //! it; what it brings is held again, and the next purge finds it.
 
+mod apply;
+
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
@@ -16,18 +18,47 @@ use crate::policy::holds::Kind;
 use crate::policy::retention::{Exact, Item, Plan, Purge, Staying, Why, plan};
 use crate::store::blocking;
 
-/// Records forgotten before the writer is waited for: half of what it lets wait.
-const BATCH: usize = 4096;
+/// Most of what was spared that a line of the log names.
+const MOST_TOLD: usize = 5;
 
 /// What a purge came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Purged {
-    /// What it removed.
+    /// What it was to remove.
     pub plan: Plan,
     /// Tags and files that could not be removed; the log says why.
     pub failed: usize,
-    /// Tags and files that were spared, because they came to be wanted after the plan was made; the log names them.
-    pub spared: usize,
+    /// What the plan names and was not removed, because it came to be wanted after the plan was made; and why.
+    pub spared: Vec<Staying>,
+}
+
+impl Purged {
+    /// The plan without what was spared.
+    pub fn removed(&self) -> Plan {
+        let spared: HashSet<&Item> = self.spared.iter().map(|spared| &spared.item).collect();
+        let goes = self.plan.goes.iter();
+        Plan {
+            goes: goes
+                .filter(|going| !spared.contains(&going.item))
+                .cloned()
+                .collect(),
+            ..self.plan.clone()
+        }
+    }
+
+    /// What was spared and why, for a line of the log: `docker.io/library/app:dev (locked), and 2 more`.
+    pub(super) fn spared_in_words(&self) -> String {
+        let told = self.spared.iter().take(MOST_TOLD);
+        let mut told: Vec<String> = told
+            .map(|spared| format!("{} ({})", spared.item, spared.why))
+            .collect();
+        match self.spared.len().saturating_sub(MOST_TOLD) {
+            0 if told.is_empty() => return "nothing".to_owned(),
+            0 => {}
+            more => told.push(format!("and {more} more")),
+        }
+        told.join(", ")
+    }
 }
 
 /// What each tag that goes pointed at when the plan was made.
@@ -96,9 +127,7 @@ impl Shelves {
         if kept.is_empty() {
             return;
         }
-        // Whose it is went with the records: of two reasons the stronger is told.
-        let locks = self.keeper.holds().roots().any(|(.., kind)| kind == Kind::Lock);
-        let why = Why::Held(if locks { Kind::Lock } else { Kind::Pin });
+        let why = self.some_hold();
         let goes = std::mem::take(&mut plan.goes).into_iter();
         let (stays, goes) = goes.partition(|going| {
             let content = file_of(&going.item).filter(|_| going.won.is_some());
@@ -114,94 +143,10 @@ impl Shelves {
         plan.stays.dedup_by(|later, first| later.item == first.item);
     }
 
-    /// Removes what goes. Returns how much could not be removed, and how many tags and files were spared. Blocks.
-    fn apply(&self, plan: &Plan, purge: &Purge, pointed: &Pointed) -> (usize, usize) {
-        let (mut spared, mut failed) = self.forget_tags(plan, pointed);
-        self.forget_manifests(plan);
-        let wanted = self.wanted();
-        let exact = exactly(purge);
-        for content in plan.files() {
-            let named = wanted.contains(&content) && !exact.contains(&content.digest);
-            if named || self.disk.keeps(&content) {
-                tracing::info!(digest = %content.digest, "not purged: it came to be wanted since it was planned");
-                spared += 1;
-                continue;
-            }
-            self.memory.remove(&content.digest);
-            if content.shelf == Shelf::Manifests {
-                // Pulls that are not written down yet would bring its record back.
-                self.records.forget_pulls(&content.digest);
-            }
-            if let Err(error) = self.disk.remove(&content) {
-                tracing::warn!(digest = %content.digest, %error, "a file could not be purged");
-                failed += 1;
-            }
-            // A reader of the file may have put it back.
-            self.memory.remove(&content.digest);
-        }
-        (failed, spared)
-    }
-
-    /// Forgets tags that point where they did, and waits until that is on disk. Returns how many point elsewhere by
-    /// now, and how many are still written down.
-    fn forget_tags(&self, plan: &Plan, pointed: &Pointed) -> (usize, usize) {
-        let (mut moved, mut forgotten) = (0, Vec::new());
-        for going in &plan.goes {
-            let Item::Tag(repository, tag) = &going.item else {
-                continue;
-            };
-            let Some((key, digest)) = pointed.get_key_value(&(repository.clone(), tag.clone())) else {
-                continue;
-            };
-            if self.records.remove_tag_of(repository, tag, digest).is_some() {
-                tracing::info!(%repository, %tag, "not purged: the tag has moved since it was planned");
-                moved += 1;
-                continue;
-            }
-            forgotten.push((key, digest));
-            if forgotten.len() % BATCH == 0 {
-                self.records.flush();
-            }
-        }
-        self.records.flush();
-        let is_there = |((repository, tag), digest): &(&(Repository, Tag), &Digest)| {
-            self.records.has_written(repository, tag, digest)
-        };
-        let failed = forgotten.into_iter().filter(is_there);
-        let failed = failed.inspect(|((repository, tag), _)| {
-            tracing::warn!(%repository, %tag, "a tag could not be purged: the disk does not take its removal");
-        });
-        (moved, failed.count())
-    }
-
-    /// Forgets the records of manifests, and waits until that is on disk.
-    fn forget_manifests(&self, plan: &Plan) {
-        let manifests = plan.goes.iter().filter_map(|going| match &going.item {
-            Item::Manifest(Some(repository), digest) => Some((repository, digest)),
-            Item::Manifest(None, _) | Item::Tag(..) | Item::Blob(_) => None,
-        });
-        for (count, (repository, digest)) in manifests.enumerate() {
-            self.records.remove_held(repository, digest);
-            if count % BATCH == BATCH - 1 {
-                self.records.flush();
-            }
-        }
-        self.records.flush();
-    }
-
-    /// The files that the manifests which are still held for a repository are, list or name. Blocks.
-    fn wanted(&self) -> HashSet<Content> {
-        let mut wanted = HashSet::new();
-        self.records.each_held(|_, digest, record, _| {
-            // What is remembered of a manifest whose file is gone wants nothing.
-            if self.disk.facts(&manifest(digest)).is_none() {
-                return;
-            }
-            wanted.insert(manifest(digest));
-            wanted.extend(record.children.into_iter().map(|(child, _)| manifest(child)));
-            wanted.extend(record.blobs.into_iter().map(|(digest, _)| blob(digest)));
-        });
-        wanted
+    /// That something is held, of which it is not known by what: of two reasons the stronger is told.
+    fn some_hold(&self) -> Why {
+        let locks = self.keeper.holds().roots().any(|(.., kind)| kind == Kind::Lock);
+        Why::Held(if locks { Kind::Lock } else { Kind::Pin })
     }
 }
 
@@ -242,3 +187,6 @@ fn blob(digest: Digest) -> Content {
         digest,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,8 +35,14 @@ pub struct PurgeReport {
     pub kept: usize,
     /// What stays of it and why; at most 100,000 of it.
     pub stays: Vec<StaysRow>,
-    /// Files that could not be removed; the log says why.
+    /// Tags and files that could not be removed; the log says why.
     pub failed: usize,
+    /// How much stayed that was to go, because it came to be wanted after the plan was made.
+    #[serde(default)]
+    pub spared_count: usize,
+    /// What that was and why; at most 100,000 of it.
+    #[serde(default)]
+    pub spared: Vec<StaysRow>,
 }
 
 /// Something that goes.
@@ -57,7 +63,8 @@ pub struct StaysRow {
     pub kind: String,
     /// Its full name.
     pub name: String,
-    /// `locked`, `pinned`, `newest`, `used`, `tagged`, `listed`, `refers` or `shared`.
+    /// `locked`, `pinned`, `newest`, `used`, `tagged`, `listed`, `refers` or `shared`; of what was spared also `moved`
+    /// or `named`.
     pub reason: String,
     /// The reason in words.
     pub detail: String,
@@ -104,6 +111,8 @@ impl PurgeReport {
             kept: plan.stays.len(),
             stays: plan.stays.iter().take(MOST_ROWS).map(StaysRow::of).collect(),
             failed: 0,
+            spared_count: 0,
+            spared: Vec::new(),
         }
     }
 
@@ -111,8 +120,11 @@ impl PurgeReport {
     pub fn of_purged(purged: &Purged, now: Time) -> Self {
         Self {
             dry_run: false,
+            fingerprint: purged.plan.fingerprint(),
             failed: purged.failed,
-            ..Self::of_plan(&purged.plan, now)
+            spared_count: purged.spared.len(),
+            spared: purged.spared.iter().take(MOST_ROWS).map(StaysRow::of).collect(),
+            ..Self::of_plan(&purged.removed(), now)
         }
     }
 }

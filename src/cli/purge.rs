@@ -105,7 +105,7 @@ impl Purging {
         match self.post(admin, Some(plan.1.fingerprint)) {
             Err(code) => code,
             Ok(done) if self.asking.json => outcome(&done.1, self.show(&done)),
-            Ok((_, done)) => outcome(&done, print(&format!("{}\n", headline(&done)))),
+            Ok((_, done)) => outcome(&done, print(&ending(&done, Colours::of_stdout()))),
         }
     }
 
@@ -165,9 +165,16 @@ fn outcome(report: &PurgeReport, printed: ExitCode) -> ExitCode {
         ));
         return ExitCode::from(SOMETHING_WRONG);
     }
+    if by_name && let Some(spared) = report.spared.first() {
+        complain(format_args!(
+            "error: {} stays although it was to go: {}; ask again to purge what it is now",
+            spared.name, spared.detail
+        ));
+        return ExitCode::from(SOMETHING_WRONG);
+    }
     if report.failed > 0 {
         complain(format_args!(
-            "error: {} files could not be removed; the log of the running Seawall says why",
+            "error: {} tags or files could not be removed; the log of the running Seawall says why",
             report.failed
         ));
         return ExitCode::from(SOMETHING_WRONG);
@@ -210,6 +217,7 @@ fn counts(report: &PurgeReport) -> String {
 fn headline(report: &PurgeReport) -> String {
     let (counts, bytes) = (counts(report), words::size(report.bytes));
     match (report.dry_run, report.goes.is_empty()) {
+        (false, true) if report.spared_count > 0 => "nothing was removed".to_owned(),
         (_, true) => "nothing goes".to_owned(),
         (true, false) => format!(
             "{counts} would go, {bytes} would be won; plan {}",
@@ -217,6 +225,30 @@ fn headline(report: &PurgeReport) -> String {
         ),
         (false, false) => format!("{counts} removed, {bytes} won"),
     }
+}
+
+/// Draws how a purge ended: what stayed that was to go, and how much went.
+fn ending(report: &PurgeReport, colours: Colours) -> String {
+    let mut out = String::new();
+    if report.spared_count > 0 {
+        let title = colours.paint(Tone::Name, "stayed after all, wanted since the plan was made");
+        let _ = writeln!(out, "{title}");
+    }
+    let spared = || report.spared.iter().take(MOST_LINES.1);
+    let width = width_of(spared().map(|row| &row.name));
+    for row in spared() {
+        let why = colours.paint(Tone::Warning, &why(row, report.now));
+        draw_row(&mut out, &row.kind, &row.name, width, &why);
+    }
+    draw_rest(&mut out, report.spared_count, MOST_LINES.1);
+    let _ = writeln!(out, "{}", headline(report));
+    out
+}
+
+/// How wide the column of these names is.
+fn width_of<'a>(names: impl Iterator<Item = &'a String>) -> usize {
+    let widths = names.map(|name| words::short(name).chars().count());
+    widths.filter(|width| *width <= MOST_WIDTH).max().unwrap_or(0)
 }
 
 /// Draws the answer of the API.
@@ -229,8 +261,7 @@ fn draw(report: &PurgeReport, colours: Colours) -> String {
     let mut out = String::new();
     let names = report.goes.iter().take(MOST_LINES.0).map(|row| &row.name);
     let names = names.chain(report.stays.iter().take(MOST_LINES.1).map(|row| &row.name));
-    let widths = names.map(|name| words::short(name).chars().count());
-    let width = widths.filter(|width| *width <= MOST_WIDTH).max().unwrap_or(0);
+    let width = width_of(names);
     let gone = report.tags + report.manifests + report.blobs;
     if gone > 0 {
         let _ = writeln!(out, "{}", colours.paint(Tone::Name, "goes"));
@@ -321,6 +352,8 @@ mod tests {
                 stays("ghcr.io/team/app:dev-3", "used", "used Sun, …", Some(86_400_000)),
             ],
             failed: 0,
+            spared_count: 0,
+            spared: Vec::new(),
         }
     }
 
@@ -338,6 +371,34 @@ mod tests {
             "",
         ];
         assert_eq!(draw(&report(), Colours::None), picture.join("\n"));
+    }
+
+    #[test]
+    fn the_end_says_what_stayed_after_all_and_why() {
+        let done = PurgeReport {
+            dry_run: false,
+            spared_count: 1,
+            spared: vec![StaysRow {
+                kind: "tag".to_owned(),
+                name: "ghcr.io/team/app:dev-2".to_owned(),
+                reason: "moved".to_owned(),
+                detail: format!("it points at sha256:{} by now", "cd".repeat(32)),
+                used: None,
+            }],
+            ..report()
+        };
+        let picture = [
+            "stayed after all, wanted since the plan was made",
+            "  tag       ghcr.io/team/app:dev-2  it points at sha256:cdcdcdcdcdcd by now",
+            "1 tag, 1 manifest and 1 blob removed, 5.0 MiB won",
+            "",
+        ];
+        assert_eq!(ending(&done, Colours::None), picture.join("\n"));
+        let nothing = PurgeReport {
+            goes: Vec::new(),
+            ..done
+        };
+        assert!(ending(&nothing, Colours::None).ends_with("\nnothing was removed\n"));
     }
 
     #[test]

@@ -65,6 +65,10 @@ pub enum Why {
     Refers(Digest),
     /// This manifest, which stays, names it.
     Shared(Repository, Digest),
+    /// It is a tag that points at this since the plan was made.
+    Moved(Digest),
+    /// A manifest that was stored since the plan was made names it.
+    Named,
 }
 
 impl Plan {
@@ -149,6 +153,8 @@ impl Why {
             Self::Listed(_) => "listed",
             Self::Refers(_) => "refers",
             Self::Shared(..) => "shared",
+            Self::Moved(_) => "moved",
+            Self::Named => "named",
         }
     }
 }
@@ -163,6 +169,8 @@ impl fmt::Display for Why {
             Self::Listed(index) => write!(f, "listed by {index}"),
             Self::Refers(subject) => write!(f, "refers to {subject}"),
             Self::Shared(repository, digest) => write!(f, "shared with {repository}@{digest}"),
+            Self::Moved(digest) => write!(f, "it points at {digest} by now"),
+            Self::Named => f.write_str("a manifest that was stored meanwhile names it"),
         }
     }
 }

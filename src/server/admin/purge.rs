@@ -135,9 +135,16 @@ async fn purge(inner: &Arc<Inner>, ask: &Ask) -> Result<Reply, Refused> {
     if missing(&purged.plan) {
         return Err(nothing(&asked));
     }
-    let (removed, bytes) = (purged.plan.goes.len(), purged.plan.bytes());
-    tracing::info!(removed, bytes, failed = purged.failed, "purged by the operator");
-    Ok(Reply::json(&PurgeReport::of_purged(&purged, inner.clock.now())))
+    let report = PurgeReport::of_purged(&purged, inner.clock.now());
+    let removed = report.tags + report.manifests + report.blobs;
+    tracing::info!(
+        removed,
+        bytes = report.bytes,
+        failed = report.failed,
+        spared = report.spared_count,
+        "purged by the operator"
+    );
+    Ok(Reply::json(&report))
 }
 
 fn what(inner: &Inner, asked: &PurgeAsk) -> Result<Purge, String> {

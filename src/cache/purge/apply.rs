@@ -1,0 +1,173 @@
+//! What a plan names, taken away; unless it came to be wanted since the plan was made.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{Pointed, blob, exactly, file_of, manifest};
+use crate::cache::Shelves;
+use crate::oci::{Digest, Repository, Tag};
+use crate::policy::eviction::{Content, Shelf};
+use crate::policy::holds::Name;
+use crate::policy::retention::{Item, Plan, Purge, Staying, Why};
+
+/// Records forgotten before the writer is waited for: half of what it lets wait.
+const BATCH: usize = 4096;
+
+/// A plan that is being carried out.
+struct Applying<'a> {
+    shelves: &'a Shelves,
+    plan: &'a Plan,
+    /// What was named itself goes, whatever names it.
+    exact: HashSet<Digest>,
+    /// What tags have moved to meanwhile, with what that lists.
+    meant: HashMap<Digest, Tag>,
+    spared: Vec<Staying>,
+    failed: usize,
+}
+
+impl Shelves {
+    /// Removes what goes. Returns how many tags and files could not be removed, and what was spared and why. Blocks.
+    pub(super) fn apply(&self, plan: &Plan, purge: &Purge, pointed: &Pointed) -> (usize, Vec<Staying>) {
+        let mut applying = Applying {
+            shelves: self,
+            plan,
+            exact: exactly(purge),
+            meant: HashMap::new(),
+            spared: Vec::new(),
+            failed: 0,
+        };
+        applying.forget_tags(pointed);
+        applying.forget_manifests();
+        applying.remove_files();
+        let mut spared = applying.spared;
+        spared.sort_by(|a, b| a.item.cmp(&b.item));
+        spared.dedup_by(|later, first| later.item == first.item);
+        (applying.failed, spared)
+    }
+}
+
+impl Applying<'_> {
+    fn spare(&mut self, item: &Item, why: Why) {
+        tracing::info!("not purged: {item} came to be wanted since it was planned: {why}");
+        self.spared.push(Staying {
+            item: item.clone(),
+            why,
+        });
+    }
+
+    /// Forgets tags that point where they did and are not held, and waits until that is on disk.
+    fn forget_tags(&mut self, pointed: &Pointed) {
+        let (plan, shelves) = (self.plan, self.shelves);
+        let holds = shelves.keeper.holds();
+        let mut forgotten: Vec<(&Repository, &Tag, &Digest)> = Vec::new();
+        for going in &plan.goes {
+            let Item::Tag(repository, tag) = &going.item else {
+                continue;
+            };
+            let Some(digest) = pointed.get(&(repository.clone(), tag.clone())) else {
+                continue;
+            };
+            if let Some(kind) = holds.kind_of(&Name::of_tag(repository, tag)) {
+                self.spare(&going.item, Why::Held(kind));
+            } else if let Some(now) = shelves.records.remove_tag_of(repository, tag, digest) {
+                self.spare(&going.item, Why::Moved(now));
+                self.mean(now, tag);
+            } else {
+                forgotten.push((repository, tag, digest));
+                if forgotten.len().is_multiple_of(BATCH) {
+                    shelves.records.flush();
+                }
+            }
+        }
+        shelves.records.flush();
+        for (repository, tag, digest) in forgotten {
+            if shelves.records.has_written(repository, tag, digest) {
+                tracing::warn!(%repository, %tag, "a tag could not be purged: the disk does not take its removal");
+                self.failed += 1;
+            }
+        }
+    }
+
+    /// A tag points at this by now: it is kept, with what it lists.
+    fn mean(&mut self, digest: Digest, tag: &Tag) {
+        let mut waiting = vec![digest];
+        while let Some(digest) = waiting.pop() {
+            if self.meant.insert(digest, tag.clone()).is_none() {
+                let record = self.shelves.records.held_anywhere(&digest);
+                let children = record.into_iter().flat_map(|record| record.children);
+                waiting.extend(children.map(|(child, _)| child));
+            }
+        }
+    }
+
+    /// Forgets the records of manifests, and waits until that is on disk.
+    fn forget_manifests(&mut self) {
+        let (plan, records) = (self.plan, &self.shelves.records);
+        let mut forgotten = 0;
+        for going in &plan.goes {
+            let Item::Manifest(Some(repository), digest) = &going.item else {
+                continue;
+            };
+            let tag = self.meant.get(digest).filter(|_| !self.exact.contains(digest));
+            if let Some(tag) = tag.cloned() {
+                self.spare(&going.item, Why::Tagged(tag));
+            } else if self.shelves.disk.keeps(&manifest(*digest)) {
+                self.spare(&going.item, self.shelves.some_hold());
+            } else {
+                records.remove_held(repository, digest);
+                forgotten += 1;
+                if forgotten % BATCH == 0 {
+                    records.flush();
+                }
+            }
+        }
+        records.flush();
+    }
+
+    /// Removes the files that nobody has come to want.
+    fn remove_files(&mut self) {
+        let (plan, shelves) = (self.plan, self.shelves);
+        let wanted = self.wanted();
+        for going in plan.goes.iter().filter(|going| going.won.is_some()) {
+            let Some(content) = file_of(&going.item) else {
+                continue;
+            };
+            if shelves.disk.keeps(&content) {
+                self.spare(&going.item, shelves.some_hold());
+            } else if wanted.contains(&content) && !self.exact.contains(&content.digest) {
+                self.spare(&going.item, Why::Named);
+            } else {
+                self.remove_file(&content);
+            }
+        }
+    }
+
+    fn remove_file(&mut self, content: &Content) {
+        let shelves = self.shelves;
+        shelves.memory.remove(&content.digest);
+        if content.shelf == Shelf::Manifests {
+            // Pulls that are not written down yet would bring its record back.
+            shelves.records.forget_pulls(&content.digest);
+        }
+        if let Err(error) = shelves.disk.remove(content) {
+            tracing::warn!(digest = %content.digest, %error, "a file could not be purged");
+            self.failed += 1;
+        }
+        // A reader of the file may have put it back.
+        shelves.memory.remove(&content.digest);
+    }
+
+    /// The files that the manifests which are still held for a repository are, list or name. Blocks.
+    fn wanted(&self) -> HashSet<Content> {
+        let mut wanted = HashSet::new();
+        self.shelves.records.each_held(|_, digest, record, _| {
+            // What is remembered of a manifest whose file is gone wants nothing.
+            if self.shelves.disk.facts(&manifest(digest)).is_none() {
+                return;
+            }
+            wanted.insert(manifest(digest));
+            wanted.extend(record.children.into_iter().map(|(child, _)| manifest(child)));
+            wanted.extend(record.blobs.into_iter().map(|(digest, _)| blob(digest)));
+        });
+        wanted
+    }
+}

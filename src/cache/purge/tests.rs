@@ -1,0 +1,260 @@
+//! What happens between a plan and its end.
+
+use std::io::Read as _;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::cache::holds::Keeper;
+use crate::cache::{Options, PurgeReport};
+use crate::oci::{Descriptor, MediaType};
+use crate::policy::clients::Clients;
+use crate::policy::flight;
+use crate::policy::freshness::TagRecord;
+use crate::policy::holds::{Holds, Name};
+use crate::policy::retention::{Filter, Rules};
+use crate::store::{Disk, ManifestRecord, Memory, Records, Space};
+use crate::telemetry::metrics::Metrics;
+
+/// Shelves with one image, under the tag `dev`: its manifest, and one layer.
+struct Held {
+    shelves: Arc<Shelves>,
+    manifest: Digest,
+    layer: Digest,
+    _folder: TempDir,
+}
+
+const NOW: Time = Time::from_millis(1000);
+
+fn repository() -> Repository {
+    "docker.io/library/app".parse().unwrap()
+}
+
+fn tag(tag: &str) -> Tag {
+    tag.parse().unwrap()
+}
+
+fn everything() -> Purge {
+    Purge::Rules(Rules {
+        filters: vec![Filter::parse(".*:dev").unwrap()],
+        ago: None,
+        untagged: true,
+        keep: 0,
+    })
+}
+
+fn shelves(folder: &TempDir) -> Shelves {
+    let disk = Disk::open(folder.path()).unwrap();
+    let records = Records::open(&disk.records_path());
+    let keeper = Keeper::open(&disk);
+    Shelves {
+        options: Options {
+            directory: folder.path().to_owned(),
+            space: Space::UNBOUNDED,
+            memory: 1 << 20,
+            freshness: Vec::new(),
+            on_exhausted: Vec::new(),
+            clients: Clients::default(),
+            bandwidth: None,
+            flights: flight::Rules {
+                cooling: Duration::ZERO,
+                finish_below: 0,
+            },
+            verify_first_serve: false,
+            scrub: None,
+        },
+        disk,
+        memory: Memory::new(1 << 20),
+        records,
+        keeper,
+        metrics: Arc::new(Metrics::new()),
+        scrub: Mutex::default(),
+        blame: Mutex::default(),
+    }
+}
+
+fn held() -> Held {
+    let folder = tempfile::tempdir().unwrap();
+    let shelves = Arc::new(shelves(&folder));
+    let layer = Digest::sha256(b"layer");
+    shelves.disk.put(Shelf::Blobs, &layer, b"layer").unwrap();
+    let held = Held {
+        manifest: Digest::sha256(b"dev"),
+        shelves,
+        layer,
+        _folder: folder,
+    };
+    held.pull("dev", "dev");
+    held
+}
+
+impl Held {
+    /// Another manifest that names the layer is pulled under a tag.
+    fn pull(&self, name: &str, content: &str) -> Digest {
+        let digest = Digest::sha256(content.as_bytes());
+        let shelves = &self.shelves;
+        shelves
+            .disk
+            .put(Shelf::Manifests, &digest, content.as_bytes())
+            .unwrap();
+        let record = ManifestRecord {
+            media_type: MediaType::OCI_MANIFEST,
+            size: content.len() as u64,
+            source: "docker.io".to_owned(),
+            stored: NOW,
+            children: Vec::new(),
+            blobs: vec![(self.layer, 5)],
+            has_config: false,
+            platform: Some("linux/amd64".to_owned()),
+            subject: None,
+        };
+        shelves.records.put_held(&repository(), &digest, &record);
+        let record = TagRecord {
+            descriptor: descriptor(digest),
+            validated: NOW,
+        };
+        shelves.records.put_tag(&repository(), &tag(name), record);
+        shelves.records.flush();
+        digest
+    }
+
+    /// Plans to purge, has something happen, and carries the plan out.
+    fn purge(&self, purge: &Purge, between: impl FnOnce()) -> Purged {
+        let (plan, pointed) = self.shelves.plan(purge, NOW).unwrap();
+        between();
+        let (failed, spared) = self.shelves.apply(&plan, purge, &pointed);
+        Purged { plan, failed, spared }
+    }
+
+    fn has(&self, shelf: Shelf, digest: &Digest) -> bool {
+        self.shelves.disk.holds(shelf, digest)
+    }
+
+    fn tagged(&self, name: &str) -> Option<Digest> {
+        let record = self.shelves.records.tag(&repository(), &tag(name));
+        record.map(|record| record.descriptor.digest)
+    }
+}
+
+fn descriptor(digest: Digest) -> Descriptor {
+    Descriptor {
+        media_type: MediaType::OCI_MANIFEST,
+        digest,
+        size: 3,
+    }
+}
+
+/// What was spared, with the reason in a word.
+fn spared(purged: &Purged) -> Vec<(String, &'static str)> {
+    let spared = purged.spared.iter();
+    spared
+        .map(|spared| (spared.item.to_string(), spared.why.word()))
+        .collect()
+}
+
+#[test]
+fn nothing_happens_and_all_of_the_plan_goes() {
+    let held = held();
+    let purged = held.purge(&everything(), || ());
+    assert_eq!((purged.plan.goes.len(), purged.failed), (3, 0));
+    assert_eq!((spared(&purged), purged.removed()), (vec![], purged.plan.clone()));
+    assert!(!held.has(Shelf::Manifests, &held.manifest) && !held.has(Shelf::Blobs, &held.layer));
+    assert_eq!(held.tagged("dev"), None);
+}
+
+#[test]
+fn a_tag_that_moves_after_the_plan_keeps_what_it_points_at_now() {
+    let held = held();
+    let mut new = None;
+    let purged = held.purge(&everything(), || new = Some(held.pull("dev", "new")));
+    let new = new.unwrap();
+    assert_eq!(held.tagged("dev"), Some(new));
+    assert!(held.has(Shelf::Manifests, &new) && held.has(Shelf::Blobs, &held.layer));
+    assert!(
+        !held.has(Shelf::Manifests, &held.manifest),
+        "what it pointed at goes"
+    );
+    let expected = [
+        ("docker.io/library/app:dev".to_owned(), "moved"),
+        (held.layer.to_string(), "named"),
+    ];
+    assert_eq!(spared(&purged), expected);
+    assert!(purged.spared[0].why.to_string().contains(&new.to_string()));
+    assert_eq!(purged.removed().goes.len(), 1);
+}
+
+#[test]
+fn a_tag_that_moves_to_something_else_that_was_to_go_keeps_that() {
+    let held = held();
+    let old = held.pull("old", "old");
+    // Nothing points at it any more.
+    held.shelves.records.remove_tag(&repository(), &tag("old"));
+    let purged = held.purge(&everything(), || assert_eq!(held.pull("dev", "old"), old));
+    assert!(
+        purged
+            .plan
+            .goes
+            .iter()
+            .any(|going| going.item.to_string().ends_with(&old.to_string()))
+    );
+    assert_eq!(held.tagged("dev"), Some(old));
+    assert!(held.has(Shelf::Manifests, &old) && held.has(Shelf::Blobs, &held.layer));
+    assert!(held.shelves.records.held(&repository(), &old).is_some());
+    assert!(!held.has(Shelf::Manifests, &held.manifest));
+}
+
+#[test]
+fn what_is_opened_after_the_plan_goes_and_is_read_to_its_end() {
+    let held = held();
+    let mut open = None;
+    let pull = || open = held.shelves.disk.pull(Shelf::Blobs, &held.layer);
+    let purged = held.purge(&everything(), pull);
+    assert_eq!((spared(&purged), purged.failed), (vec![], 0));
+    assert!(!held.has(Shelf::Blobs, &held.layer));
+    let mut text = String::new();
+    (&**open.unwrap().file).read_to_string(&mut text).unwrap();
+    assert_eq!(text, "layer");
+}
+
+#[test]
+fn a_layer_that_is_pulled_for_another_image_after_the_plan_stays() {
+    let held = held();
+    let purged = held.purge(&everything(), || {
+        held.pull("release", "release");
+    });
+    assert!(held.has(Shelf::Blobs, &held.layer) && !held.has(Shelf::Manifests, &held.manifest));
+    assert_eq!(spared(&purged), [(held.layer.to_string(), "named")]);
+    let report = serde_json::to_value(PurgeReport::of_purged(&purged, NOW)).unwrap();
+    assert_eq!((&report["bytes"], &report["blobs"]), (&3.into(), &0.into()));
+    assert_eq!(report["fingerprint"], purged.plan.fingerprint());
+    assert_eq!(report["spared_count"], 1);
+    let told = &report["spared"][0];
+    assert_eq!(
+        (&told["name"], &told["reason"]),
+        (&held.layer.to_string().into(), &"named".into())
+    );
+    assert_eq!(told["detail"], "a manifest that was stored meanwhile names it");
+}
+
+#[test]
+fn what_is_held_after_the_plan_stays_with_all_that_it_names() {
+    for (kind, word) in [(Kind::Lock, "locked"), (Kind::Pin, "pinned")] {
+        let held = held();
+        let hold = |holds: &mut Holds| {
+            let name = Name::of_tag(&repository(), &tag("dev"));
+            holds.hold(name, kind, descriptor(held.manifest), NOW);
+            true
+        };
+        let purged = held.purge(&everything(), || {
+            assert!(held.shelves.change_holds(hold).unwrap());
+        });
+        assert_eq!(held.tagged("dev"), Some(held.manifest));
+        assert!(held.has(Shelf::Manifests, &held.manifest) && held.has(Shelf::Blobs, &held.layer));
+        assert!(held.shelves.records.held(&repository(), &held.manifest).is_some());
+        let words: Vec<_> = spared(&purged).into_iter().map(|(_, word)| word).collect();
+        assert_eq!(words, [word; 3]);
+        assert_eq!(purged.removed().goes, []);
+    }
+}
