@@ -2,11 +2,12 @@
 //!
 //! Whatever it is interrupted at leaves content that nothing names, and nothing that names what is gone. Files lose
 //! their names only: who reads one reads on. A download under way goes on: it is paid for, and somebody waits for
-//! it; what it brings is held again, and the next purge finds it.
+//! it; what it brings is held again, and the next purge finds it. What is named by its digest alone goes from
+//! wherever there is a copy: the shelves, quarantine, unfinished downloads, memory.
 
 mod apply;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::clock::Time;
 use crate::oci::{Digest, Reference, Repository, Tag};
 use crate::policy::eviction::{Content, Shelf};
 use crate::policy::holds::Kind;
-use crate::policy::retention::{Exact, Item, Plan, Purge, Staying, Why, plan};
+use crate::policy::retention::{Exact, Going, Item, Leftover, Plan, Purge, Staying, Why, plan};
 use crate::store::blocking;
 
 /// Most of what was spared that a line of the log names.
@@ -112,6 +113,7 @@ impl Shelves {
         let catalog = self.catalog()?;
         let mut plan = plan(&catalog, &self.keeper.holds(), purge, now);
         self.spare_kept(&mut plan);
+        self.add_leftovers(&mut plan, purge);
         let goes: HashSet<&Item> = plan.goes.iter().map(|going| &going.item).collect();
         let tags = catalog.tags.into_iter();
         let tags = tags.map(|held| ((held.repository, held.tag), held.digest));
@@ -143,6 +145,35 @@ impl Shelves {
         plan.stays.dedup_by(|later, first| later.item == first.item);
     }
 
+    /// Whatever else is left of what goes everywhere: copies that no record tells of.
+    fn add_leftovers(&self, plan: &mut Plan, purge: &Purge) {
+        for digest in everywhere(purge) {
+            let held = self.keeps_any(&digest);
+            let filling = self.disk.is_filling(&digest);
+            let has_file = plan.files().any(|content| content.digest == digest);
+            let in_memory = !has_file && !held && self.memory.get(&digest).is_some();
+            let copies = self.disk.leftovers(&digest).into_iter();
+            let copies = copies.map(|(which, bytes)| (which, Some(bytes)));
+            for (which, won) in copies.chain(in_memory.then_some((Leftover::Memory, None))) {
+                let item = Item::Left(which, digest);
+                let why = match which {
+                    _ if held => Some(self.some_hold()),
+                    Leftover::Unfinished if filling => Some(Why::Filling),
+                    Leftover::Damaged | Leftover::Unfinished | Leftover::Memory => None,
+                };
+                match why {
+                    Some(why) => plan.stays.push(Staying { item, why }),
+                    None => plan.goes.push(Going { item, won }),
+                }
+            }
+        }
+    }
+
+    /// True if the operator holds a digest, as whatever it may be.
+    fn keeps_any(&self, digest: &Digest) -> bool {
+        self.disk.keeps(&manifest(*digest)) || self.disk.keeps(&blob(*digest))
+    }
+
     /// That something is held, of which it is not known by what: of two reasons the stronger is told.
     fn some_hold(&self) -> Why {
         let locks = self.keeper.holds().roots().any(|(.., kind)| kind == Kind::Lock);
@@ -165,10 +196,22 @@ fn exactly(purge: &Purge) -> HashSet<Digest> {
     digests.collect()
 }
 
+/// The digests that go from every repository, and from wherever else there is a copy; in order.
+fn everywhere(purge: &Purge) -> BTreeSet<Digest> {
+    let Purge::Exact(names) = purge else {
+        return BTreeSet::new();
+    };
+    let digests = names.iter().filter_map(|exact| match exact {
+        Exact::Everywhere(digest) => Some(*digest),
+        Exact::Named(_) => None,
+    });
+    digests.collect()
+}
+
 /// The file that goes with something.
 fn file_of(item: &Item) -> Option<Content> {
     match item {
-        Item::Tag(..) => None,
+        Item::Tag(..) | Item::Left(..) => None,
         Item::Manifest(_, digest) => Some(manifest(*digest)),
         Item::Blob(digest) => Some(blob(*digest)),
     }

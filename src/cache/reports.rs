@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Purged;
 use crate::clock::Time;
 use crate::policy::holds::Holds;
-use crate::policy::retention::{Going, Plan, Staying, Why};
+use crate::policy::retention::{Going, Item, Plan, Staying, Why};
 
 /// Most rows of each list; more are only counted. 100,000 of them have about 20 MB.
 const MOST_ROWS: usize = 100_000;
@@ -27,6 +27,9 @@ pub struct PurgeReport {
     pub manifests: usize,
     /// Blobs that go.
     pub blobs: usize,
+    /// Copies that go and that nobody is served from: damaged, unfinished, or only in memory.
+    #[serde(default)]
+    pub leftovers: usize,
     /// Bytes won.
     pub bytes: u64,
     /// What goes; at most 100,000 of it.
@@ -48,7 +51,7 @@ pub struct PurgeReport {
 /// Something that goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GoesRow {
-    /// `tag`, `manifest` or `blob`.
+    /// `tag`, `manifest` or `blob`; of what else is left of any: `damaged`, `partial` or `memory`.
     pub kind: String,
     /// Its full name.
     pub name: String,
@@ -59,12 +62,12 @@ pub struct GoesRow {
 /// Something that stays.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StaysRow {
-    /// `tag`, `manifest` or `blob`.
+    /// `tag`, `manifest` or `blob`; of what else is left of any: `damaged`, `partial` or `memory`.
     pub kind: String,
     /// Its full name.
     pub name: String,
-    /// `locked`, `pinned`, `newest`, `used`, `tagged`, `listed`, `refers` or `shared`; of what was spared also `moved`
-    /// or `named`.
+    /// `locked`, `pinned`, `newest`, `used`, `tagged`, `listed`, `refers`, `shared` or `filling`; of what was
+    /// spared also `moved` or `named`.
     pub reason: String,
     /// The reason in words.
     pub detail: String,
@@ -106,6 +109,11 @@ impl PurgeReport {
             tags: count("tag"),
             manifests: count("manifest"),
             blobs: count("blob"),
+            leftovers: plan
+                .goes
+                .iter()
+                .filter(|going| matches!(going.item, Item::Left(..)))
+                .count(),
             bytes: plan.bytes(),
             goes: plan.goes.iter().take(MOST_ROWS).map(GoesRow::of).collect(),
             kept: plan.stays.len(),

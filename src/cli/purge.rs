@@ -26,7 +26,7 @@ pub(super) struct Purging {
     /// Tags, or manifests by digest, however new: docker.io/library/alpine:3.20, ghcr.io/team/app@sha256:…
     #[arg(value_name = "REF", required_unless_present_any = ["filter", "digest"])]
     references: Vec<String>,
-    /// A manifest or blob wherever it is, for what is damaged or must not be here: sha256:…
+    /// A manifest or blob wherever there is a copy of it, for what is damaged or must not be here: sha256:…
     #[arg(long, value_name = "DIGEST")]
     digest: Vec<Digest>,
     /// Tags by two regular expressions for whole names, the registry in front: 'ghcr.io/team/.*:dev-.*'
@@ -165,6 +165,13 @@ fn outcome(report: &PurgeReport, printed: ExitCode) -> ExitCode {
         ));
         return ExitCode::from(SOMETHING_WRONG);
     }
+    if by_name && let Some(stays) = report.stays.iter().find(|stays| stays.reason == "filling") {
+        complain(format_args!(
+            "error: {} is being downloaded: purge it again when that is over",
+            stays.name
+        ));
+        return ExitCode::from(SOMETHING_WRONG);
+    }
     if by_name && let Some(spared) = report.spared.first() {
         complain(format_args!(
             "error: {} stays although it was to go: {}; ask again to purge what it is now",
@@ -206,12 +213,16 @@ fn counts(report: &PurgeReport) -> String {
         1 => format!("1 {noun}"),
         count => format!("{count} {noun}s"),
     };
-    format!(
-        "{}, {} and {}",
+    let [tags, manifests, blobs] = [
         count(report.tags, "tag"),
         count(report.manifests, "manifest"),
-        count(report.blobs, "blob")
-    )
+        count(report.blobs, "blob"),
+    ];
+    match report.leftovers {
+        0 => format!("{tags}, {manifests} and {blobs}"),
+        1 => format!("{tags}, {manifests}, {blobs} and 1 other copy"),
+        others => format!("{tags}, {manifests}, {blobs} and {others} other copies"),
+    }
 }
 
 fn headline(report: &PurgeReport) -> String {
@@ -262,7 +273,7 @@ fn draw(report: &PurgeReport, colours: Colours) -> String {
     let names = report.goes.iter().take(MOST_LINES.0).map(|row| &row.name);
     let names = names.chain(report.stays.iter().take(MOST_LINES.1).map(|row| &row.name));
     let width = width_of(names);
-    let gone = report.tags + report.manifests + report.blobs;
+    let gone = report.tags + report.manifests + report.blobs + report.leftovers;
     if gone > 0 {
         let _ = writeln!(out, "{}", colours.paint(Tone::Name, "goes"));
     }
@@ -301,7 +312,7 @@ fn draw_rest(out: &mut String, all: usize, drawn: usize) {
 
 fn won(row: &GoesRow) -> String {
     match (row.kind.as_str(), row.bytes) {
-        ("tag", _) => String::new(),
+        ("tag" | "memory", _) => String::new(),
         (_, 0) => "another repository has it too".to_owned(),
         (_, bytes) => words::size(bytes),
     }
@@ -340,6 +351,7 @@ mod tests {
             tags: 1,
             manifests: 1,
             blobs: 1,
+            leftovers: 0,
             bytes: 5 << 20,
             goes: vec![
                 goes("tag", "ghcr.io/team/app:dev-1", 0),

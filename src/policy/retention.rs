@@ -31,7 +31,7 @@ use crate::policy::holds::{Holds, Name};
 pub use filter::{Filter, FilterError};
 use graph::Graph;
 use kept::Keeping;
-pub use plan::{Going, Item, Plan, Staying, Why};
+pub use plan::{Going, Item, Leftover, Plan, Staying, Why};
 
 /// What is to be purged.
 #[derive(Clone, Debug, PartialEq)]
@@ -183,7 +183,11 @@ impl<'a> Chosen<'a> {
                 let everywhere: Vec<usize> = self.graph.everywhere(digest).collect();
                 everywhere.into_iter().for_each(|manifest| self.force(manifest));
                 match self.keeping.holds(digest) {
-                    None => drop(self.digests.insert(*digest)),
+                    None => {
+                        self.digests.insert(*digest);
+                        // It may be gone from its shelf already, and must not come back by a name.
+                        self.tags.extend(self.graph.pointing_at(digest));
+                    }
                     Some(kind) if self.graph.holds_blob(digest) => {
                         self.plan.stay(Item::Blob(*digest), Why::Held(kind));
                     }

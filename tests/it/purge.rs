@@ -299,6 +299,34 @@ async fn the_operator_purges_by_a_plan_and_only_by_that() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_operator_purges_what_is_only_in_quarantine_by_its_digest() {
+    let (world, dev, _) = pulled().await;
+    let seawall = &world.seawall;
+    let file = blob_file(world.directory.path(), &dev.layer);
+    std::fs::write(&file, "short").unwrap();
+    world.registry.go_down();
+    assert!(!seawall.get(&blob_path(&dev.layer)).await.is_good());
+    let quarantine = world.directory.path().join("v1/quarantine");
+    let aside = || std::fs::read_dir(&quarantine).unwrap().count();
+    assert_eq!((file.exists(), aside()), (false, 1));
+    let body = format!(r#"{{"references":["{}"],"dry_run":true}}"#, dev.layer);
+    let (status, plan) = asked_of(seawall, Method::POST, "purge", &body).await;
+    assert_eq!(status, StatusCode::OK, "{plan}");
+    assert_eq!(
+        (&plan["leftovers"], &plan["goes"][0]["kind"]),
+        (&1.into(), &"damaged".into())
+    );
+    assert_eq!(aside(), 1, "a dry run removes nothing");
+    let body = format!(
+        r#"{{"references":["{}"],"fingerprint":{}}}"#,
+        dev.layer, plan["fingerprint"]
+    );
+    let (status, done) = asked_of(seawall, Method::POST, "purge", &body).await;
+    assert_eq!((status, &done["spared_count"]), (StatusCode::OK, &0.into()));
+    assert_eq!(aside(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_operator_locks_by_short_names_and_is_told_what_is_held() {
     let (world, _, release) = pulled().await;
     let seawall = &world.seawall;

@@ -2,12 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Pointed, blob, exactly, file_of, manifest};
+use super::{Pointed, blob, everywhere, exactly, file_of, manifest};
 use crate::cache::Shelves;
 use crate::oci::{Digest, Repository, Tag};
 use crate::policy::eviction::{Content, Shelf};
 use crate::policy::holds::Name;
-use crate::policy::retention::{Item, Plan, Purge, Staying, Why};
+use crate::policy::retention::{Item, Leftover, Plan, Purge, Staying, Why};
 
 /// Records forgotten before the writer is waited for: half of what it lets wait.
 const BATCH: usize = 4096;
@@ -38,6 +38,9 @@ impl Shelves {
         applying.forget_tags(pointed);
         applying.forget_manifests();
         applying.remove_files();
+        everywhere(purge)
+            .iter()
+            .for_each(|digest| applying.remove_leftovers(digest));
         let mut spared = applying.spared;
         spared.sort_by(|a, b| a.item.cmp(&b.item));
         spared.dedup_by(|later, first| later.item == first.item);
@@ -154,6 +157,32 @@ impl Applying<'_> {
         }
         // A reader of the file may have put it back.
         shelves.memory.remove(&content.digest);
+    }
+
+    /// Removes whatever copies of a digest there are by now: what was held may have been found damaged meanwhile.
+    fn remove_leftovers(&mut self, digest: &Digest) {
+        let (plan, shelves) = (self.plan, self.shelves);
+        let held = shelves.keeps_any(digest);
+        let planned = plan.goes.iter().map(|going| &going.item);
+        for item in planned.filter(|item| matches!(item, Item::Left(_, of) if of == digest)) {
+            let filling =
+                *item == Item::Left(Leftover::Unfinished, *digest) && shelves.disk.is_filling(digest);
+            match (held, filling) {
+                (true, _) => self.spare(item, shelves.some_hold()),
+                (false, true) => self.spare(item, Why::Filling),
+                (false, false) => {}
+            }
+        }
+        if held {
+            return;
+        }
+        shelves.memory.remove(digest);
+        for (which, _) in shelves.disk.leftovers(digest) {
+            if let Err(error) = shelves.disk.remove_leftover(which, digest) {
+                tracing::warn!(%digest, %error, "a copy could not be purged");
+                self.failed += 1;
+            }
+        }
     }
 
     /// The files that the manifests which are still held for a repository are, list or name. Blocks.

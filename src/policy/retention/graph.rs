@@ -78,6 +78,11 @@ impl<'a> Graph<'a> {
         tags.filter(|tag| self.tag(*tag).repository == manifest.repository)
     }
 
+    /// The tags of all repositories that point at a digest.
+    pub(super) fn pointing_at(&self, digest: &Digest) -> impl Iterator<Item = usize> {
+        self.tags.get(digest).into_iter().flatten().copied()
+    }
+
     pub(super) fn manifest(&self, at: usize) -> &'a HeldManifest {
         &self.catalog.manifests[at]
     }

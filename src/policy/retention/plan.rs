@@ -10,7 +10,7 @@ use crate::policy::holds::Kind;
 /// What goes, what stays, in an order that depends on nothing but the names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// What goes: tags, then manifests, then blobs, which is the order in which it is removed.
+    /// What goes: tags, then manifests, then blobs, then what else is left of them, which is the order in which it is removed.
     pub goes: Vec<Going>,
     /// What was looked at and stays.
     pub stays: Vec<Staying>,
@@ -27,6 +27,19 @@ pub enum Item {
     Manifest(Option<Repository>, Digest),
     /// A blob.
     Blob(Digest),
+    /// A copy of some content that nobody is served from.
+    Left(Leftover, Digest),
+}
+
+/// A copy of some content that stands on no shelf of its own, or is all that is left of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Leftover {
+    /// It did not hash to its name, and was put aside.
+    Damaged,
+    /// Its download was not finished.
+    Unfinished,
+    /// It is in memory, and not on disk.
+    Memory,
 }
 
 /// Something that goes.
@@ -69,6 +82,8 @@ pub enum Why {
     Moved(Digest),
     /// A manifest that was stored since the plan was made names it.
     Named,
+    /// A download still writes to it.
+    Filling,
 }
 
 impl Plan {
@@ -81,7 +96,7 @@ impl Plan {
     pub fn files(&self) -> impl Iterator<Item = Content> {
         let going = self.goes.iter().filter(|going| going.won.is_some());
         going.filter_map(|going| match going.item {
-            Item::Tag(..) => None,
+            Item::Tag(..) | Item::Left(..) => None,
             Item::Manifest(_, digest) => Some(Content {
                 shelf: Shelf::Manifests,
                 digest,
@@ -121,12 +136,15 @@ impl Plan {
 }
 
 impl Item {
-    /// `tag`, `manifest` or `blob`.
+    /// `tag`, `manifest` or `blob`; of what is left of any: `damaged`, `partial` or `memory`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Tag(..) => "tag",
             Self::Manifest(..) => "manifest",
             Self::Blob(_) => "blob",
+            Self::Left(Leftover::Damaged, _) => "damaged",
+            Self::Left(Leftover::Unfinished, _) => "partial",
+            Self::Left(Leftover::Memory, _) => "memory",
         }
     }
 }
@@ -136,7 +154,9 @@ impl fmt::Display for Item {
         match self {
             Self::Tag(repository, tag) => write!(f, "{repository}:{tag}"),
             Self::Manifest(Some(repository), digest) => write!(f, "{repository}@{digest}"),
-            Self::Manifest(None, digest) | Self::Blob(digest) => fmt::Display::fmt(digest, f),
+            Self::Manifest(None, digest) | Self::Blob(digest) | Self::Left(_, digest) => {
+                fmt::Display::fmt(digest, f)
+            }
         }
     }
 }
@@ -155,6 +175,7 @@ impl Why {
             Self::Shared(..) => "shared",
             Self::Moved(_) => "moved",
             Self::Named => "named",
+            Self::Filling => "filling",
         }
     }
 }
@@ -171,6 +192,7 @@ impl fmt::Display for Why {
             Self::Shared(repository, digest) => write!(f, "shared with {repository}@{digest}"),
             Self::Moved(digest) => write!(f, "it points at {digest} by now"),
             Self::Named => f.write_str("a manifest that was stored meanwhile names it"),
+            Self::Filling => f.write_str("it is being downloaded"),
         }
     }
 }

@@ -136,7 +136,7 @@ async fn purge(inner: &Arc<Inner>, ask: &Ask) -> Result<Reply, Refused> {
         return Err(nothing(&asked));
     }
     let report = PurgeReport::of_purged(&purged, inner.clock.now());
-    let removed = report.tags + report.manifests + report.blobs;
+    let removed = report.tags + report.manifests + report.blobs + report.leftovers;
     tracing::info!(
         removed,
         bytes = report.bytes,

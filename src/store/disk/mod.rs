@@ -26,6 +26,7 @@ mod damage;
 mod ground;
 mod kept;
 mod lease;
+mod leftovers;
 mod reserve;
 mod room;
 mod tree;
