@@ -178,7 +178,7 @@ impl Shelves {
         if !change(&mut holds) {
             return Ok(false);
         }
-        keeper.file.save(&holds)?;
+        keeper.file.save(&holds, self.disk.health())?;
         let mut current = keeper.holds.write().unwrap_or_else(PoisonError::into_inner);
         *current = Arc::new(holds);
         drop(current);

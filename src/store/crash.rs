@@ -31,11 +31,17 @@ pub enum Point {
     RecordsWritten,
     /// Records are committed.
     RecordsCommitted,
+    /// What the operator holds is written to a new file, and not synced yet.
+    HoldsWritten,
+    /// It is durable, and has not its name yet.
+    HoldsSynced,
+    /// It has its name, which is not durable yet, and nobody was told.
+    HoldsNamed,
 }
 
 impl Point {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::Begun,
         Self::Written,
         Self::CommitSized,
@@ -48,6 +54,9 @@ impl Point {
         Self::Removed,
         Self::RecordsWritten,
         Self::RecordsCommitted,
+        Self::HoldsWritten,
+        Self::HoldsSynced,
+        Self::HoldsNamed,
     ];
 
     /// The name by which a test asks for it.
@@ -65,6 +74,9 @@ impl Point {
             Self::Removed => "removed",
             Self::RecordsWritten => "records-written",
             Self::RecordsCommitted => "records-committed",
+            Self::HoldsWritten => "holds-written",
+            Self::HoldsSynced => "holds-synced",
+            Self::HoldsNamed => "holds-named",
         }
     }
 }

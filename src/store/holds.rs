@@ -4,10 +4,13 @@
 //! replaced whole, and on stable storage before the old one goes.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use super::crash::{self, Point};
+use super::files;
+use super::health::Health;
 use crate::policy::holds::Holds;
 
 /// Most bytes read: a hundred thousand holds.
@@ -78,20 +81,30 @@ impl HoldsFile {
         }
     }
 
-    /// Replaces the file. It is on stable storage when this returns. Blocks.
+    /// Replaces the file. It is on stable storage when this returns. What the disk makes of it is reported to its
+    /// `health`, which is not asked first: what the operator says is written down if it can be. Blocks.
     ///
     /// # Errors
-    /// If the disk refuses; the old file is still there then.
-    pub fn save(&self, holds: &Holds) -> io::Result<()> {
+    /// If the disk refuses, or the file must not be written over; the old file is still there then.
+    pub fn save(&self, holds: &Holds, health: &Health) -> io::Result<()> {
         let barred = self.barred.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(why) = barred {
             return Err(io::Error::other(why));
         }
+        health.wrote("hold", self.replace(holds.to_text().as_bytes()))
+    }
+
+    fn replace(&self, text: &[u8]) -> io::Result<()> {
         let new = self.path.with_extension("json.new");
-        let mut file = File::create(&new)?;
-        file.write_all(holds.to_text().as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, &self.path)?;
+        let file = files::make(&new)?;
+        files::write(&file, &new, text, 0)?;
+        // One that was not finished before may have been longer.
+        files::set_len(&file, &new, text.len() as u64)?;
+        crash::point(Point::HoldsWritten);
+        files::sync(&file, &new)?;
+        crash::point(Point::HoldsSynced);
+        files::rename(&new, &self.path)?;
+        crash::point(Point::HoldsNamed);
         // Without it a crash may bring the old file back, and with it a lock that was refused to nobody.
         match self.path.parent() {
             Some(folder) => File::open(folder)?.sync_all(),
@@ -105,6 +118,7 @@ mod tests {
     use super::*;
     use crate::clock::Time;
     use crate::oci::{Descriptor, Digest, MediaType, Reference, Repository};
+    use crate::policy::disk::Trouble;
     use crate::policy::holds::{Kind, Name};
 
     fn some() -> Holds {
@@ -140,8 +154,8 @@ mod tests {
         let path = folder.path().join("holds.json");
         let (file, holds) = HoldsFile::open(&path);
         assert!(holds.is_empty());
-        file.save(&some()).unwrap();
-        file.save(&some()).unwrap();
+        file.save(&some(), &Health::new()).unwrap();
+        file.save(&some(), &Health::new()).unwrap();
         assert_eq!(HoldsFile::open(&path).1, some());
         assert_eq!(names(folder.path()), ["holds.json"]);
     }
@@ -150,11 +164,11 @@ mod tests {
     fn a_new_file_that_was_not_finished_changes_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("holds.json");
-        HoldsFile::open(&path).0.save(&some()).unwrap();
-        fs::write(path.with_extension("json.new"), "{").unwrap();
+        HoldsFile::open(&path).0.save(&some(), &Health::new()).unwrap();
+        fs::write(path.with_extension("json.new"), "{".repeat(5000)).unwrap();
         let (file, holds) = HoldsFile::open(&path);
         assert_eq!(holds, some());
-        file.save(&Holds::default()).unwrap();
+        file.save(&Holds::default(), &Health::new()).unwrap();
         assert!(HoldsFile::open(&path).1.is_empty());
     }
 
@@ -166,7 +180,7 @@ mod tests {
             fs::write(&path, text).unwrap();
             let (file, holds) = HoldsFile::open(&path);
             assert!(holds.is_empty());
-            file.save(&some()).unwrap();
+            file.save(&some(), &Health::new()).unwrap();
         }
         assert_eq!(
             names(folder.path()),
@@ -185,8 +199,27 @@ mod tests {
             fs::write(path.with_extension(format!("damaged-{number}")), "").unwrap();
         }
         let (file, _) = HoldsFile::open(&path);
-        let error = file.save(&some()).unwrap_err().to_string();
-        assert!(error.contains("cannot be used"), "{error}");
+        let health = Health::new();
+        for _ in 0..5 {
+            let error = file.save(&some(), &health).unwrap_err().to_string();
+            assert!(error.contains("cannot be used"), "{error}");
+        }
+        assert_eq!(health.ailing(), None, "that is no fault of the disk");
         assert_eq!(fs::read_to_string(&path).unwrap(), "{");
+    }
+
+    #[test]
+    fn a_disk_that_refuses_is_reported_to_its_health() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gone/holds.json");
+        let (file, _) = HoldsFile::open(&path);
+        let health = Health::new();
+        // As many as no file's own bad luck explains.
+        for _ in 0..3 {
+            file.save(&some(), &health).unwrap_err();
+        }
+        let ailing = health.ailing().unwrap();
+        assert_eq!(ailing.trouble, Trouble::Missing);
+        assert!(!health.may_write());
     }
 }

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use http::Method;
 use seawall::oci::Digest;
 use seawall::policy::eviction::on_disk;
+use seawall::policy::holds::{Kind, Name};
 use seawall::policy::retention::{Filter, Purge, Rules};
 use seawall::store::{Point, Space};
 
@@ -80,7 +81,7 @@ async fn walked(seawall: &Seawall) {
     }
 }
 
-/// The child. It pulls everything, some of it wrong at first, purges a tag, runs out of room, and ends well unless
+/// The child. It pulls everything, some of it wrong at first, locks a tag for a while, purges, runs out of room, and ends well unless
 /// it was told to die.
 #[tokio::test(start_paused = true)]
 async fn a_child_that_is_not_told_to_die_ends_well() {
@@ -104,6 +105,8 @@ async fn a_child_that_is_not_told_to_die_ends_well() {
     for (digest, _) in all {
         seawall.get(&blob_path(digest)).await;
     }
+    seawall.cache.hold(&locked(), Kind::Lock).await.unwrap();
+    assert!(seawall.cache.release(&locked(), Kind::Lock).await.unwrap());
     let purge = Purge::Rules(Rules {
         filters: vec![Filter::parse("docker.io/library/app:.*").unwrap()],
         ago: None,
@@ -117,6 +120,12 @@ async fn a_child_that_is_not_told_to_die_ends_well() {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     Arc::into_inner(seawall).unwrap().stop().await;
+}
+
+/// What the child locks.
+fn locked() -> Name {
+    let repository = "docker.io/library/app".parse().unwrap();
+    Name::of_tag(&repository, &"1".parse().unwrap())
 }
 
 /// Runs the child over `directory`. True if it died where it was to die.
@@ -265,4 +274,36 @@ async fn f085_a_child_that_dies_again_and_again_gets_there_in_the_end() {
         .filter(|point| dies(directory.path(), point.name(), 1));
     assert!(deaths.count() > 3);
     expect_whole(directory.path(), "after many deaths").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn f085_a_death_while_a_lock_is_written_down_leaves_the_old_locks_or_the_new_ones() {
+    // The first pass locks, the second unlocks.
+    for (point, after) in [
+        (Point::HoldsWritten, [false, true]),
+        (Point::HoldsSynced, [false, true]),
+        (Point::HoldsNamed, [true, false]),
+    ] {
+        for (pass, after) in (1..).zip(after) {
+            let at = format!("{} ({pass})", point.name());
+            let directory = tempfile::tempdir().unwrap();
+            assert!(dies(directory.path(), point.name(), pass), "{at}");
+            let source = source();
+            let seawall = Arc::new(Seawall::start(
+                directory.path(),
+                &source.registry,
+                Choices::default(),
+            ));
+            let holds = seawall.cache.holds();
+            assert_eq!(holds.kind_of(&locked()).is_some(), after, "{at}");
+            // And it can be changed again.
+            seawall.cache.release(&locked(), Kind::Lock).await.unwrap();
+            assert!(seawall.cache.holds().is_empty(), "{at}");
+            Arc::into_inner(seawall).unwrap().stop().await;
+            let entries = std::fs::read_dir(directory.path().join("v1")).unwrap();
+            let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            let aside = names.filter(|name| name.starts_with("holds.damaged"));
+            assert_eq!(aside.count(), 0, "{at}");
+        }
+    }
 }
