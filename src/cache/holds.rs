@@ -119,7 +119,7 @@ impl Cache {
         }
         let descriptor = record.descriptor.clone();
         self.shelves.records.put_tag(repository, tag, record);
-        if holds.as_ref().clone().moved(repository, tag, &descriptor) {
+        if holds.moves(repository, tag, &descriptor) {
             self.follow_pin(repository.clone(), tag.clone(), descriptor);
         }
     }

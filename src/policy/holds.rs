@@ -146,11 +146,19 @@ impl Holds {
         self.0.get(&(Name::of_tag(repository, tag), Kind::Lock))
     }
 
+    /// True if a tag is pinned to something else than it points at.
+    pub fn moves(&self, repository: &Repository, tag: &Tag, descriptor: &Descriptor) -> bool {
+        let pin = self.0.get(&(Name::of_tag(repository, tag), Kind::Pin));
+        pin.is_some_and(|pin| pin.descriptor.digest != descriptor.digest)
+    }
+
     /// A tag points elsewhere: its pin follows. False if nothing changes.
     pub fn moved(&mut self, repository: &Repository, tag: &Tag, descriptor: &Descriptor) -> bool {
-        let pin = self.0.get_mut(&(Name::of_tag(repository, tag), Kind::Pin));
-        let pin = pin.filter(|pin| pin.descriptor.digest != descriptor.digest);
-        pin.map(|pin| pin.descriptor = descriptor.clone()).is_some()
+        let moves = self.moves(repository, tag, descriptor);
+        if let Some(pin) = self.0.get_mut(&(Name::of_tag(repository, tag), Kind::Pin)) {
+            pin.descriptor = descriptor.clone();
+        }
+        moves
     }
 
     /// How something is held; a lock before a pin.
@@ -258,7 +266,13 @@ mod tests {
         let repository = alpine.repository.clone();
         holds.hold(alpine.clone(), Kind::Lock, old.clone(), Time::from_millis(1));
         holds.hold(alpine.clone(), Kind::Pin, old.clone(), Time::from_millis(1));
+        assert!(holds.moves(&repository, &tag, &new) && !holds.moves(&repository, &tag, &old));
+        assert!(
+            !holds.moves(&repository, &"other".parse().unwrap(), &new),
+            "it is not pinned"
+        );
         assert!(holds.moved(&repository, &tag, &new));
+        assert!(!holds.moves(&repository, &tag, &new) && holds.moves(&repository, &tag, &old));
         assert!(!holds.moved(&repository, &tag, &new));
         assert_eq!(holds.locked(&repository, &tag).unwrap().descriptor, old);
         let kept: Vec<_> = holds.roots().map(|(_, digest, kind)| (*digest, kind)).collect();
