@@ -68,7 +68,7 @@ pub use holds::HoldError;
 pub use purge::{PurgeError, Purged};
 pub use quotas::{Client, Pacer, Quotas};
 pub use reader::{Broken, Following, Piece, Reader};
-pub use reports::{GoesRow, HoldRow, HoldsReport, PurgeReport, StaysRow};
+pub use reports::{ChangeRow, GoesRow, HoldRow, HoldsReport, PurgeReport, StaysRow};
 pub use rescue::Rescue;
 pub use show::{NotHeld, Shown, ShownNode, ShownTag};
 pub use status::{AccountStatus, BucketStatus, CacheStatus, ScrubStatus, Status, UpstreamStatus};

@@ -82,6 +82,18 @@ pub struct HoldsReport {
     pub now: u64,
     /// Locks and pins, by name.
     pub holds: Vec<HoldRow>,
+    /// What came of each reference that was to be held or released, in the order in which they were given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<ChangeRow>,
+}
+
+/// What came of a reference.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeRow {
+    /// Its full name.
+    pub name: String,
+    /// Why nothing has changed for it; `None` if it was done.
+    pub error: Option<String>,
 }
 
 /// A lock or a pin.
@@ -175,6 +187,7 @@ impl HoldsReport {
         Self {
             now: now.as_millis(),
             holds: rows.collect(),
+            changes: Vec::new(),
         }
     }
 }

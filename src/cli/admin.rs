@@ -246,7 +246,7 @@ where
     let request = request.body(body).map_err(|error| lost(&error))?;
     let response = sender.send_request(request).await.map_err(|error| lost(&error))?;
     let (head, body) = response.into_parts();
-    if head.status == StatusCode::OK {
+    if head.status.is_success() {
         return Ok(Open {
             body,
             _driver: driver,

@@ -367,6 +367,50 @@ async fn the_operator_locks_by_short_names_and_is_told_what_is_held() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_operator_is_told_what_came_of_each_reference_and_one_failure_stops_no_other() {
+    let (world, ..) = pulled().await;
+    let seawall = &world.seawall;
+    let post = |path, body: &'static str| async move { asked_of(seawall, Method::POST, path, body).await };
+    for (hold, release) in [("lock", "unlock"), ("pin", "unpin")] {
+        let (status, told) = post(hold, r#"{"references":["app:dev","app:v9","app:v1"]}"#).await;
+        assert_eq!(status, StatusCode::MULTI_STATUS, "{told}");
+        let changes = told["changes"].as_array().unwrap();
+        let names: Vec<_> = changes
+            .iter()
+            .map(|change| change["name"].as_str().unwrap())
+            .collect();
+        let full = ["dev", "v9", "v1"].map(|tag| format!("docker.io/library/app:{tag}"));
+        assert_eq!(names, full);
+        assert!(
+            changes[0]["error"].is_null() && changes[2]["error"].is_null(),
+            "{told}"
+        );
+        let why = changes[1]["error"].as_str().unwrap();
+        assert!(why.contains("app:v9 is not held here"), "{why}");
+        assert_eq!(told["holds"].as_array().unwrap().len(), 2);
+        let (status, told) = post(release, r#"{"references":["app:v9","app:dev","app:v1"]}"#).await;
+        assert_eq!(
+            (status, &told["holds"]),
+            (StatusCode::MULTI_STATUS, &serde_json::json!([]))
+        );
+        let (status, told) = post(release, r#"{"references":["app:v9","app:dev"]}"#).await;
+        let why = told["error"].as_str().unwrap();
+        assert_eq!(status, StatusCode::NOT_FOUND);
+        assert!(
+            why.contains("app:v9 is not") && why.contains("app:dev is not"),
+            "{why}"
+        );
+        let (status, told) = post(hold, r#"{"references":["app:dev","A B"]}"#).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        assert!(
+            told["error"].as_str().unwrap().ends_with("; nothing has changed"),
+            "{told}"
+        );
+        assert!(seawall.cache.holds().is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_cannot_be_meant_is_refused_with_a_sentence() {
     let (world, ..) = pulled().await;
     for (path, body, what) in [

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::{Ask, Reply};
-use crate::cache::{HoldError, HoldsReport, PurgeError, PurgeReport};
+use crate::cache::{ChangeRow, HoldError, HoldsReport, PurgeError, PurgeReport};
 use crate::oci::{Digest, Named};
 use crate::policy::holds::{Kind, Name};
 use crate::policy::retention::{Exact, Filter, Plan, Purge, Rules};
@@ -62,35 +62,65 @@ fn holds(inner: &Inner) -> Reply {
 }
 
 async fn hold(inner: &Arc<Inner>, ask: &Ask, kind: Kind) -> Result<Reply, Refused> {
+    let mut outcomes = Vec::new();
     for name in names(inner, ask)? {
-        inner
-            .cache
-            .hold(&name, kind)
-            .await
-            .map_err(|error| not_held(&error))?;
-        tracing::info!(%name, "{kind}");
+        let held = inner.cache.hold(&name, kind).await;
+        if held.is_ok() {
+            tracing::info!(%name, "{kind}");
+        }
+        let held = held.map_err(|error| not_held(&name, &error));
+        outcomes.push((name, held));
     }
-    Ok(holds(inner))
+    changed(inner, outcomes)
 }
 
 async fn release(inner: &Arc<Inner>, ask: &Ask, kind: Kind) -> Result<Reply, Refused> {
+    let mut outcomes = Vec::new();
     for name in names(inner, ask)? {
-        let released = inner.cache.release(&name, kind).await;
-        if !released.map_err(|error| not_held(&error))? {
-            let message = format!("{name} is not {kind}: `seawall holds` lists what is");
-            return Err(Refused(StatusCode::NOT_FOUND, message));
-        }
-        tracing::info!(%name, "no longer {kind}");
+        let released = match inner.cache.release(&name, kind).await {
+            Ok(true) => {
+                tracing::info!(%name, "no longer {kind}");
+                Ok(())
+            }
+            Ok(false) => {
+                let message = format!("{name} is not {kind}: `seawall holds` lists what is");
+                Err(Refused(StatusCode::NOT_FOUND, message))
+            }
+            Err(error) => Err(not_held(&name, &error)),
+        };
+        outcomes.push((name, released));
     }
-    Ok(holds(inner))
+    changed(inner, outcomes)
 }
 
-fn not_held(error: &HoldError) -> Refused {
-    let status = match error {
-        HoldError::NotHeld(_) => StatusCode::NOT_FOUND,
-        HoldError::Disk(_) => StatusCode::INTERNAL_SERVER_ERROR,
+/// What came of each reference: 200 if all is done, 207 if some of it is, and the first refusal's status if nothing.
+fn changed(inner: &Inner, outcomes: Vec<(Name, Result<(), Refused>)>) -> Result<Reply, Refused> {
+    let refused = || outcomes.iter().filter_map(|(_, outcome)| outcome.as_ref().err());
+    let (all, failed) = (outcomes.len(), refused().count());
+    if let Some(Refused(status, _)) = refused().next().filter(|_| failed == all) {
+        let reasons: Vec<&str> = refused().map(|Refused(_, why)| why.as_str()).collect();
+        return Err(Refused(*status, reasons.join("; ")));
+    }
+    let status = match failed {
+        0 => StatusCode::OK,
+        _ => StatusCode::MULTI_STATUS,
     };
-    Refused(status, error.to_string())
+    let rows = outcomes.into_iter().map(|(name, outcome)| ChangeRow {
+        name: name.to_string(),
+        error: outcome.err().map(|Refused(_, why)| why),
+    });
+    let report = HoldsReport {
+        changes: rows.collect(),
+        ..HoldsReport::of(&inner.cache.holds(), inner.clock.now())
+    };
+    Ok(Reply::json_as(status, &report))
+}
+
+fn not_held(name: &Name, error: &HoldError) -> Refused {
+    match error {
+        HoldError::NotHeld(_) => Refused(StatusCode::NOT_FOUND, error.to_string()),
+        HoldError::Disk(_) => Refused(StatusCode::INTERNAL_SERVER_ERROR, format!("{name}: {error}")),
+    }
 }
 
 fn names(inner: &Inner, ask: &Ask) -> Result<Vec<Name>, Refused> {
@@ -99,7 +129,7 @@ fn names(inner: &Inner, ask: &Ask) -> Result<Vec<Name>, Refused> {
     match names {
         Ok(names) if names.is_empty() => Err(bad("`references` names nothing".to_owned())),
         Ok(names) => Ok(names),
-        Err(why) => Err(bad(why)),
+        Err(why) => Err(bad(format!("{why}; nothing has changed"))),
     }
 }
 
