@@ -309,6 +309,11 @@ async fn the_operator_purges_what_is_only_in_quarantine_by_its_digest() {
     let quarantine = world.directory.path().join("v1/quarantine");
     let aside = || std::fs::read_dir(&quarantine).unwrap().count();
     assert_eq!((file.exists(), aside()), (false, 1));
+    let body = format!(r#"{{"references":["app@{}"],"dry_run":true}}"#, dev.layer);
+    let (status, refused) = asked_of(seawall, Method::POST, "purge", &body).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    let hint = format!("`seawall purge --digest {}` also removes", dev.layer);
+    assert!(refused["error"].as_str().unwrap().contains(&hint), "{refused}");
     let body = format!(r#"{{"references":["{}"],"dry_run":true}}"#, dev.layer);
     let (status, plan) = asked_of(seawall, Method::POST, "purge", &body).await;
     assert_eq!(status, StatusCode::OK, "{plan}");

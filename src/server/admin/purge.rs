@@ -211,10 +211,14 @@ fn exact(inner: &Inner, text: &str) -> Result<Exact, String> {
 
 fn nothing(asked: &PurgeAsk) -> Refused {
     let names = asked.references.join(", ");
-    Refused(
-        StatusCode::NOT_FOUND,
-        format!("{names}: not held here, so there is nothing to purge"),
-    )
+    let mut why = format!("{names}: not held here, so there is nothing to purge");
+    // What is named for one repository goes from the shelves only.
+    if let Some((_, digest)) = names.split_once('@').filter(|_| asked.references.len() == 1) {
+        why += &format!(
+            "; `seawall purge --digest {digest}` also removes copies that are damaged, unfinished or in memory"
+        );
+    }
+    Refused(StatusCode::NOT_FOUND, why)
 }
 
 fn refused(error: &PurgeError) -> Refused {
