@@ -24,6 +24,8 @@ pub struct Index {
     reserved: u64,
     /// The number of the next run.
     run: u32,
+    /// The generation of the next entry. Nobody reads while four billion are stored.
+    generation: u32,
     changed: VecDeque<Slot>,
 }
 
@@ -64,6 +66,7 @@ impl Index {
             leaving: 0,
             reserved: 0,
             run: 1,
+            generation: 0,
             changed: VecDeque::new(),
         }
     }
@@ -73,14 +76,16 @@ impl Index {
         self.rules.capacity = capacity;
     }
 
-    /// Something is held from now on. Replaces what was known of it; its readers and pins stay.
+    /// Something is held from now on, in a file of its own. Replaces what was known of it; its pins stay. Who
+    /// reads the file before it is none of its readers.
     ///
     /// At a start, insert in the order of last use: that is the order in which things go.
     pub fn insert(&mut self, content: Content, facts: Facts) {
         let before = self.take(&content);
-        let mut entry = Entry::new(content, facts);
-        if let Some((_, readers, pins)) = before {
-            (entry.readers, entry.pins) = (readers, pins);
+        let mut entry = Entry::new(content, facts, self.generation);
+        self.generation = self.generation.wrapping_add(1);
+        if let Some((_, pins)) = before {
+            entry.pins = pins;
         }
         let kind = entry.kind();
         let hash = self.names.hash(&content);
@@ -131,24 +136,36 @@ impl Index {
         }
     }
 
-    /// Somebody begins to read: it is not evicted before everybody has left. False if it is not held.
-    pub fn enter(&mut self, content: &Content) -> bool {
-        self.occupy(content, |entry| entry.readers = entry.readers.saturating_add(1))
+    /// Somebody begins to read: it is not evicted before everybody has left. Answers the generation that is
+    /// read, to be given back at [`Self::leave`]; `None` if it is not held.
+    pub fn enter(&mut self, content: &Content) -> Option<u32> {
+        let slot = self.staying(content)?;
+        self.occupy(slot, |entry| entry.readers = entry.readers.saturating_add(1));
+        Some(self.entries.at(slot).generation)
     }
 
-    /// Somebody who entered has read enough.
-    pub fn leave(&mut self, content: &Content) {
-        self.occupy(content, |entry| entry.readers = entry.readers.saturating_sub(1));
+    /// Somebody who entered a generation has read enough. It may have gone, and another be held by now.
+    pub fn leave(&mut self, content: &Content, generation: u32) {
+        let slot = self.staying(content);
+        if let Some(slot) = slot.filter(|slot| self.entries.at(*slot).generation == generation) {
+            self.occupy(slot, |entry| entry.readers = entry.readers.saturating_sub(1));
+        }
     }
 
     /// Keeps something until it was unpinned as often. False if it is not held, or leaving.
     pub fn pin(&mut self, content: &Content) -> bool {
-        self.occupy(content, |entry| entry.pins = entry.pins.saturating_add(1))
+        let slot = self.staying(content);
+        if let Some(slot) = slot {
+            self.occupy(slot, |entry| entry.pins = entry.pins.saturating_add(1));
+        }
+        slot.is_some()
     }
 
     /// Takes a pin back.
     pub fn unpin(&mut self, content: &Content) {
-        self.occupy(content, |entry| entry.pins = entry.pins.saturating_sub(1));
+        if let Some(slot) = self.staying(content) {
+            self.occupy(slot, |entry| entry.pins = entry.pins.saturating_sub(1));
+        }
     }
 
     /// Sets bytes aside for a fill, in whole blocks. One that asks bit by bit must ask for whole blocks, or
@@ -257,11 +274,8 @@ impl Index {
         }
     }
 
-    /// Changes the readers or pins of something that stays; false if it does not.
-    fn occupy(&mut self, content: &Content, change: impl FnOnce(&mut Entry)) -> bool {
-        let Some(slot) = self.staying(content) else {
-            return false;
-        };
+    /// Changes the readers or pins of something that stays.
+    fn occupy(&mut self, slot: Slot, change: impl FnOnce(&mut Entry)) {
         let entry = self.entries.at_mut(slot);
         let before = entry.busy();
         change(entry);
@@ -271,15 +285,14 @@ impl Index {
             (true, false) => self.shares[kind].busy -= bytes,
             _ => {}
         }
-        true
     }
 
-    /// Takes an entry out; answers its facts, readers and pins.
-    fn take(&mut self, content: &Content) -> Option<(Facts, u32, u32)> {
+    /// Takes an entry out; answers its facts and pins.
+    fn take(&mut self, content: &Content) -> Option<(Facts, u32)> {
         let slot = self.names.remove(&self.entries, content)?;
         let entry = self.entries.at(slot);
         let (bytes, kind, place) = (entry.on_disk(), entry.kind(), entry.place);
-        let known = (entry.facts, entry.readers, entry.pins);
+        let known = (entry.facts, entry.pins);
         let busy = entry.busy();
         self.held -= bytes;
         if place == Place::Leaving {

@@ -225,7 +225,7 @@ impl Disk {
             digest: *digest,
         };
         let path = self.path(shelf, digest);
-        let place = || -> io::Result<()> {
+        let place = || -> io::Result<Option<u32>> {
             self.make_room(partial, size)?;
             files::set_len(&partial.file, &partial.path, size)?;
             crash::point(Point::CommitSized);
@@ -246,13 +246,15 @@ impl Disk {
             };
             state.insert(content, facts);
             state.mark_verified(&content, size);
-            state.index.enter(&content);
-            Ok(())
+            Ok(state.index.enter(&content))
         };
         match self.wrote("commit", place()) {
-            Ok(()) => {
+            Ok(entered) => {
                 crash::point(Point::CommitListed);
-                partial.file.keep(Lease::new(self.books.clone(), content));
+                if let Some(generation) = entered {
+                    let lease = Lease::new(self.books.clone(), content, generation);
+                    partial.file.keep(lease);
+                }
                 Ok(())
             }
             Err(error) => {

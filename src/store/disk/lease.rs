@@ -18,19 +18,25 @@ use crate::policy::eviction::Content;
 pub(super) struct Lease {
     books: Arc<Books>,
     content: Content,
+    /// Which file of this name is read.
+    generation: u32,
 }
 
 impl Lease {
     /// For whoever has entered.
-    pub(super) fn new(books: Arc<Books>, content: Content) -> Self {
+    pub(super) fn new(books: Arc<Books>, content: Content, generation: u32) -> Self {
         books.watch.opened();
-        Self { books, content }
+        Self {
+            books,
+            content,
+            generation,
+        }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.books.lock().index.leave(&self.content);
+        self.books.lock().index.leave(&self.content, self.generation);
         self.books.watch.closed();
     }
 }
@@ -121,5 +127,60 @@ impl Deref for OpenFile {
 
     fn deref(&self) -> &File {
         &self.file
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Disk, NotKept, Space, content};
+    use crate::clock::Clock;
+    use crate::oci::Digest;
+    use crate::policy::eviction::{BLOCK, Shelf};
+
+    /// A shelf of so many blocks.
+    fn shelf(blocks: u64) -> (tempfile::TempDir, Disk) {
+        let directory = tempfile::tempdir().unwrap();
+        let mut disk = Disk::open(directory.path()).unwrap();
+        let space = Space {
+            capacity: blocks * BLOCK,
+            ..Space::UNBOUNDED
+        };
+        disk.govern(space, Clock::start());
+        (directory, disk)
+    }
+
+    /// Stores so many blocks that begin with a letter; answers their digest, or why there is no room.
+    fn put(disk: &Disk, letter: u8, blocks: u64) -> Result<Digest, NotKept> {
+        let bytes = vec![letter; (blocks * BLOCK) as usize];
+        let digest = Digest::sha256(&bytes);
+        match disk.put(Shelf::Blobs, &digest, &bytes) {
+            Ok(()) => Ok(digest),
+            Err(error) => Err(NotKept::of(&error).expect("the disk works")),
+        }
+    }
+
+    #[test]
+    fn who_reads_what_was_removed_does_not_leave_for_who_reads_what_was_stored_anew() {
+        let (_directory, disk) = shelf(16);
+        let digest = put(&disk, 1, 2).unwrap();
+        let name = content(Shelf::Blobs, &digest);
+        for removed in [true, false] {
+            let first = disk.get(Shelf::Blobs, &digest).unwrap();
+            match removed {
+                true => assert!(disk.remove(&name).unwrap()),
+                false => disk.quarantine(Shelf::Blobs, &digest).unwrap(),
+            }
+            put(&disk, 1, 2).unwrap();
+            let second = disk.get(Shelf::Blobs, &digest).unwrap();
+            drop(first);
+            for letter in 2..40 {
+                put(&disk, letter, 2).unwrap();
+                assert!(
+                    disk.holds(Shelf::Blobs, &digest),
+                    "evicted by {letter} while it is read"
+                );
+            }
+            drop(second);
+        }
     }
 }
