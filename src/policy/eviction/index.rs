@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::entries::{Entries, Entry, Place, Slot};
 use super::ghost::Ghost;
 use super::names::Names;
+use super::orphans::Orphans;
 use super::queue::Queue;
 use super::run::{Chosen, Run};
 use super::shares::{Kind, PerKind, guaranteed, low};
@@ -22,6 +23,7 @@ pub struct Index {
     held: u64,
     leaving: u64,
     reserved: u64,
+    orphans: Orphans,
     /// The number of the next run.
     run: u32,
     /// The generation of the next entry. Nobody reads while four billion are stored.
@@ -65,6 +67,7 @@ impl Index {
             held: 0,
             leaving: 0,
             reserved: 0,
+            orphans: Orphans::default(),
             run: 1,
             generation: 0,
             changed: VecDeque::new(),
@@ -101,7 +104,7 @@ impl Index {
         share.queue(place).push(&mut self.entries, slot);
     }
 
-    /// Something is gone.
+    /// Something is gone. What is read of it counts until nobody reads it any more.
     pub fn remove(&mut self, content: &Content) -> Option<Facts> {
         self.take(content).map(|(facts, ..)| facts)
     }
@@ -147,9 +150,21 @@ impl Index {
     /// Somebody who entered a generation has read enough. It may have gone, and another be held by now.
     pub fn leave(&mut self, content: &Content, generation: u32) {
         let slot = self.staying(content);
-        if let Some(slot) = slot.filter(|slot| self.entries.at(*slot).generation == generation) {
-            self.occupy(slot, |entry| entry.readers = entry.readers.saturating_sub(1));
+        match slot.filter(|slot| self.entries.at(*slot).generation == generation) {
+            Some(slot) => self.occupy(slot, |entry| entry.readers = entry.readers.saturating_sub(1)),
+            None => self.orphans.leave(generation),
         }
+    }
+
+    /// The generation of something held, or chosen to go.
+    pub fn generation(&self, content: &Content) -> Option<u32> {
+        let slot = self.names.find(&self.entries, content)?;
+        Some(self.entries.at(slot).generation)
+    }
+
+    /// A generation that has gone has another name now, and room set aside for it; or has lost both.
+    pub fn set_named(&mut self, generation: u32, named: bool) {
+        self.orphans.name(generation, named);
     }
 
     /// Keeps something until it was unpinned as often. False if it is not held, or leaving.
@@ -175,7 +190,7 @@ impl Index {
         if bytes > capacity / LARGEST_PART {
             return Room::Never;
         }
-        let wanted = self.held + self.reserved + bytes;
+        let wanted = self.held + self.set_aside() + bytes;
         if wanted <= capacity {
             self.reserved += bytes;
             return Room::Granted;
@@ -205,16 +220,25 @@ impl Index {
 
     /// Bytes that are held or set aside, but for those that are leaving.
     fn taken_for_good(&self) -> u64 {
-        self.held - self.leaving + self.reserved
+        self.held - self.leaving + self.set_aside()
     }
 
     fn is_over_the_mark(&self) -> bool {
         self.taken_for_good() as f64 > self.rules.capacity as f64 * self.rules.high
     }
 
-    /// Bytes on disk that are held, and those that are set aside.
+    /// Bytes on disk that are held, and those that are set aside, [`Self::orphaned`] among them.
     pub fn taken(&self) -> (u64, u64) {
-        (self.held, self.reserved)
+        (self.held, self.set_aside())
+    }
+
+    /// Bytes on disk of what has gone and is still read.
+    pub fn orphaned(&self) -> u64 {
+        self.orphans.bytes
+    }
+
+    fn set_aside(&self) -> u64 {
+        self.reserved + self.orphans.bytes
     }
 
     /// Everything held, in no order.
@@ -293,8 +317,11 @@ impl Index {
         let entry = self.entries.at(slot);
         let (bytes, kind, place) = (entry.on_disk(), entry.kind(), entry.place);
         let known = (entry.facts, entry.pins);
-        let busy = entry.busy();
+        let (busy, readers, generation) = (entry.busy(), entry.readers, entry.generation);
         self.held -= bytes;
+        if readers > 0 {
+            self.orphans.add(generation, bytes, readers);
+        }
         if place == Place::Leaving {
             self.leaving -= bytes;
         } else {
@@ -307,14 +334,14 @@ impl Index {
     }
 
     /// By how many bytes each kind has more than it is guaranteed. A fill counts to its own kind; fills that
-    /// run, and those that wait for what is leaving, count to the large ones, as nearly all their bytes do.
+    /// run, those that wait for what is leaving, and orphans count to the large ones, as nearly all their bytes do.
     fn over(&self, rules: &Rules, fill: Option<(Kind, u64)>) -> PerKind<i128> {
         let guaranteed = guaranteed(rules);
         let mut over = PerKind::default();
         for kind in Kind::ALL {
             over[kind] = i128::from(self.shares[kind].bytes()) - i128::from(guaranteed[kind]);
         }
-        over[Kind::Large] += i128::from(self.reserved);
+        over[Kind::Large] += i128::from(self.set_aside());
         if let Some((kind, bytes)) = fill {
             over[kind] += i128::from(bytes);
             over[Kind::Large] += i128::from(self.leaving);

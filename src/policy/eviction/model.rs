@@ -93,6 +93,8 @@ struct World {
     /// Who reads: what, in which file, and the generation that the index answered.
     readers: Vec<(Content, usize, u32)>,
     fills: Vec<(Content, u64)>,
+    /// What has gone and is still read: bytes and readers, by file.
+    orphans: BTreeMap<usize, (u64, u32)>,
     /// Files there were.
     files: usize,
     now: u64,
@@ -108,6 +110,7 @@ impl World {
             held: BTreeMap::new(),
             readers: Vec::new(),
             fills: Vec::new(),
+            orphans: BTreeMap::new(),
             files: 0,
             now: 1,
             honest: true,
@@ -124,7 +127,8 @@ impl World {
     }
 
     fn reserved(&self) -> u64 {
-        self.fills.iter().map(|(_, size)| on_disk(*size)).sum()
+        let fills = self.fills.iter().map(|(_, size)| on_disk(*size));
+        fills.chain(self.orphans.values().map(|(bytes, _)| *bytes)).sum()
     }
 
     fn step(&mut self, step: Step) -> Result<(), TestCaseError> {
@@ -183,7 +187,7 @@ impl World {
 
     fn insert(&mut self, name: Content, size: u64) {
         self.index.insert(name, facts(size));
-        let before = self.held.remove(&name);
+        let before = self.take(&name);
         self.files += 1;
         let held = Held {
             file: self.files,
@@ -197,8 +201,17 @@ impl World {
         self.held.insert(name, held);
     }
 
+    fn take(&mut self, name: &Content) -> Option<Held> {
+        let held = self.held.remove(name)?;
+        if held.readers > 0 {
+            let orphan = (on_disk(held.facts.size), held.readers);
+            self.orphans.insert(held.file, orphan);
+        }
+        Some(held)
+    }
+
     fn gone(&mut self, name: Content) -> Result<(), TestCaseError> {
-        let expected = self.held.remove(&name).map(|held| held.facts);
+        let expected = self.take(&name).map(|held| held.facts);
         prop_assert_eq!(self.index.remove(&name), expected);
         Ok(())
     }
@@ -242,6 +255,9 @@ impl World {
             self.index.leave(&name, generation);
             if let Some(held) = self.held.get_mut(&name).filter(|held| held.file == file) {
                 held.readers -= 1;
+            } else if let Some((_, readers)) = self.orphans.get_mut(&file) {
+                *readers -= 1;
+                self.orphans.retain(|_, (_, readers)| *readers > 0);
             }
         }
     }

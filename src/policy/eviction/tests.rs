@@ -238,7 +238,7 @@ fn what_changed_is_told_once_and_in_parts() {
 
 #[test]
 fn what_is_replaced_keeps_its_pins_and_not_who_reads_the_file_before_it() {
-    let mut index = index(4 * MIB);
+    let mut index = index(5 * MIB);
     index.insert(blob(0), facts(MIB));
     let read = index.enter(&blob(0)).unwrap();
     assert!(index.pin(&blob(0)));
@@ -251,9 +251,9 @@ fn what_is_replaced_keeps_its_pins_and_not_who_reads_the_file_before_it() {
     index.unpin(&blob(0));
     let anew = index.enter(&blob(0)).unwrap();
     index.leave(&blob(0), read);
-    assert_eq!(index.reserve(MIB), Room::Never, "the new file is read");
+    assert_eq!(index.reserve(2 * MIB), Room::Never, "the new file is read");
     index.leave(&blob(0), anew);
-    assert_eq!(index.reserve(MIB), Room::Evict(vec![blob(0)]));
+    assert_eq!(index.reserve(2 * MIB), Room::Evict(vec![blob(0)]));
 }
 
 #[test]

@@ -108,6 +108,8 @@ pub(super) struct State {
     pulled: HashSet<Digest>,
     /// Files that are in no index and take room: unfinished and quarantined, by their names.
     pub(super) asides: HashMap<String, Aside>,
+    /// Bytes set aside for unfinished files that have no name any more and are still open.
+    pub(super) unlinked: u64,
     pub(super) tallies: [Tally; 2],
     /// Objects that were evicted since somebody asked, by shelf.
     pub(super) evicted: [u64; 2],
@@ -149,6 +151,7 @@ impl Books {
             wanted: HashMap::new(),
             pulled: HashSet::new(),
             asides: HashMap::new(),
+            unlinked: 0,
             tallies: [Tally::default(); 2],
             evicted: [0; 2],
             walked: false,
@@ -204,7 +207,7 @@ impl State {
         for (content, facts) in self.index.iter() {
             index.insert(*content, *facts);
         }
-        index.reserve(self.index.taken().1);
+        index.reserve(self.index.taken().1 - self.index.orphaned());
         index.set_capacity(space.capacity);
         (self.index, self.capacity) = (index, space.capacity);
     }
