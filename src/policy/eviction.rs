@@ -23,6 +23,8 @@
 //! One rule goes before: what was used since room was last made goes only after everything that never was. A
 //! manifest that is pulled uses its layers ([`Index::used`]). Only manifests within their share are exempt.
 //!
+//! What loses its name while it is read is counted until the last reader has left: the disk holds its bytes.
+//!
 //! Never chosen: what is being read or pinned, and what is leaving already.
 
 mod entries;
@@ -31,7 +33,10 @@ mod index;
 #[cfg(test)]
 mod model;
 mod names;
+mod orphans;
 mod queue;
+#[cfg(test)]
+mod readers;
 mod run;
 mod shares;
 #[cfg(test)]

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use seawall::oci::Digest;
+use seawall::policy::retention::{Exact, Purge};
 use seawall::store::Space;
 
 use crate::support::registry::{Registry, Script};
 use crate::support::seawall::{Choices, Seawall, read};
 use crate::support::world::{
-    MIB, World, blob_file, blob_path, content, image, is_quarantined, manifest_path, world,
+    MIB, OCI_MANIFEST, World, blob_file, blob_path, content, image, is_quarantined, manifest_path, world,
 };
 
 /// Bytes that differ for every number.
@@ -472,6 +473,95 @@ async fn above_the_high_watermark_room_is_made_down_to_the_low_one() {
             "{line} is not in\n{text}"
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_purged_while_it_is_read_counts_until_it_was_read() {
+    // F082: the disk holds the bytes for as long as the client reads.
+    let world = world(bounded(64));
+    let bytes = unlike(30 * MIB, 1);
+    let digest = world.registry.blob("library/app", bytes.clone());
+    pull(&world.seawall, &digest, &bytes).await;
+    settle().await;
+    let slow = world.seawall.open(Method::GET, &blob_path(&digest), &[]).await;
+    let purge = Purge::Exact(vec![Exact::Everywhere(digest)]);
+    world.seawall.cache.purge(purge, None).await.unwrap();
+    assert!(!is_held(&world, &digest));
+    let open = 30 * MIB as u64;
+    assert_eq!(told(&world.seawall), (0, open));
+    for seed in 2..6 {
+        let bytes = unlike(12 * MIB, seed);
+        let digest = world.registry.blob("library/app", bytes.clone());
+        pull(&world.seawall, &digest, &bytes).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_bounded(&world, 64);
+        assert!(on_disk(world.directory.path()) + open <= 64 * MIB as u64);
+    }
+    let answer = read(slow).await;
+    assert!(answer.complete && answer.body == bytes);
+    settle().await;
+    assert_eq!(told(&world.seawall), (held_on_disk(world.directory.path()), 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn layers_of_an_image_whose_manifest_is_pulled_stay_and_those_of_an_unused_one_go() {
+    let world = world(bounded(64));
+    let used = layered(&world, "used", 1);
+    let unused = layered(&world, "unused", 101);
+    for (tag, layers) in [("used", &used), ("unused", &unused)] {
+        let manifest = world.seawall.get(&manifest_path(tag)).await;
+        assert_eq!(manifest.status, StatusCode::OK);
+        // What this pull uses is not there yet.
+        settle().await;
+        for (digest, bytes) in layers {
+            pull(&world.seawall, digest, bytes).await;
+        }
+        settle().await;
+    }
+    for round in 0..10 {
+        // A node that has the layers asks for the manifest only.
+        let manifest = world.seawall.get(&manifest_path("used")).await;
+        assert_eq!(manifest.status, StatusCode::OK);
+        settle().await;
+        for seed in 0..4 {
+            let bytes = unlike(4 * MIB, 1000 + 10 * round + seed);
+            let digest = world.registry.blob("library/app", bytes.clone());
+            pull(&world.seawall, &digest, &bytes).await;
+            settle().await;
+        }
+        for (digest, _) in &used {
+            assert!(is_held(&world, digest), "round {round}: a layer in use went");
+        }
+    }
+    for (digest, _) in &unused {
+        assert!(!is_held(&world, digest), "an unused layer stayed");
+    }
+    assert_bounded(&world, 64);
+}
+
+/// Puts an image of four layers under a tag; answers the layers.
+fn layered(world: &World, tag: &str, seed: u64) -> Vec<(Digest, bytes::Bytes)> {
+    let layer = |number| {
+        let bytes = unlike(5 * MIB, seed + number);
+        (world.registry.blob("library/app", bytes.clone()), bytes)
+    };
+    let layers: Vec<_> = (0..4).map(layer).collect();
+    let config = world.registry.blob("library/app", format!("{{\"seed\":{seed}}}"));
+    let named = layers.iter().map(|(digest, bytes)| {
+        let kind = "application/vnd.oci.image.layer.v1.tar";
+        format!(
+            r#"{{"mediaType":"{kind}","digest":"{digest}","size":{}}}"#,
+            bytes.len()
+        )
+    });
+    let body = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{OCI_MANIFEST}","config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{config}","size":10}},"layers":[{}]}}"#,
+        named.collect::<Vec<_>>().join(",")
+    );
+    world
+        .registry
+        .manifest("library/app", Some(tag), OCI_MANIFEST, &body);
+    layers
 }
 
 /// Copies a folder as a crash leaves it.

@@ -42,6 +42,8 @@ pub(super) struct Entry {
     pub(super) before: Slot,
     pub(super) after: Slot,
     pub(super) readers: u32,
+    /// Which file of this name it is: readers of one before it are none of its own.
+    pub(super) generation: u32,
     pub(super) pins: u32,
     /// The number of the run that would have seen it as used last.
     pub(super) marked: u32,
@@ -50,7 +52,7 @@ pub(super) struct Entry {
 
 impl Entry {
     /// What is new: in no queue yet.
-    pub(super) fn new(content: Content, facts: Facts) -> Self {
+    pub(super) fn new(content: Content, facts: Facts, generation: u32) -> Self {
         Self {
             content,
             place: Place::Small,
@@ -60,6 +62,7 @@ impl Entry {
             before: NONE,
             after: NONE,
             readers: 0,
+            generation,
             pins: 0,
             marked: 0,
             facts,

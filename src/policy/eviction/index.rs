@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::entries::{Entries, Entry, Place, Slot};
 use super::ghost::Ghost;
 use super::names::Names;
+use super::orphans::Orphans;
 use super::queue::Queue;
 use super::run::{Chosen, Run};
 use super::shares::{Kind, PerKind, guaranteed, low};
@@ -22,8 +23,11 @@ pub struct Index {
     held: u64,
     leaving: u64,
     reserved: u64,
+    orphans: Orphans,
     /// The number of the next run.
     run: u32,
+    /// The generation of the next entry. Nobody reads while four billion are stored.
+    generation: u32,
     changed: VecDeque<Slot>,
 }
 
@@ -63,7 +67,9 @@ impl Index {
             held: 0,
             leaving: 0,
             reserved: 0,
+            orphans: Orphans::default(),
             run: 1,
+            generation: 0,
             changed: VecDeque::new(),
         }
     }
@@ -73,14 +79,16 @@ impl Index {
         self.rules.capacity = capacity;
     }
 
-    /// Something is held from now on. Replaces what was known of it; its readers and pins stay.
+    /// Something is held from now on, in a file of its own. Replaces what was known of it; its pins stay. Who
+    /// reads the file before it is none of its readers.
     ///
     /// At a start, insert in the order of last use: that is the order in which things go.
     pub fn insert(&mut self, content: Content, facts: Facts) {
         let before = self.take(&content);
-        let mut entry = Entry::new(content, facts);
-        if let Some((_, readers, pins)) = before {
-            (entry.readers, entry.pins) = (readers, pins);
+        let mut entry = Entry::new(content, facts, self.generation);
+        self.generation = self.generation.wrapping_add(1);
+        if let Some((_, pins)) = before {
+            entry.pins = pins;
         }
         let kind = entry.kind();
         let hash = self.names.hash(&content);
@@ -96,7 +104,7 @@ impl Index {
         share.queue(place).push(&mut self.entries, slot);
     }
 
-    /// Something is gone.
+    /// Something is gone. What is read of it counts until nobody reads it any more.
     pub fn remove(&mut self, content: &Content) -> Option<Facts> {
         self.take(content).map(|(facts, ..)| facts)
     }
@@ -131,24 +139,48 @@ impl Index {
         }
     }
 
-    /// Somebody begins to read: it is not evicted before everybody has left. False if it is not held.
-    pub fn enter(&mut self, content: &Content) -> bool {
-        self.occupy(content, |entry| entry.readers = entry.readers.saturating_add(1))
+    /// Somebody begins to read: it is not evicted before everybody has left. Answers the generation that is
+    /// read, to be given back at [`Self::leave`]; `None` if it is not held.
+    pub fn enter(&mut self, content: &Content) -> Option<u32> {
+        let slot = self.staying(content)?;
+        self.occupy(slot, |entry| entry.readers = entry.readers.saturating_add(1));
+        Some(self.entries.at(slot).generation)
     }
 
-    /// Somebody who entered has read enough.
-    pub fn leave(&mut self, content: &Content) {
-        self.occupy(content, |entry| entry.readers = entry.readers.saturating_sub(1));
+    /// Somebody who entered a generation has read enough. It may have gone, and another be held by now.
+    pub fn leave(&mut self, content: &Content, generation: u32) {
+        let slot = self.staying(content);
+        match slot.filter(|slot| self.entries.at(*slot).generation == generation) {
+            Some(slot) => self.occupy(slot, |entry| entry.readers = entry.readers.saturating_sub(1)),
+            None => self.orphans.leave(generation),
+        }
+    }
+
+    /// The generation of something held, or chosen to go.
+    pub fn generation(&self, content: &Content) -> Option<u32> {
+        let slot = self.names.find(&self.entries, content)?;
+        Some(self.entries.at(slot).generation)
+    }
+
+    /// A generation that has gone has another name now, and room set aside for it; or has lost both.
+    pub fn set_named(&mut self, generation: u32, named: bool) {
+        self.orphans.name(generation, named);
     }
 
     /// Keeps something until it was unpinned as often. False if it is not held, or leaving.
     pub fn pin(&mut self, content: &Content) -> bool {
-        self.occupy(content, |entry| entry.pins = entry.pins.saturating_add(1))
+        let slot = self.staying(content);
+        if let Some(slot) = slot {
+            self.occupy(slot, |entry| entry.pins = entry.pins.saturating_add(1));
+        }
+        slot.is_some()
     }
 
     /// Takes a pin back.
     pub fn unpin(&mut self, content: &Content) {
-        self.occupy(content, |entry| entry.pins = entry.pins.saturating_sub(1));
+        if let Some(slot) = self.staying(content) {
+            self.occupy(slot, |entry| entry.pins = entry.pins.saturating_sub(1));
+        }
     }
 
     /// Sets bytes aside for a fill, in whole blocks. One that asks bit by bit must ask for whole blocks, or
@@ -158,7 +190,7 @@ impl Index {
         if bytes > capacity / LARGEST_PART {
             return Room::Never;
         }
-        let wanted = self.held + self.reserved + bytes;
+        let wanted = self.held + self.set_aside() + bytes;
         if wanted <= capacity {
             self.reserved += bytes;
             return Room::Granted;
@@ -188,16 +220,25 @@ impl Index {
 
     /// Bytes that are held or set aside, but for those that are leaving.
     fn taken_for_good(&self) -> u64 {
-        self.held - self.leaving + self.reserved
+        self.held - self.leaving + self.set_aside()
     }
 
     fn is_over_the_mark(&self) -> bool {
         self.taken_for_good() as f64 > self.rules.capacity as f64 * self.rules.high
     }
 
-    /// Bytes on disk that are held, and those that are set aside.
+    /// Bytes on disk that are held, and those that are set aside, [`Self::orphaned`] among them.
     pub fn taken(&self) -> (u64, u64) {
-        (self.held, self.reserved)
+        (self.held, self.set_aside())
+    }
+
+    /// Bytes on disk of what has gone and is still read.
+    pub fn orphaned(&self) -> u64 {
+        self.orphans.bytes
+    }
+
+    fn set_aside(&self) -> u64 {
+        self.reserved + self.orphans.bytes
     }
 
     /// Everything held, in no order.
@@ -257,11 +298,8 @@ impl Index {
         }
     }
 
-    /// Changes the readers or pins of something that stays; false if it does not.
-    fn occupy(&mut self, content: &Content, change: impl FnOnce(&mut Entry)) -> bool {
-        let Some(slot) = self.staying(content) else {
-            return false;
-        };
+    /// Changes the readers or pins of something that stays.
+    fn occupy(&mut self, slot: Slot, change: impl FnOnce(&mut Entry)) {
         let entry = self.entries.at_mut(slot);
         let before = entry.busy();
         change(entry);
@@ -271,17 +309,19 @@ impl Index {
             (true, false) => self.shares[kind].busy -= bytes,
             _ => {}
         }
-        true
     }
 
-    /// Takes an entry out; answers its facts, readers and pins.
-    fn take(&mut self, content: &Content) -> Option<(Facts, u32, u32)> {
+    /// Takes an entry out; answers its facts and pins.
+    fn take(&mut self, content: &Content) -> Option<(Facts, u32)> {
         let slot = self.names.remove(&self.entries, content)?;
         let entry = self.entries.at(slot);
         let (bytes, kind, place) = (entry.on_disk(), entry.kind(), entry.place);
-        let known = (entry.facts, entry.readers, entry.pins);
-        let busy = entry.busy();
+        let known = (entry.facts, entry.pins);
+        let (busy, readers, generation) = (entry.busy(), entry.readers, entry.generation);
         self.held -= bytes;
+        if readers > 0 {
+            self.orphans.add(generation, bytes, readers);
+        }
         if place == Place::Leaving {
             self.leaving -= bytes;
         } else {
@@ -294,14 +334,14 @@ impl Index {
     }
 
     /// By how many bytes each kind has more than it is guaranteed. A fill counts to its own kind; fills that
-    /// run, and those that wait for what is leaving, count to the large ones, as nearly all their bytes do.
+    /// run, those that wait for what is leaving, and orphans count to the large ones, as nearly all their bytes do.
     fn over(&self, rules: &Rules, fill: Option<(Kind, u64)>) -> PerKind<i128> {
         let guaranteed = guaranteed(rules);
         let mut over = PerKind::default();
         for kind in Kind::ALL {
             over[kind] = i128::from(self.shares[kind].bytes()) - i128::from(guaranteed[kind]);
         }
-        over[Kind::Large] += i128::from(self.reserved);
+        over[Kind::Large] += i128::from(self.set_aside());
         if let Some((kind, bytes)) = fill {
             over[kind] += i128::from(bytes);
             over[Kind::Large] += i128::from(self.leaving);

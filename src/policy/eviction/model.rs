@@ -68,6 +68,8 @@ fn named(name: u64) -> Content {
 
 #[derive(Clone, Debug)]
 struct Held {
+    /// Which file it is: no two have the same.
+    file: usize,
     facts: Facts,
     readers: u32,
     pins: u32,
@@ -88,7 +90,13 @@ struct World {
     index: Index,
     rules: Rules,
     held: BTreeMap<Content, Held>,
+    /// Who reads: what, in which file, and the generation that the index answered.
+    readers: Vec<(Content, usize, u32)>,
     fills: Vec<(Content, u64)>,
+    /// What has gone and is still read: bytes and readers, by file.
+    orphans: BTreeMap<usize, (u64, u32)>,
+    /// Files there were.
+    files: usize,
     now: u64,
     /// It was never above its capacity by other means than fills.
     honest: bool,
@@ -100,7 +108,10 @@ impl World {
             index: Index::new(rules),
             rules,
             held: BTreeMap::new(),
+            readers: Vec::new(),
             fills: Vec::new(),
+            orphans: BTreeMap::new(),
+            files: 0,
             now: 1,
             honest: true,
         }
@@ -116,7 +127,8 @@ impl World {
     }
 
     fn reserved(&self) -> u64 {
-        self.fills.iter().map(|(_, size)| on_disk(*size)).sum()
+        let fills = self.fills.iter().map(|(_, size)| on_disk(*size));
+        fills.chain(self.orphans.values().map(|(bytes, _)| *bytes)).sum()
     }
 
     fn step(&mut self, step: Step) -> Result<(), TestCaseError> {
@@ -133,13 +145,7 @@ impl World {
             Step::Used(name) => self.touch(&named(name), false),
             Step::Enter(name) => self.occupy(&named(name), true)?,
             Step::Pin(name) => self.occupy(&named(name), false)?,
-            Step::Leave(index) => {
-                let name = self.nth(index, |held| held.readers > 0);
-                if let Some(name) = name {
-                    self.index.leave(&name);
-                    self.held.get_mut(&name).unwrap().readers -= 1;
-                }
-            }
+            Step::Leave(index) => self.leave(index),
             Step::Unpin(index) => {
                 let name = self.nth(index, |held| held.pins > 0);
                 if let Some(name) = name {
@@ -181,10 +187,12 @@ impl World {
 
     fn insert(&mut self, name: Content, size: u64) {
         self.index.insert(name, facts(size));
-        let before = self.held.remove(&name);
+        let before = self.take(&name);
+        self.files += 1;
         let held = Held {
+            file: self.files,
             facts: facts(size),
-            readers: before.as_ref().map_or(0, |held| held.readers),
+            readers: 0,
             pins: before.as_ref().map_or(0, |held| held.pins),
             marked: false,
             leaving: false,
@@ -193,8 +201,17 @@ impl World {
         self.held.insert(name, held);
     }
 
+    fn take(&mut self, name: &Content) -> Option<Held> {
+        let held = self.held.remove(name)?;
+        if held.readers > 0 {
+            let orphan = (on_disk(held.facts.size), held.readers);
+            self.orphans.insert(held.file, orphan);
+        }
+        Some(held)
+    }
+
     fn gone(&mut self, name: Content) -> Result<(), TestCaseError> {
-        let expected = self.held.remove(&name).map(|held| held.facts);
+        let expected = self.take(&name).map(|held| held.facts);
         prop_assert_eq!(self.index.remove(&name), expected);
         Ok(())
     }
@@ -215,17 +232,34 @@ impl World {
 
     fn occupy(&mut self, name: &Content, reads: bool) -> Result<(), TestCaseError> {
         let held = self.held.get_mut(name).filter(|held| !held.leaving);
+        let entered = reads.then(|| self.index.enter(name)).flatten();
         let done = if reads {
-            self.index.enter(name)
+            entered.is_some()
         } else {
             self.index.pin(name)
         };
         prop_assert_eq!(done, held.is_some());
         if let Some(held) = held {
+            self.readers
+                .extend(entered.map(|generation| (*name, held.file, generation)));
             held.readers += u32::from(reads);
             held.pins += u32::from(!reads);
         }
         Ok(())
+    }
+
+    /// One of those who read leaves, whatever has become of what they read.
+    fn leave(&mut self, index: usize) {
+        if index < self.readers.len() {
+            let (name, file, generation) = self.readers.remove(index);
+            self.index.leave(&name, generation);
+            if let Some(held) = self.held.get_mut(&name).filter(|held| held.file == file) {
+                held.readers -= 1;
+            } else if let Some((_, readers)) = self.orphans.get_mut(&file) {
+                *readers -= 1;
+                self.orphans.retain(|_, (_, readers)| *readers > 0);
+            }
+        }
     }
 
     fn fill(&mut self, name: Content, size: u64) -> Result<(), TestCaseError> {

@@ -124,7 +124,7 @@ mod tests {
                 if !add {
                     prop_assert_eq!(index.remove(&entries, &name), model.remove(&name));
                 } else if let btree_map::Entry::Vacant(place) = model.entry(name) {
-                    let slot = entries.add(Entry::new(name, facts(1)));
+                    let slot = entries.add(Entry::new(name, facts(1), 0));
                     index.add(name, slot);
                     place.insert(slot);
                 }

@@ -106,16 +106,17 @@ fn what_is_read_or_pinned_is_not_chosen_and_room_that_cannot_be_made_is_refused(
     for name in 0..4 {
         store(&mut index, blob(name), MIB);
     }
-    assert!(index.enter(&blob(0)) && index.enter(&blob(0)));
+    let read = index.enter(&blob(0)).unwrap();
+    assert_eq!(index.enter(&blob(0)), Some(read));
     assert!(index.pin(&blob(1)));
     assert_eq!(index.reserve(MIB), Room::Evict(vec![blob(2)]));
-    assert!(!index.enter(&blob(2)) && !index.pin(&blob(2)));
+    assert!(index.enter(&blob(2)).is_none() && !index.pin(&blob(2)));
     assert_eq!(index.facts(&blob(2)), None);
     assert_eq!(index.reserve(MIB), Room::Evict(vec![blob(3)]));
     assert_eq!(index.reserve(MIB), Room::Never);
-    index.leave(&blob(0));
+    index.leave(&blob(0), read);
     assert_eq!(index.reserve(MIB), Room::Never);
-    index.leave(&blob(0));
+    index.leave(&blob(0), read);
     assert_eq!(index.reserve(MIB), Room::Evict(vec![blob(0)]));
     index.unpin(&blob(1));
     assert_eq!(index.reserve(MIB), Room::Evict(vec![blob(1)]));
@@ -236,16 +237,23 @@ fn what_changed_is_told_once_and_in_parts() {
 }
 
 #[test]
-fn what_is_replaced_keeps_its_readers_and_pins() {
-    let mut index = index(4 * MIB);
+fn what_is_replaced_keeps_its_pins_and_not_who_reads_the_file_before_it() {
+    let mut index = index(5 * MIB);
     index.insert(blob(0), facts(MIB));
-    assert!(index.enter(&blob(0)));
+    let read = index.enter(&blob(0)).unwrap();
+    assert!(index.pin(&blob(0)));
     index.insert(blob(0), facts(2 * MIB));
     index.insert(blob(1), facts(2 * MIB));
     assert_eq!(index.reserve(MIB), Room::Evict(vec![blob(1)]));
     index.remove(&blob(1));
     assert_eq!(index.reserve(2 * MIB), Room::Granted);
     assert_eq!(index.reserve(MIB), Room::Never);
+    index.unpin(&blob(0));
+    let anew = index.enter(&blob(0)).unwrap();
+    index.leave(&blob(0), read);
+    assert_eq!(index.reserve(2 * MIB), Room::Never, "the new file is read");
+    index.leave(&blob(0), anew);
+    assert_eq!(index.reserve(2 * MIB), Room::Evict(vec![blob(0)]));
 }
 
 #[test]

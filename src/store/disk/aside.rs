@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -40,6 +40,8 @@ pub(super) struct Aside {
     pub(super) damaged: bool,
     /// Since when nobody writes it.
     pub(super) since: Time,
+    /// The generation it had while it was held: whoever reads it still.
+    pub(super) generation: Option<u32>,
 }
 
 impl Default for Aside {
@@ -49,6 +51,7 @@ impl Default for Aside {
             open: 0,
             damaged: false,
             since: Time::from_millis(0),
+            generation: None,
         }
     }
 }
@@ -63,7 +66,6 @@ pub struct Partial {
     pub held: u64,
     name: String,
     path: PathBuf,
-    books: Arc<Books>,
     claim: Claim,
 }
 
@@ -76,11 +78,31 @@ pub(super) struct Unfinished {
     clock: Clock,
     /// True once it has become something else, or nothing.
     over: AtomicBool,
+    /// Bytes it takes without a name.
+    unlinked: AtomicU64,
+}
+
+impl Drop for Unfinished {
+    /// After the file is closed.
+    fn drop(&mut self) {
+        let unlinked = *self.unlinked.get_mut();
+        if unlinked > 0 {
+            self.books.lock().closed(unlinked);
+        }
+    }
 }
 
 impl Unfinished {
     pub(super) fn is_over(&self) {
         self.over.store(true, Ordering::Relaxed);
+    }
+
+    /// Its name has gone; its bytes have not before everybody has closed it.
+    pub(super) fn is_unlinked(&self, file: &File) {
+        let written = file.metadata().map_or(0, |metadata| metadata.size());
+        let bytes = self.books.lock().unlinked(&self.name, written);
+        self.unlinked.fetch_add(bytes, Ordering::Relaxed);
+        self.is_over();
     }
 
     /// Nobody has it open any more.
@@ -108,8 +130,7 @@ impl Partial {
     /// Takes the name away. If the disk refuses, the file stays, and keeps what was set aside for it.
     fn remove(&self) -> io::Result<()> {
         remove(&self.path)?;
-        self.file.is_over();
-        self.books.lock().release(&self.name);
+        self.file.is_unlinked();
         Ok(())
     }
 }
@@ -177,13 +198,13 @@ impl Disk {
             books: self.books.clone(),
             clock: self.clock,
             over: AtomicBool::new(false),
+            unlinked: AtomicU64::new(0),
         };
         let mut partial = Partial {
             file: Arc::new(OpenFile::unfinished(file, unfinished)),
             held,
             name,
             path,
-            books: self.books.clone(),
             claim,
         };
         crash::point(Point::Begun);
@@ -225,7 +246,7 @@ impl Disk {
             digest: *digest,
         };
         let path = self.path(shelf, digest);
-        let place = || -> io::Result<()> {
+        let place = || -> io::Result<Option<u32>> {
             self.make_room(partial, size)?;
             files::set_len(&partial.file, &partial.path, size)?;
             crash::point(Point::CommitSized);
@@ -246,13 +267,15 @@ impl Disk {
             };
             state.insert(content, facts);
             state.mark_verified(&content, size);
-            state.index.enter(&content);
-            Ok(())
+            Ok(state.index.enter(&content))
         };
         match self.wrote("commit", place()) {
-            Ok(()) => {
+            Ok(entered) => {
                 crash::point(Point::CommitListed);
-                partial.file.keep(Lease::new(self.books.clone(), content));
+                if let Some(generation) = entered {
+                    let lease = Lease::new(self.books.clone(), content, generation);
+                    partial.file.keep(lease);
+                }
                 Ok(())
             }
             Err(error) => {

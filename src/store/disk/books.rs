@@ -66,7 +66,12 @@ impl From<NotKept> for std::io::Error {
 /// What the books say of a name.
 pub(super) enum Known {
     /// It is held; somebody has entered.
-    Held { size: u64, verified: bool },
+    Held {
+        size: u64,
+        verified: bool,
+        /// What the lease gives back.
+        generation: u32,
+    },
     /// It is not held.
     Missing,
     /// The tree has not been walked yet: it may be held.
@@ -97,10 +102,14 @@ pub(super) struct State {
     hidden: HashSet<Content>,
     /// What must not be evicted, whether it is held or not.
     kept: HashSet<Content>,
+    /// What somebody wants to stay for now, and how many do. It is pinned, whichever file has the name.
+    wanted: HashMap<Content, usize>,
     /// Manifests that were pulled since somebody asked.
     pulled: HashSet<Digest>,
     /// Files that are in no index and take room: unfinished and quarantined, by their names.
     pub(super) asides: HashMap<String, Aside>,
+    /// Bytes set aside for unfinished files that have no name any more and are still open.
+    pub(super) unlinked: u64,
     pub(super) tallies: [Tally; 2],
     /// Objects that were evicted since somebody asked, by shelf.
     pub(super) evicted: [u64; 2],
@@ -139,8 +148,10 @@ impl Books {
             used: false,
             hidden: HashSet::new(),
             kept: HashSet::new(),
+            wanted: HashMap::new(),
             pulled: HashSet::new(),
             asides: HashMap::new(),
+            unlinked: 0,
             tallies: [Tally::default(); 2],
             evicted: [0; 2],
             walked: false,
@@ -196,22 +207,23 @@ impl State {
         for (content, facts) in self.index.iter() {
             index.insert(*content, *facts);
         }
-        index.reserve(self.index.taken().1);
+        index.reserve(self.index.taken().1 - self.index.orphaned());
         index.set_capacity(space.capacity);
         (self.index, self.capacity) = (index, space.capacity);
     }
 
     /// Begins to read something, and counts a pull of it if there is one.
     pub(super) fn enter(&mut self, content: &Content, pull: Option<Time>) -> Known {
-        let facts = self.index.facts(content).filter(|_| self.index.enter(content));
-        match facts {
-            Some(facts) => {
+        let entered = self.index.facts(content).zip(self.index.enter(content));
+        match entered {
+            Some((facts, generation)) => {
                 if let Some(now) = pull {
                     self.pull(content, now);
                 }
                 Known::Held {
                     size: facts.size,
                     verified: self.is_verified(content),
+                    generation,
                 }
             }
             None if self.walked => Known::Missing,
@@ -237,8 +249,8 @@ impl State {
         self.used = true;
     }
 
-    /// Something is held from now on, as a name of the tree says. Whoever reads what had the name keeps it from
-    /// being evicted on.
+    /// Something is held from now on, as a name of the tree says. Whoever reads what had the name reads another
+    /// file than this.
     pub(super) fn insert(&mut self, content: Content, facts: Facts) {
         self.strike(&content);
         self.enlist(content, facts);
@@ -253,8 +265,8 @@ impl State {
         tally.objects += 1;
         tally.bytes += facts.size;
         self.index.insert(content, facts);
-        if is_new && self.kept.contains(&content) {
-            self.index.pin(&content);
+        if is_new {
+            self.pin_again(&content);
         }
     }
 
@@ -315,6 +327,40 @@ impl State {
         self.kept = contents;
     }
 
+    /// Somebody wants something to stay; false if it is not held.
+    pub(super) fn want(&mut self, content: &Content) -> bool {
+        if self.index.facts(content).is_none() {
+            return false;
+        }
+        let wanted = self.wanted.entry(*content).or_default();
+        *wanted += 1;
+        if *wanted == 1 {
+            self.index.pin(content);
+        }
+        true
+    }
+
+    /// Somebody who wanted it to stay does no longer.
+    pub(super) fn let_go(&mut self, content: &Content) {
+        if let Some(wanted) = self.wanted.get_mut(content) {
+            *wanted -= 1;
+            if *wanted == 0 {
+                self.wanted.remove(content);
+                self.index.unpin(content);
+            }
+        }
+    }
+
+    /// Pins what is new to the index as often as it is to be kept.
+    fn pin_again(&mut self, content: &Content) {
+        if self.kept.contains(content) {
+            self.index.pin(content);
+        }
+        if self.wanted.contains_key(content) {
+            self.index.pin(content);
+        }
+    }
+
     /// What must not be evicted, in no order.
     pub(super) fn kept(&self) -> impl Iterator<Item = &Content> {
         self.kept.iter()
@@ -330,9 +376,7 @@ impl State {
             && let Some(facts) = self.index.counted(content)
         {
             self.index.insert(*content, facts);
-            if self.kept.contains(content) {
-                self.index.pin(content);
-            }
+            self.pin_again(content);
         }
     }
 

@@ -219,6 +219,9 @@ impl Disk {
         };
         let there_is_room = {
             let mut state = self.books.lock();
+            // Whoever reads it reads the same file on: it is counted once.
+            let generation = state.index.generation(content);
+            let aside = Aside { generation, ..aside };
             state.remove(content);
             state.set_aside(name.clone(), aside)
         };

@@ -3,13 +3,25 @@
 use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::Disk;
-use super::books::Known;
-use super::lease::Lease;
+use super::books::Books;
 use crate::policy::eviction::Content;
 use crate::store::crash::{self, Point};
 use crate::store::files;
+
+/// Somebody wants content to stay. Dropping it says that they do no longer.
+struct Stay {
+    books: Arc<Books>,
+    content: Content,
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        self.books.lock().let_go(&self.content);
+    }
+}
 
 impl Disk {
     /// Where the file of what the operator holds is.
@@ -51,21 +63,22 @@ impl Disk {
         self.books.lock().keeps(content)
     }
 
-    /// Keeps content from being evicted until what this returns is dropped, as a reader does, but opens no file;
-    /// `None` if it is not held. Blocks.
+    /// Keeps content from being evicted until what this returns is dropped, whichever file has its name. Opens
+    /// none; `None` if it is not held. Blocks.
     pub fn stay(&self, content: Content) -> Option<Box<dyn Send + Sync>> {
         if !self.holds(content.shelf, &content.digest) {
             return None;
         }
-        let known = self.books.lock().enter(&content, None);
-        match known {
-            Known::Held { .. } => Some(Box::new(Lease::new(self.books.clone(), content))),
-            Known::Unsure => {
-                let stored = self.get(content.shelf, &content.digest)?;
-                Some(Box::new(stored.file))
+        let is_known = self.books.lock().want(&content);
+        if !is_known {
+            // The walk may not have come to it yet: opening it has it listed.
+            let _opened = self.get(content.shelf, &content.digest)?;
+            if !self.books.lock().want(&content) {
+                return None;
             }
-            Known::Missing => None,
         }
+        let books = self.books.clone();
+        Some(Box::new(Stay { books, content }))
     }
 
     /// What would be evicted next, at most `most`, if room were needed and nothing pulled or stored until then.

@@ -194,12 +194,16 @@ impl Disk {
 
     fn open_known(&self, content: Content, pull: Option<Time>) -> Look {
         let known = self.books.lock().enter(&content, pull);
-        let (known, verified) = match known {
-            Known::Held { size, verified } => (size, verified),
+        let (known, verified, generation) = match known {
+            Known::Held {
+                size,
+                verified,
+                generation,
+            } => (size, verified, generation),
             Known::Unsure => return self.adopt(content, pull).map_or(Look::Missing, Look::Open),
             Known::Missing => return Look::Missing,
         };
-        let lease = Lease::new(self.books.clone(), content);
+        let lease = Lease::new(self.books.clone(), content, generation);
         let (file, size) = match self.open_plain(&content) {
             Ok(Some(opened)) => opened,
             Ok(None) => return Look::Missing,
@@ -241,9 +245,11 @@ impl Disk {
             state.insert(content, adopted(size, stored));
         }
         // Whether it was hashed since is not asked: this happens at most once for each file.
-        state.enter(&content, pull);
+        let Known::Held { generation, .. } = state.enter(&content, pull) else {
+            return None;
+        };
         drop(state);
-        let lease = Lease::new(self.books.clone(), content);
+        let lease = Lease::new(self.books.clone(), content, generation);
         Some(Stored {
             file: Arc::new(OpenFile::new(file, Some(lease))),
             size,

@@ -53,8 +53,9 @@ impl State {
     /// Sets bytes aside for a file that is there already; false if there is no room without an eviction.
     pub(super) fn set_aside(&mut self, name: String, aside: Aside) -> bool {
         let bytes = on_disk(aside.reserved);
+        self.set_named(&aside, true);
         let fits = self.missing(bytes) == 0;
-        match fits.then(|| self.index.reserve(bytes)) {
+        let done = match fits.then(|| self.index.reserve(bytes)) {
             Some(Room::Granted) => {
                 self.asides.insert(
                     name,
@@ -70,14 +71,44 @@ impl State {
                 false
             }
             Some(Room::Never) | None => false,
+        };
+        if !done {
+            self.set_named(&aside, false);
         }
+        done
     }
 
     /// A file beside the index has gone, or has become something held.
     pub(super) fn release(&mut self, name: &str) {
         if let Some(aside) = self.asides.remove(name) {
             self.index.release(aside.reserved);
+            self.set_named(&aside, false);
         }
+    }
+
+    /// Whether readers of a file that was held have it counted as one beside the index.
+    fn set_named(&mut self, aside: &Aside, named: bool) {
+        if let Some(generation) = aside.generation {
+            self.index.set_named(generation, named);
+        }
+    }
+
+    /// The name of an unfinished file has gone, and somebody has it open: what it takes stays set aside. Answers how
+    /// much that is, to be given back by [`Self::closed`].
+    pub(super) fn unlinked(&mut self, name: &str, written: u64) -> u64 {
+        let Some(aside) = self.asides.remove(name) else {
+            return 0;
+        };
+        let keep = on_disk(written).min(aside.reserved);
+        self.index.release(aside.reserved - keep);
+        self.unlinked += keep;
+        keep
+    }
+
+    /// Nobody has an unfinished file open any more whose name has gone.
+    pub(super) fn closed(&mut self, bytes: u64) {
+        self.unlinked -= bytes;
+        self.index.release(bytes);
     }
 
     /// A fill gives its file up for now: what it has written stays set aside.

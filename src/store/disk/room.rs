@@ -20,7 +20,7 @@ pub struct Standing {
     pub capacity: u64,
     /// Bytes held.
     pub held: u64,
-    /// Bytes set aside for what is unfinished, or damaged.
+    /// Bytes set aside for what is unfinished, or damaged, or has lost its name and is still open.
     pub reserved: u64,
     /// Bytes free on the file system.
     pub free: u64,
@@ -76,8 +76,10 @@ impl Disk {
         let beside = self.aside_bytes();
         let mut state = self.books.lock();
         let (held, _) = state.index.taken();
+        let nameless = state.index.orphaned().saturating_add(state.unlinked);
         let possible = held
             .saturating_add(beside)
+            .saturating_add(nameless)
             .saturating_add(free)
             .saturating_sub(min_free);
         (state.free, state.capacity) = (free, capacity.min(possible));
