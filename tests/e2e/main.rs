@@ -32,7 +32,7 @@ use support::{Result, Verdict, World};
 /// A test: its name is the sentence it proves.
 type Test = (&'static str, fn(&World) -> Result<Verdict>);
 
-const TESTS: [Test; 30] = [
+const TESTS: [Test; 32] = [
     (
         "all clients together cost one upstream GET per digest when cold",
         pulls::cold_together,
@@ -111,6 +111,14 @@ const TESTS: [Test; 30] = [
     (
         "a disk that freezes holds up no pull for long, and heals",
         lame::frozen,
+    ),
+    (
+        "a directory that is closed to us costs no pull, and heals when it is opened",
+        lame::denied,
+    ),
+    (
+        "records that can be neither read nor written cost no pull, and are opened again",
+        lame::failing_records,
     ),
     (
         "without descriptors nobody gets wrong bytes",
