@@ -346,9 +346,7 @@ impl Download {
             }
             match next {
                 Next::More => {
-                    let reading = read_batch(incoming);
-                    let ((), read) = tokio::join!(sink.take(batch, self), reading);
-                    (batch, next) = read;
+                    (batch, next) = sink.take_while(batch, read_batch(incoming), self).await;
                 }
                 Next::End => {
                     sink.take(batch, self).await;

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::download::Download;
 use super::fill::HELD_BACK;
 use crate::oci::Hasher;
+use crate::policy::disk::Pace;
 use crate::store::{NotKept, OpenFile, PATIENCE, Partial, blocking, reading};
 use crate::upstream::Incoming;
 
@@ -26,6 +28,7 @@ pub(super) struct Sink {
     pub(super) written: u64,
     /// Bytes of the incoming body that are already held.
     pub(super) skip: u64,
+    pace: Pace,
 }
 
 impl Sink {
@@ -56,6 +59,7 @@ impl Sink {
             hasher: Hasher::new(download.fill.digest.algorithm()),
             written: 0,
             skip: 0,
+            pace: Pace::default(),
         }
     }
 
@@ -104,19 +108,50 @@ impl Sink {
         batch.retain(|piece| !piece.is_empty());
     }
 
-    /// Writes and hashes a batch at the same time; publishes it once it is written.
-    pub(super) async fn take(&mut self, batch: Vec<Bytes>, download: &Download) {
+    /// Writes and hashes a batch at the same time; publishes it once it is written. Tells how long the disk took.
+    pub(super) async fn take(&mut self, batch: Vec<Bytes>, download: &Download) -> Duration {
         let len = total_len(&batch);
         if len == 0 {
-            return;
+            return Duration::ZERO;
         }
         let batch = Arc::new(batch);
         let hashing = hash_batch(self.hasher.clone(), batch.clone());
         let at = self.written;
         let partial = &mut self.partial;
-        let ((), hasher) = tokio::join!(write_or_relay(partial, at, batch, download), hashing);
+        let (took, hasher) = tokio::join!(write_or_relay(partial, at, batch, download), hashing);
         self.hasher = hasher;
         self.written = at + len;
+        took
+    }
+
+    /// Takes a batch while `reading` gets the next one. A disk that again and again takes longer than that is gone past.
+    pub(super) async fn take_while<T>(
+        &mut self,
+        batch: Vec<Bytes>,
+        reading: impl Future<Output = T>,
+        download: &Download,
+    ) -> T {
+        let (len, before) = (total_len(&batch), Instant::now());
+        let timed = async { (reading.await, before.elapsed()) };
+        let (took, (read, arrived)) = tokio::join!(self.take(batch, download), timed);
+        self.held_up(len, took.saturating_sub(arrived), download).await;
+        read
+    }
+
+    /// The disk held the download up so much longer with the last `bytes`. One that is slow all the time is gone
+    /// past: what follows passes through memory.
+    async fn held_up(&mut self, bytes: u64, longer: Duration, download: &Download) {
+        if self.partial.is_none() || self.pace.wrote(bytes, longer) {
+            return;
+        }
+        let slow = std::io::Error::new(std::io::ErrorKind::TimedOut, "the disk holds a download up");
+        let digest = download.fill.digest;
+        if let Err(error) = download.shelves.disk.health().wrote::<()>("write", Err(slow)) {
+            tracing::info!(%digest, %error, "the disk is slow: passing the blob through memory");
+        }
+        if let Some(open) = self.partial.take() {
+            download.discard(open).await;
+        }
     }
 }
 
@@ -168,22 +203,24 @@ async fn make_room(partial: &mut Option<Arc<Partial>>, bytes: u64, download: &Do
     false
 }
 
+/// Tells how long the disk took, if it took the batch.
 async fn write_or_relay(
     partial: &mut Option<Arc<Partial>>,
     at: u64,
     batch: Arc<Vec<Bytes>>,
     download: &Download,
-) {
+) -> Duration {
     let end = at + total_len(&batch);
     if download.fill.snapshot().total.is_none() {
         make_room(partial, end, download).await;
     }
     if let Some(open) = partial {
+        let before = Instant::now();
         match write_batch(open, at, batch.clone(), download).await {
             Ok(()) => {
                 download.fill.publish(|progress| progress.on_disk = end);
                 download.fill.publish_written(end);
-                return;
+                return before.elapsed();
             }
             Err(error) => {
                 let digest = download.fill.digest;
@@ -200,6 +237,7 @@ async fn write_or_relay(
         position += piece.len() as u64;
         download.fill.publish_written(position);
     }
+    Duration::ZERO
 }
 
 async fn write_batch(

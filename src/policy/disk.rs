@@ -1,4 +1,5 @@
-//! When the disk is left alone, and when it is tried again: a circuit breaker for writes.
+//! When the disk is left alone, and when it is tried again: a circuit breaker for writes, and how long one
+//! download lets the disk hold it up.
 //!
 //! ```text
 //! closed ── three errors in 30 s, or one that is bound to repeat ──> open ── pause over ──> probe
@@ -23,6 +24,10 @@ const WITHIN: Duration = Duration::from_secs(30);
 const PAUSE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 /// Who has been closed for this long begins with the first pause again.
 const QUIET: Duration = Duration::from_secs(300);
+/// How long a download lets the disk hold it up in all, whatever is written meanwhile.
+const FORGIVEN: Duration = Duration::from_secs(5);
+/// A disk that takes this many bytes a second is of use, however fast the network is: a busy hard disk does.
+const OF_USE: u64 = 8 << 20;
 
 /// What is wrong with the disk, told apart by what the operator has to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -94,6 +99,27 @@ impl Trouble {
     /// True if the next write is bound to fail as well.
     const fn repeats(self) -> bool {
         matches!(self, Self::ReadOnly | Self::Denied | Self::Taken)
+    }
+}
+
+/// How much one download has been held up by the disk so far.
+///
+/// Each write may be well within the time that a single one is given, and a layer of a thousand of them would
+/// take an hour all the same.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pace {
+    written: u64,
+    held_up: Duration,
+}
+
+impl Pace {
+    /// The disk took these bytes; `held_up` is how much longer that was than the network took for the next. False
+    /// if the disk is not worth waiting for any more.
+    pub fn wrote(&mut self, bytes: u64, held_up: Duration) -> bool {
+        self.written += bytes;
+        self.held_up += held_up;
+        let worth = Duration::from_millis(self.written.saturating_mul(1000) / OF_USE);
+        self.held_up <= FORGIVEN + worth
     }
 }
 
@@ -196,6 +222,22 @@ mod tests {
         assert_eq!(opened, [false, false, true]);
         assert!(!breaker.may_write());
         assert_eq!(breaker.standing(), Some((Trouble::Full, at(20))));
+    }
+
+    #[test]
+    fn f065_a_disk_that_is_slow_at_every_write_is_waited_for_some_seconds_in_all() {
+        let mib = 1 << 20;
+        let mut pace = Pace::default();
+        let waited = (1..).find(|_| !pace.wrote(mib, Duration::from_millis(500)));
+        assert_eq!(waited, Some(14), "seven seconds for 14 MiB");
+        let mut pace = Pace::default();
+        assert!(!pace.wrote(mib, Duration::from_secs(6)), "one write is enough");
+        // What the network is slower than holds nobody up, and a disk of 10 MiB a second is written to the end.
+        let (mut pace, mut modest) = (Pace::default(), Pace::default());
+        assert!((0..10_000).all(|_| pace.wrote(mib / 64, Duration::ZERO)));
+        assert!((0..10_000).all(|_| modest.wrote(mib, Duration::from_millis(100))));
+        // One bad moment of a disk that is well is forgiven.
+        assert!(modest.wrote(mib, Duration::from_secs(4)));
     }
 
     #[test]

@@ -25,5 +25,5 @@ pub use health::{Ailing, Health, PATIENCE, SYNC_PATIENCE};
 pub use holds::HoldsFile;
 pub use layout::OpenError;
 pub use memory::{Held, Memory};
-pub use pool::{blocking, reading};
+pub use pool::{READERS, WORKERS, blocking, reading};
 pub use records::{List, ManifestRecord, Pulls, Records, ScrubRecord};

@@ -10,9 +10,9 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// Threads that may be busy opening, writing, syncing, naming and removing files.
-const WORKERS: usize = 128;
+pub const WORKERS: usize = 128;
 /// Threads that may be busy reading bodies.
-const READERS: usize = 256;
+pub const READERS: usize = 256;
 /// How long a read of a body may take: past it the body is broken off, and the file stays.
 const READ_PATIENCE: Duration = Duration::from_secs(15);
 

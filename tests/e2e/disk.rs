@@ -279,7 +279,7 @@ pub(crate) fn emptied(world: &World) -> Result<Verdict> {
 }
 
 /// Runs `test` with a Seawall whose cache is a file system of its own with these limits, if there are any.
-fn with_seawall_on(
+pub(crate) fn with_seawall_on(
     world: &World,
     limits: Option<&str>,
     test: impl FnOnce(&Seawall, &Path) -> Result,
@@ -335,7 +335,7 @@ pub(crate) fn pull_by_hand(world: &World, seawall: &Seawall, image: &Image) -> R
         .try_for_each(|(kind, digest)| pull_content(world, seawall, image, kind, digest))
 }
 
-fn pull_blob(world: &World, seawall: &Seawall, image: &Image, blob: &str) -> Result {
+pub(crate) fn pull_blob(world: &World, seawall: &Seawall, image: &Image, blob: &str) -> Result {
     pull_content(world, seawall, image, "blobs", blob)
 }
 
@@ -350,7 +350,7 @@ fn pull_content(world: &World, seawall: &Seawall, image: &Image, kind: &str, dig
 }
 
 /// What `seawall status` prints must have these words in it.
-fn expect_words(seawall: &Seawall, directory: &Path, words: &[&str]) -> Result {
+pub(crate) fn expect_words(seawall: &Seawall, directory: &Path, words: &[&str]) -> Result {
     let mut status = command(env!("CARGO_BIN_EXE_seawall"));
     status
         .args(["status", "--admin", &seawall.admin])
@@ -363,7 +363,7 @@ fn expect_words(seawall: &Seawall, directory: &Path, words: &[&str]) -> Result {
 }
 
 /// Where a blob is kept.
-fn blob(seawall: &Seawall, digest: &str) -> PathBuf {
+pub(crate) fn blob(seawall: &Seawall, digest: &str) -> PathBuf {
     let hex = digest.trim_start_matches("sha256:");
     seawall.shelves().join("blobs/sha256").join(&hex[..2]).join(hex)
 }
@@ -387,7 +387,7 @@ fn nothing_unfinished(seawall: &Seawall) -> Result {
     }
 }
 
-fn expect_clean(seawall: &Seawall) -> Result {
+pub(crate) fn expect_clean(seawall: &Seawall) -> Result {
     hashes_to_names(&seawall.shelves().join("blobs"))?;
     hashes_to_names(&seawall.shelves().join("manifests"))?;
     Ok(())

@@ -16,6 +16,7 @@ mod clients;
 mod crash;
 mod disk;
 mod kills;
+mod lame;
 mod pulls;
 mod refused;
 mod shield;
@@ -31,7 +32,7 @@ use support::{Result, Verdict, World};
 /// A test: its name is the sentence it proves.
 type Test = (&'static str, fn(&World) -> Result<Verdict>);
 
-const TESTS: [Test; 28] = [
+const TESTS: [Test; 32] = [
     (
         "all clients together cost one upstream GET per digest when cold",
         pulls::cold_together,
@@ -103,6 +104,22 @@ const TESTS: [Test; 28] = [
         disk::failing_reads,
     ),
     ("a disk that hangs holds up no pull for long", disk::slow),
+    (
+        "a disk that is slow at every write holds up no pull for long",
+        lame::slow_writes,
+    ),
+    (
+        "a disk that freezes holds up no pull for long, and heals",
+        lame::frozen,
+    ),
+    (
+        "a directory that is closed to us costs no pull, and heals when it is opened",
+        lame::denied,
+    ),
+    (
+        "records that can be neither read nor written cost no pull, and are opened again",
+        lame::failing_records,
+    ),
     (
         "without descriptors nobody gets wrong bytes",
         disk::no_descriptors,

@@ -14,6 +14,7 @@ mod disk;
 mod facts;
 mod fill;
 mod freshness;
+mod frozen;
 mod holds;
 mod house;
 mod inspect;

@@ -1,6 +1,7 @@
 //! The binary under test, as its operator runs it: a configuration file and `seawall serve`.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use super::process::{Process, Result, command, free_address};
@@ -30,6 +31,26 @@ impl Seawall {
 
     /// As [`Self::start`], with more lines in `[server]`.
     pub(crate) fn start_with(directory: &Path, upstream: &str, server: &str, more: &str) -> Result<Self> {
+        let serve = command(env!("CARGO_BIN_EXE_seawall"));
+        Self::start_by(serve, directory, upstream, server, more)
+    }
+
+    /// As [`Self::start`], as an account that owns nothing.
+    #[allow(dead_code, reason = "the benchmark does not")]
+    pub(crate) fn start_as_nobody(directory: &Path, upstream: &str) -> Result<Self> {
+        let mut serve = command("setpriv");
+        serve.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        serve.arg(env!("CARGO_BIN_EXE_seawall"));
+        Self::start_by(serve, directory, upstream, "", "")
+    }
+
+    fn start_by(
+        mut serve: Command,
+        directory: &Path,
+        upstream: &str,
+        server: &str,
+        more: &str,
+    ) -> Result<Self> {
         let (address, admin) = (free_address()?, free_address()?);
         let config = directory.join("seawall.toml");
         let cache = directory.join("cache");
@@ -37,7 +58,6 @@ impl Seawall {
             &config,
             settings(&address, &admin, server, &cache, upstream) + more,
         )?;
-        let mut serve = command(env!("CARGO_BIN_EXE_seawall"));
         serve.arg("serve").arg("--config").arg(&config);
         let mut process = Process::start("seawall", serve, directory)?;
         process.wait_ready(START, || {

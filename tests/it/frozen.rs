@@ -1,0 +1,154 @@
+//! A disk that stands still: what cannot be read now comes from the upstream, and stays where it is.
+//!
+//! The places for work on the disk are the process's. Each test runs in a process of its own, where it takes all
+//! of them, as work does that never comes back.
+
+use std::io;
+use std::process::Command;
+use std::sync::{Arc, Barrier};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use http::Method;
+use seawall::store::{Disk, PATIENCE, READERS, WORKERS, reading};
+use tokio::task::JoinSet;
+
+use crate::support::seawall::{Choices, Seawall};
+use crate::support::world::{
+    MIB, World, blob_file, blob_path, content, image, is_quarantined, manifest_path, world,
+};
+
+/// Says to a process that it is the test's own.
+const OWN: &str = "SEAWALL_TEST_FROZEN";
+
+/// True in the process of the test's own. Elsewhere it starts that, which must end well.
+fn in_a_process_of_its_own(name: &str) -> bool {
+    if std::env::var_os(OWN).is_some() {
+        return true;
+    }
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args([name, "--exact", "--nocapture"]).env(OWN, "yes");
+    let ended = child.output().unwrap();
+    let text = String::from_utf8_lossy(&ended.stdout);
+    assert!(ended.status.success() && text.contains("1 passed"), "{text}");
+    false
+}
+
+/// Work that does not come back before the thaw.
+type Hang = Box<dyn FnOnce() -> io::Result<()> + Send>;
+
+/// Places that are taken.
+struct Frozen {
+    thaw: Arc<Barrier>,
+    thread: JoinHandle<()>,
+}
+
+impl Frozen {
+    /// Takes so many places. Another runtime does, for which time goes on.
+    fn take<F>(places: usize, take: impl Fn(Hang) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = io::Result<()>> + Send + 'static,
+    {
+        let (taken, thaw) = (
+            Arc::new(Barrier::new(places + 1)),
+            Arc::new(Barrier::new(places + 1)),
+        );
+        let barriers = (taken.clone(), thaw.clone());
+        let hold = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let mut all = JoinSet::new();
+                for _ in 0..places {
+                    let (taken, thaw) = barriers.clone();
+                    all.spawn(take(Box::new(move || {
+                        taken.wait();
+                        thaw.wait();
+                        Ok(())
+                    })));
+                }
+                while all.join_next().await.is_some() {}
+            });
+        };
+        let thread = std::thread::spawn(hold);
+        taken.wait();
+        Self { thaw, thread }
+    }
+
+    /// Everything comes back.
+    fn thaw(self) {
+        self.thaw.wait();
+        self.thread.join().unwrap();
+    }
+}
+
+/// The same directory with a new process's knowledge of it.
+async fn restarted(world: World) -> World {
+    let (registry, directory) = world.stop().await;
+    let seawall = Arc::new(Seawall::start(directory.path(), &registry, Choices::default()));
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    World {
+        registry,
+        seawall,
+        directory,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn f066_a_blob_that_cannot_be_hashed_now_comes_from_the_upstream_and_its_file_stays() {
+    if !in_a_process_of_its_own(
+        "frozen::f066_a_blob_that_cannot_be_hashed_now_comes_from_the_upstream_and_its_file_stays",
+    ) {
+        return;
+    }
+    let world = world(Choices::default());
+    let bytes = content(2 * MIB, 1);
+    let digest = world.registry.blob("library/app", bytes.clone());
+    assert!(world.seawall.get(&blob_path(&digest)).await.is_good());
+    let world = restarted(world).await;
+    let gets = || world.registry.seen(&Method::GET, &blob_path(&digest)).len();
+    let frozen = Frozen::take(READERS, reading);
+    let answer = world.seawall.get(&blob_path(&digest)).await;
+    assert!(answer.is_good() && answer.body == bytes);
+    assert_eq!(gets(), 2);
+    assert!(blob_file(world.directory.path(), &digest).exists());
+    assert!(!is_quarantined(world.directory.path(), &digest));
+    frozen.thaw();
+    // It was whole all the time.
+    let answer = world.seawall.get(&blob_path(&digest)).await;
+    assert!(answer.is_good() && answer.body == bytes);
+    assert_eq!(gets(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn f066_a_manifest_that_cannot_be_read_now_is_a_miss_and_its_file_stays() {
+    if !in_a_process_of_its_own(
+        "frozen::f066_a_manifest_that_cannot_be_read_now_is_a_miss_and_its_file_stays",
+    ) {
+        return;
+    }
+    let world = world(Choices::default());
+    let path = manifest_path(image(&world.registry, Some("1"), 5).manifest);
+    let expected = world.registry.bytes_of(&path);
+    assert!(world.seawall.get(&path).await.is_good());
+    let world = restarted(world).await;
+    let gets = |world: &World| world.registry.seen(&Method::GET, &path).len();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Disk::open(elsewhere.path()).unwrap());
+    let frozen = Frozen::take(WORKERS, move |hang| {
+        let disk = disk.clone();
+        async move { disk.health().working(PATIENCE, hang).await }
+    });
+    let answer = world.seawall.get(&path).await;
+    assert!(answer.is_good() && answer.body == expected);
+    assert_eq!(gets(&world), 2);
+    frozen.thaw();
+    // Memory forgets it, and the file is still there.
+    let world = restarted(world).await;
+    let answer = world.seawall.get(&path).await;
+    assert!(answer.is_good() && answer.body == expected);
+    assert_eq!(gets(&world), 2);
+    assert_eq!(world.seawall.cache.status().cache.quarantined, 0);
+}
