@@ -6,16 +6,16 @@ use super::defaults::{self, BUILT_IN, BuiltIn};
 use super::environment::Environment;
 use super::file::{Node, Value};
 use super::problem::{Place, Problems};
-use super::section::{Section, Wrong, boolean, limit, size, text, word};
+use super::section::{Section, Wrong, boolean, count, limit, size, text, word};
 use super::{access, alternates, freshness, values};
 use crate::cache::OnExhausted;
 use crate::oci::Registry;
 use crate::policy::freshness::Policy;
 use crate::policy::naming::{Entry, Pattern};
-use crate::upstream::{Options, Timeouts};
+use crate::upstream::{self, Options, Timeouts};
 
 /// The keys of an entry.
-pub(super) const KEYS: [&str; 16] = [
+pub(super) const KEYS: [&str; 17] = [
     "registry",
     "url",
     "default",
@@ -28,6 +28,7 @@ pub(super) const KEYS: [&str; 16] = [
     "ca",
     "insecure",
     "manifest_limit",
+    "lanes",
     "timeouts",
     "freshness",
     "freshness_for",
@@ -141,6 +142,7 @@ fn options(
             manifest_limit,
             problems,
         ),
+        lanes: entry.read("lanes", None, |node| lanes(node).map(Some), problems),
         negative_ttl: freshness::negative_ttl(entry, problems),
         timeouts: timeouts(entry, problems),
     }
@@ -228,6 +230,7 @@ fn anonymous(built_in: &BuiltIn, pattern: Pattern) -> Configured {
         allow_addresses: Vec::new(),
         ca: Vec::new(),
         manifest_limit: defaults::MANIFEST_LIMIT,
+        lanes: None,
         negative_ttl: defaults::NEGATIVE_TTL,
         timeouts: defaults::TIMEOUTS,
     };
@@ -263,6 +266,10 @@ fn manifest_limit(node: &Node) -> Result<u64, Wrong> {
         let wrong = || Wrong::expected("a size of at least \"1KiB\"");
         (bytes >= 1024).then_some(bytes).ok_or_else(wrong)
     })
+}
+
+fn lanes(node: &Node) -> Result<usize, Wrong> {
+    count(node, upstream::lanes::MOST)
 }
 
 fn on_exhausted(node: &Node) -> Result<OnExhausted, Wrong> {

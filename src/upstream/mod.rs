@@ -6,6 +6,7 @@ mod body;
 pub mod challenge;
 mod exchange;
 mod fetch;
+pub mod lanes;
 mod limits;
 mod login;
 mod negative;
@@ -86,10 +87,20 @@ pub struct Options {
     pub ca: Vec<Vec<u8>>,
     /// Most bytes of a manifest.
     pub manifest_limit: u64,
+    /// Most connections for one blob, the first one included; `None`: as the built-in profile says.
+    pub lanes: Option<usize>,
     /// How long a definite "no" is repeated to those who ask again.
     pub negative_ttl: Duration,
     /// Time limits of every step.
     pub timeouts: Timeouts,
+}
+
+impl Options {
+    /// Most connections for one blob, as configured or by the built-in profile.
+    pub fn lanes(&self) -> usize {
+        let usual = || profile::lanes(&self.registry.to_string());
+        self.lanes.unwrap_or_else(usual)
+    }
 }
 
 /// Time limits of every step of a request to an upstream.

@@ -17,6 +17,7 @@ mod freshness;
 mod holds;
 mod house;
 mod inspect;
+mod lanes;
 mod licences;
 mod proxies;
 mod purge;

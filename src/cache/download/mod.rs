@@ -4,6 +4,7 @@
 //! as it is written. The commit (sync and rename) comes after the last reader could already have its last
 //! byte.
 
+mod lanes;
 mod stored;
 
 use std::collections::BTreeSet;
@@ -12,6 +13,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+pub(super) use lanes::PLACES as AHEAD;
+
+use self::lanes::Source;
 use super::fill::{Fill, Phase};
 use super::sink::{Sink, total_len};
 use super::{Failure, Shelves};
@@ -47,7 +51,15 @@ impl std::convert::From<Refusal> for Stop {
 enum Next {
     More,
     End,
+    Halt(Halt),
+}
+
+/// Why the head has to be asked for anew.
+#[derive(PartialEq)]
+enum Halt {
     Broken(Refusal),
+    /// Nobody was asked for what comes next.
+    Gap,
 }
 
 pub(super) struct Download {
@@ -130,30 +142,24 @@ impl Download {
         let resumed = sink.written > 0;
         let mut resumes = 0;
         let mut helped = BTreeSet::new();
+        let mut from = incoming.alternate;
+        let mut source = Source::new(self, incoming);
         loop {
             let before = sink.written;
-            helped.extend(incoming.alternate);
-            let Some(mut broken) = self.pump(&mut sink, &mut incoming).await? else {
+            helped.extend(from);
+            let Some(halt) = self.pump(&mut sink, &mut source).await? else {
                 break;
             };
-            self.blame(incoming.alternate, false);
             if sink.written > before {
                 resumes = 0;
             }
-            incoming = loop {
-                resumes += 1;
-                if resumes > MAX_RESUMES || broken == Refusal::NotFound {
-                    return Err(broken.into());
-                }
-                tracing::debug!(digest = %self.fill.digest, at = sink.written, error = %broken, "resuming a fill");
-                let wait = RESUME_WAIT * 2_u32.pow(resumes - 1);
-                tokio::time::sleep(wait.mul_f64(rand::random_range(0.5..1.0))).await;
-                match self.open(sink.written).await {
-                    Ok(next) => break next,
-                    Err(refusal) => broken = refusal,
-                }
-            };
+            if halt != Halt::Gap {
+                self.blame(from, false);
+            }
+            let incoming = self.open_again(sink.written, halt, &mut resumes).await?;
             sink.skip = sink.written.saturating_sub(incoming.start);
+            from = incoming.alternate;
+            source.go_on(incoming);
         }
         let finished = self.finish(sink).await;
         if resumed && matches!(finished, Err(Stop::Wrong)) {
@@ -163,6 +169,30 @@ impl Download {
             helped.into_iter().for_each(|each| self.blame(Some(each), true));
         }
         finished
+    }
+
+    /// Asks for the rest, after a break as often as is worth it.
+    async fn open_again(&self, at: u64, halt: Halt, resumes: &mut u32) -> Result<Incoming, Stop> {
+        let mut broken = match halt {
+            Halt::Broken(broken) => broken,
+            Halt::Gap => match self.open(at).await {
+                Ok(next) => return Ok(next),
+                Err(refusal) => refusal,
+            },
+        };
+        loop {
+            *resumes += 1;
+            if *resumes > MAX_RESUMES || broken == Refusal::NotFound {
+                return Err(broken.into());
+            }
+            tracing::debug!(digest = %self.fill.digest, at, error = %broken, "resuming a fill");
+            let wait = RESUME_WAIT * 2_u32.pow(*resumes - 1);
+            tokio::time::sleep(wait.mul_f64(rand::random_range(0.5..1.0))).await;
+            match self.open(at).await {
+                Ok(next) => return Ok(next),
+                Err(refusal) => broken = refusal,
+            }
+        }
     }
 
     /// Begins again, in memory: what is on disk is of no use.
@@ -201,9 +231,9 @@ impl Download {
         Ok(incoming)
     }
 
-    /// Reads, writes and hashes until the upstream ends (`None`) or breaks.
-    async fn pump(&self, sink: &mut Sink, incoming: &mut Incoming) -> Result<Option<Refusal>, Stop> {
-        let (mut batch, mut next) = read_batch(incoming).await;
+    /// Reads, writes and hashes until everything is there (`None`), or the head has to be asked for anew.
+    async fn pump(&self, sink: &mut Sink, source: &mut Source<'_>) -> Result<Option<Halt>, Stop> {
+        let (mut batch, mut next) = source.batch().await;
         loop {
             self.shelves.metrics.received(total_len(&batch));
             sink.skip_held(&mut batch);
@@ -214,18 +244,19 @@ impl Download {
             }
             match next {
                 Next::More => {
-                    let reading = read_batch(incoming);
+                    let reading = source.batch();
                     let ((), read) = tokio::join!(sink.take(batch, self), reading);
                     (batch, next) = read;
                 }
                 Next::End => {
                     sink.take(batch, self).await;
                     let short = total.is_some_and(|total| end < total);
-                    return Ok(short.then(|| Refusal::Unusable("the blob ended too soon".to_owned())));
+                    let why = || Refusal::Unusable("the blob ended too soon".to_owned());
+                    return Ok(short.then(|| Halt::Broken(why())));
                 }
-                Next::Broken(refusal) => {
+                Next::Halt(halt) => {
                     sink.take(batch, self).await;
-                    return Ok(Some(refusal));
+                    return Ok(Some(halt));
                 }
             }
         }
@@ -299,7 +330,7 @@ async fn read_batch(incoming: &mut Incoming) -> (Vec<Bytes>, Next) {
                 batch.push(bytes);
             }
             Ok(None) => return (batch, Next::End),
-            Err(refusal) => return (batch, Next::Broken(refusal)),
+            Err(refusal) => return (batch, Next::Halt(Halt::Broken(refusal))),
         }
         if len >= BATCH {
             return (batch, Next::More);
