@@ -142,7 +142,12 @@ fn options(
             manifest_limit,
             problems,
         ),
-        lanes: entry.read("lanes", None, |node| lanes(node).map(Some), problems),
+        lanes: entry.read(
+            "lanes",
+            upstream::lanes::usual(pattern),
+            |node| lanes(node).map(Some),
+            problems,
+        ),
         negative_ttl: freshness::negative_ttl(entry, problems),
         timeouts: timeouts(entry, problems),
     }
@@ -222,6 +227,7 @@ fn default_of(written: &[Written], problems: &mut Problems) -> Option<Pattern> {
 
 fn anonymous(built_in: &BuiltIn, pattern: Pattern) -> Configured {
     let options = Options {
+        lanes: upstream::lanes::usual(&pattern),
         registry: pattern.clone(),
         url: built_in.url.and_then(|url| url.parse().ok()),
         credentials: Vec::new(),
@@ -230,7 +236,6 @@ fn anonymous(built_in: &BuiltIn, pattern: Pattern) -> Configured {
         allow_addresses: Vec::new(),
         ca: Vec::new(),
         manifest_limit: defaults::MANIFEST_LIMIT,
-        lanes: None,
         negative_ttl: defaults::NEGATIVE_TTL,
         timeouts: defaults::TIMEOUTS,
     };

@@ -10,14 +10,24 @@ use http::header::RANGE;
 use http::{HeaderMap, HeaderValue};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Incoming, Refusal, Upstream, Want, fetch};
+use super::{Incoming, Refusal, Upstream, Want, fetch, profile};
 use crate::clock::Time;
 use crate::oci::{ByteRange, Digest, RepositoryPath};
+use crate::policy::naming::Pattern;
 
 /// Lanes of all fills from one upstream together.
 pub const MOST: usize = 12;
 /// How long an upstream that refused lanes is not asked for any.
 const UNWILLING: Duration = Duration::from_secs(10 * 60);
+
+/// The most connections for one blob that the built-in profiles know for a registry, or for every one of a
+/// pattern; `None` for the pattern of all: each has its own figure.
+pub fn usual(pattern: &Pattern) -> Option<usize> {
+    match pattern {
+        Pattern::Any => None,
+        Pattern::Exact(_) | Pattern::Suffix(_) => Some(profile::lanes(&pattern.to_string())),
+    }
+}
 
 /// How many lanes an upstream bears.
 pub(super) struct Lanes {

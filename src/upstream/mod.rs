@@ -95,14 +95,6 @@ pub struct Options {
     pub timeouts: Timeouts,
 }
 
-impl Options {
-    /// Most connections for one blob, as configured or by the built-in profile.
-    pub fn lanes(&self) -> usize {
-        let usual = || profile::lanes(&self.registry.to_string());
-        self.lanes.unwrap_or_else(usual)
-    }
-}
-
 /// Time limits of every step of a request to an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
