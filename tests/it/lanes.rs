@@ -7,9 +7,10 @@ use bytes::Bytes;
 use http::Method;
 use http_body_util::BodyExt;
 use seawall::oci::Digest;
+use seawall::upstream::AlternateOptions;
 use tokio::time::Instant;
 
-use crate::support::registry::{Chunks, Script};
+use crate::support::registry::{Chunks, Registry, Script};
 use crate::support::seawall::{Choices, Seawall};
 use crate::support::world::{
     MIB, OCI_MANIFEST, World, blob_file, blob_path, content, image, manifest_path, world,
@@ -226,6 +227,32 @@ async fn when_the_last_reader_leaves_the_lanes_end_and_what_is_kept_is_the_begin
     let seawall = Seawall::start(directory.path(), &registry, choices);
     let answer = seawall.get(&blob_path(&digest)).await;
     assert!(answer.is_good() && answer.body == bytes);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lanes_go_to_the_alternate_that_gives_the_blob() {
+    let mirror = Registry::default();
+    let alternate = AlternateOptions {
+        url: "http://mirror.test".parse().unwrap(),
+        prefix: None,
+    };
+    let world = world(Choices {
+        alternates: vec![alternate],
+        ..Choices::default()
+    });
+    world.registry.beside("mirror.test", &mirror);
+    let bytes = BYTES.slice(..LENGTH);
+    let digest = mirror.blob("library/app", bytes.clone());
+    mirror.script(blob_path(&digest), slow(Chunks::Given));
+    let down = Script {
+        status: Some(http::StatusCode::SERVICE_UNAVAILABLE),
+        ..Script::default()
+    };
+    world.registry.script(blob_path(&digest), down);
+    let took = pull(&world, &digest, &bytes).await;
+    assert!(took < Duration::from_secs(6), "{took:?}");
+    assert_eq!(ranges(&world, &digest), Vec::<String>::new());
+    assert!(mirror.seen(&Method::GET, &blob_path(&digest)).len() > 10);
 }
 
 #[tokio::test(start_paused = true)]
