@@ -218,6 +218,8 @@ struct Shelves {
     metrics: Arc<Metrics>,
     scrub: Mutex<ScrubRecord>,
     blame: Mutex<Blame>,
+    /// Places in memory for chunks that are fetched ahead.
+    ahead: Arc<Semaphore>,
 }
 
 impl Shelves {
@@ -287,6 +289,7 @@ impl Cache {
             metrics,
             scrub,
             blame: Mutex::default(),
+            ahead: Arc::new(Semaphore::new(download::AHEAD)),
         };
         // Before anything can be evicted.
         shelves.keep_held();

@@ -120,6 +120,9 @@ fn upstream(out: &mut String, options: &Options, name: &Entry, policy: &Policy) 
         )?;
     }
     writeln!(out, "manifest_limit = \"{}\"", show_size(options.manifest_limit))?;
+    if let Some(lanes) = options.lanes {
+        writeln!(out, "lanes = {lanes}")?;
+    }
     let (connect, headers, idle) = (
         show_duration(options.timeouts.connect),
         show_duration(options.timeouts.headers),

@@ -6,16 +6,16 @@ use super::defaults::{self, BUILT_IN, BuiltIn};
 use super::environment::Environment;
 use super::file::{Node, Value};
 use super::problem::{Place, Problems};
-use super::section::{Section, Wrong, boolean, limit, size, text, word};
+use super::section::{Section, Wrong, boolean, count, limit, size, text, word};
 use super::{access, alternates, freshness, values};
 use crate::cache::OnExhausted;
 use crate::oci::Registry;
 use crate::policy::freshness::Policy;
 use crate::policy::naming::{Entry, Pattern};
-use crate::upstream::{Options, Timeouts};
+use crate::upstream::{self, Options, Timeouts};
 
 /// The keys of an entry.
-pub(super) const KEYS: [&str; 16] = [
+pub(super) const KEYS: [&str; 17] = [
     "registry",
     "url",
     "default",
@@ -28,6 +28,7 @@ pub(super) const KEYS: [&str; 16] = [
     "ca",
     "insecure",
     "manifest_limit",
+    "lanes",
     "timeouts",
     "freshness",
     "freshness_for",
@@ -141,6 +142,12 @@ fn options(
             manifest_limit,
             problems,
         ),
+        lanes: entry.read(
+            "lanes",
+            upstream::lanes::usual(pattern),
+            |node| lanes(node).map(Some),
+            problems,
+        ),
         negative_ttl: freshness::negative_ttl(entry, problems),
         timeouts: timeouts(entry, problems),
     }
@@ -220,6 +227,7 @@ fn default_of(written: &[Written], problems: &mut Problems) -> Option<Pattern> {
 
 fn anonymous(built_in: &BuiltIn, pattern: Pattern) -> Configured {
     let options = Options {
+        lanes: upstream::lanes::usual(&pattern),
         registry: pattern.clone(),
         url: built_in.url.and_then(|url| url.parse().ok()),
         credentials: Vec::new(),
@@ -263,6 +271,10 @@ fn manifest_limit(node: &Node) -> Result<u64, Wrong> {
         let wrong = || Wrong::expected("a size of at least \"1KiB\"");
         (bytes >= 1024).then_some(bytes).ok_or_else(wrong)
     })
+}
+
+fn lanes(node: &Node) -> Result<usize, Wrong> {
+    count(node, upstream::lanes::MOST)
 }
 
 fn on_exhausted(node: &Node) -> Result<OnExhausted, Wrong> {

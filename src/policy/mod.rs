@@ -14,6 +14,7 @@ pub mod eviction;
 pub mod flight;
 pub mod freshness;
 pub mod holds;
+pub mod lanes;
 pub mod listing;
 pub mod login;
 pub mod naming;

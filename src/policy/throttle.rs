@@ -74,6 +74,11 @@ impl Throttle {
         Verdict::After(at.since(now))
     }
 
+    /// True while there is a rate to keep to.
+    pub const fn is_limited(&self) -> bool {
+        self.rate.is_some()
+    }
+
     /// The upstream answered, and not that it was too much.
     pub fn answered(&mut self) {
         if let Some(rate) = self.rate {

@@ -4,6 +4,7 @@
 //! number of series does not depend on what strangers ask for.
 
 pub mod disk;
+pub mod lanes;
 pub mod quotas;
 pub mod scrub;
 pub mod space;
@@ -83,6 +84,8 @@ pub struct Metrics {
     panics: IntCounter,
     /// The disk: what failed, how it does.
     pub disk: disk::Disk,
+    /// Lanes: open, opened and refused.
+    pub lanes: lanes::Lanes,
     /// Clients' quotas: refusals and waits.
     pub quotas: quotas::Quotas,
     /// The scrub: hashed again and put aside.
@@ -128,6 +131,7 @@ impl Metrics {
             connections: gauge("seawall_connections", "Connections of clients."),
             panics: counter("seawall_panics_total", "Requests that ended in a panic."),
             disk: disk::Disk::new(&registry),
+            lanes: lanes::Lanes::new(&registry),
             quotas: quotas::Quotas::new(&registry),
             scrub: scrub::Scrub::new(&registry),
             space: space::Space::new(&registry),

@@ -274,6 +274,19 @@ impl Upstream {
         }
     }
 
+    /// The alternate of this number, as an upstream.
+    pub(super) fn alternate(&self, index: usize) -> Option<&Self> {
+        self.alternates
+            .each
+            .get(index)
+            .map(|alternate| &alternate.upstream)
+    }
+
+    /// What a repository is called at the alternate of this number.
+    pub(super) fn path_at(&self, index: usize, path: &RepositoryPath) -> Option<RepositoryPath> {
+        self.alternates.each.get(index)?.path(path)
+    }
+
     /// Bytes that an alternate gave are not what they should be, or broke off.
     pub fn alternate_failed(&self, alternate: usize, digest: &Digest, wrong: bool) {
         let outcome = if wrong { Outcome::Wrong } else { Outcome::Failed };

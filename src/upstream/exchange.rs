@@ -10,6 +10,7 @@ use tokio::time::sleep;
 
 use super::auth::{Auth, Proof};
 use super::body::{read_whole, text};
+use super::lanes::Lanes;
 use super::negative::Negatives;
 use super::retry::{self, MAX_SHORT_WAITS, MAX_TRIES, Retries};
 use super::shield::Shield;
@@ -61,6 +62,7 @@ pub(super) struct Exchange {
     pub(super) throttle: Throttle,
     pub(super) retries: Retries,
     pub(super) negatives: Negatives,
+    pub(super) lanes: Lanes,
     /// True once a redirect of a manifest told figures.
     pub(super) redirects_tell: AtomicBool,
     pub(super) timeouts: Timeouts,
@@ -99,6 +101,12 @@ impl Exchange {
                 None => return result,
             }
         }
+    }
+
+    /// As [`Self::ask`], but tried once.
+    pub(super) async fn ask_once(&self, ask: &Ask<'_>) -> Result<Answer, Refusal> {
+        self.throttle.place(&self.shield, self.clock).await?;
+        self.judge(ask, self.follow(ask).await).await
     }
 
     /// Tells the shield what the answer says of the budget, and reads which refusal a 429 is.

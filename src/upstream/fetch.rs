@@ -166,15 +166,7 @@ impl Upstream {
             let value = HeaderValue::try_from(range).expect("digits are a header value");
             headers.insert(RANGE, value);
         }
-        let mut ask = Ask {
-            method: Method::GET,
-            url: exchange.url(&format!("{path}/blobs/{digest}"))?,
-            headers,
-            path,
-            account: exchange.shield.account(path),
-            manifest: false,
-            left: None,
-        };
+        let mut ask = blob_ask(exchange, path, digest, headers)?;
         let mut answer = exchange.ask_freely(&mut ask).await?;
         if answer.elsewhere && matches!(answer.response.status().as_u16(), 401 | 403 | 404 | 410) {
             // A signed URL may have run out, and a store may lag behind: the registry names another one (F037).
@@ -185,6 +177,24 @@ impl Upstream {
             None => accept(exchange, answer, want),
         }
     }
+}
+
+/// The request for a blob, or for what the headers say of it.
+pub(super) fn blob_ask<'a>(
+    exchange: &Exchange,
+    path: &'a RepositoryPath,
+    digest: &Digest,
+    headers: HeaderMap,
+) -> Result<Ask<'a>, Refusal> {
+    Ok(Ask {
+        method: Method::GET,
+        url: exchange.url(&format!("{path}/blobs/{digest}"))?,
+        headers,
+        path,
+        account: exchange.shield.account(path),
+        manifest: false,
+        left: None,
+    })
 }
 
 /// What the answer to a HEAD says that a reference points at.
@@ -248,7 +258,7 @@ fn describe(headers: &HeaderMap) -> Option<Descriptor> {
 }
 
 /// Holds a blob's answer against what was wanted.
-fn accept(exchange: &Exchange, answer: Answer, want: Want) -> Result<Incoming, Refusal> {
+pub(super) fn accept(exchange: &Exchange, answer: Answer, want: Want) -> Result<Incoming, Refusal> {
     let response = answer.response;
     identity(response.headers())?;
     let length = number(response.headers(), CONTENT_LENGTH);

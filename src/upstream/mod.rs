@@ -6,6 +6,7 @@ mod body;
 pub mod challenge;
 mod exchange;
 mod fetch;
+pub mod lanes;
 mod limits;
 mod login;
 mod negative;
@@ -86,6 +87,8 @@ pub struct Options {
     pub ca: Vec<Vec<u8>>,
     /// Most bytes of a manifest.
     pub manifest_limit: u64,
+    /// Most connections for one blob, the first one included; `None`: as the built-in profile says.
+    pub lanes: Option<usize>,
     /// How long a definite "no" is repeated to those who ask again.
     pub negative_ttl: Duration,
     /// Time limits of every step.

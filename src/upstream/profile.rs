@@ -37,6 +37,28 @@ const PLAIN: Profile = Profile {
     probe: None,
 };
 
+/// Connections for one blob: as many as a browser opens to one host.
+const LANES: usize = 6;
+
+/// How many connections for one blob a registry bears, the first one included, where that is not [`LANES`].
+const BORNE: [(&str, usize); 5] = [
+    // Their stores are content delivery networks.
+    (Registry::DOCKER_HUB, 8),
+    ("mcr.microsoft.com", 8),
+    ("quay.io", 8),
+    // It limits requests of any kind: six at once trip it.
+    ("public.ecr.aws", 2),
+    // Every request is one of the operations that the tier allows in a minute.
+    (".azurecr.io", 1),
+];
+
+/// How many connections for one blob a registry, or every one of a pattern, bears, the first one included.
+pub(super) fn lanes(name: &str) -> usize {
+    let is_it = |known: &str| name == known || (known.starts_with('.') && name.ends_with(known));
+    let known = BORNE.iter().find(|(known, _)| is_it(known));
+    known.map_or(LANES, |(_, lanes)| *lanes)
+}
+
 /// The profile of a registry.
 pub(super) fn of(registry: &Registry) -> Profile {
     let known = PROFILES

@@ -10,6 +10,7 @@ use rustls::ClientConfig;
 use super::alternate::Alternates;
 use super::auth::Auth;
 use super::exchange::Exchange;
+use super::lanes::Lanes;
 use super::negative::Negatives;
 use super::retry::Retries;
 use super::shield::Shield;
@@ -257,6 +258,7 @@ fn exchange(
         base,
         retries: Retries::new(),
         throttle: Throttle::default(),
+        lanes: Lanes::new(options.lanes.unwrap_or_else(|| profile::lanes(registry.as_str()))),
         negatives: Negatives::new(options.negative_ttl, clock),
         redirects_tell: std::sync::atomic::AtomicBool::new(false),
         timeouts: times,

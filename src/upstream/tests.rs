@@ -68,6 +68,7 @@ fn world(script: Script, edit: impl FnOnce(&mut Options)) -> World {
         }],
         alternates: Vec::new(),
         token_hosts: Vec::new(),
+        lanes: None,
         allow_addresses: Vec::new(),
         ca: Vec::new(),
         manifest_limit: 100,

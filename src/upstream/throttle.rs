@@ -61,6 +61,11 @@ impl Throttle {
         shield.parked().is_none_or(|alone| alone <= self.patience.0)
     }
 
+    /// True while the upstream is asked less than it could be, since it refused.
+    pub(super) fn is_limited(&self) -> bool {
+        self.lock().is_limited()
+    }
+
     pub(super) fn answered(&self) {
         self.lock().answered();
     }

@@ -18,6 +18,7 @@ mod frozen;
 mod holds;
 mod house;
 mod inspect;
+mod lanes;
 mod licences;
 mod proxies;
 mod purge;

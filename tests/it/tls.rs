@@ -85,6 +85,7 @@ async fn fetch(dialer: &Dialer, ca: &[u8], digest: &Digest) -> Result<usize, Ref
         credentials: Vec::new(),
         alternates: Vec::new(),
         token_hosts: Vec::new(),
+        lanes: None,
         allow_addresses: Vec::new(),
         ca: vec![ca.to_vec()],
         manifest_limit: 4 << 20,

@@ -235,3 +235,29 @@ fn certificates_are_read_and_a_file_without_any_is_refused() {
     std::fs::write(file.path(), own.cert.pem()).unwrap();
     assert_eq!(settings(&text).upstreams[0].ca, [own.cert.der().to_vec()]);
 }
+
+#[test]
+fn lanes_are_as_written_or_as_the_registry_bears_them() {
+    let lanes = |registry: &str, more: &str| {
+        let entry = format!("[[upstream]]\nregistry = \"{registry}\"\n{more}\n");
+        settings(&entry).upstreams[0].lanes
+    };
+    for (registry, more, expected) in [
+        ("docker.io", "", Some(8)),
+        ("r.example.com", "", Some(6)),
+        ("r.example.com", "lanes = 3", Some(3)),
+        // Every request counts there.
+        ("team.azurecr.io", "", Some(1)),
+        ("*.azurecr.io", "", Some(1)),
+        ("team.azurecr.io", "lanes = 2", Some(2)),
+        ("*", "", None),
+    ] {
+        assert_eq!(lanes(registry, more), expected, "{registry} {more}");
+    }
+    for wrong in ["0", "13", "\"many\""] {
+        let report = refused(&format!(
+            "[[upstream]]\nregistry = \"r.example.com\"\nlanes = {wrong}\n"
+        ));
+        assert!(report.contains("a whole number from 1 to 12"), "{report}");
+    }
+}

@@ -18,6 +18,26 @@ use seawall::oci::{ByteRange, Digest, RangeSet, Selected};
 /// The address every name resolves to: a public one, which the dial filter lets pass; it is never dialled.
 pub(crate) const ADDRESS: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::new(1, 2, 3, 4));
 
+/// How bounded ranges (`bytes=1-2`) are answered. Others are answered faithfully.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Chunks {
+    /// As they should be.
+    #[default]
+    Given,
+    /// With 200 and everything.
+    Ignored,
+    /// With this status and nothing else.
+    Refused(u16),
+    /// The connection breaks after this many bytes.
+    Cut(usize),
+    /// One byte is another: the one at this offset of the blob, if it is among them.
+    Flipped(u64),
+    /// The header tells a range that begins one byte later.
+    Shifted,
+    /// The header tells another length of the whole.
+    OfLength(u64),
+}
+
 /// How the answers to one path differ from faithful ones.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Script {
@@ -37,6 +57,8 @@ pub(crate) struct Script {
     pub(crate) flip: Option<usize>,
     /// Answer a Range request with 200 and everything.
     pub(crate) ignore_range: bool,
+    /// How chunks are answered.
+    pub(crate) chunks: Chunks,
     /// Leave these headers out.
     pub(crate) without: Vec<&'static str>,
     /// Serve this body instead of the real one.
@@ -287,11 +309,23 @@ impl Registry {
                 .body(body(words, &Script::default(), self.clone()))
                 .unwrap();
         }
-        let script = self.script_of(&path);
+        let mut script = self.script_of(&path);
         tokio::time::sleep(script.delay).await;
         let mut response = Response::builder();
         for (name, value) in &script.headers {
             response = response.header(*name, value);
+        }
+        let bounded = request
+            .headers()
+            .get(header::RANGE)
+            .is_some_and(|range| !range.as_bytes().ends_with(b"-"));
+        let chunks = if bounded { script.chunks } else { Chunks::Given };
+        match chunks {
+            Chunks::Ignored => script.ignore_range = true,
+            Chunks::Refused(status) => script.status = StatusCode::from_u16(status).ok(),
+            Chunks::Cut(bytes) => script.cut_after = Some(bytes),
+            Chunks::Flipped(at) => script.flip = usize::try_from(at).ok(),
+            Chunks::Given | Chunks::Shifted | Chunks::OfLength(_) => {}
         }
         if let Some(status) = script.status {
             return response
@@ -334,7 +368,11 @@ impl Registry {
             match range.select(total) {
                 Selected::One(ByteRange { start, end }) => {
                     bytes = bytes.slice(start as usize..=end as usize);
-                    let content_range = format!("bytes {start}-{end}/{total}");
+                    let content_range = match chunks {
+                        Chunks::Shifted => format!("bytes {}-{}/{total}", start + 1, end + 1),
+                        Chunks::OfLength(other) => format!("bytes {start}-{end}/{other}"),
+                        _ => format!("bytes {start}-{end}/{total}"),
+                    };
                     response = response.status(206).header(header::CONTENT_RANGE, content_range);
                 }
                 _ => response = response.status(416),

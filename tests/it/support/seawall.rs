@@ -53,6 +53,7 @@ pub(crate) struct Choices {
     pub(crate) bandwidth: Option<u64>,
     pub(crate) on_exhausted: OnExhausted,
     pub(crate) freshness: freshness::Policy,
+    pub(crate) lanes: Option<usize>,
     pub(crate) negative_ttl: Duration,
     pub(crate) flights: flight::Rules,
     pub(crate) memory: u64,
@@ -73,6 +74,7 @@ impl Default for Choices {
             bandwidth: None,
             on_exhausted: OnExhausted::Refuse,
             freshness: freshness::Policy::plain(usual_freshness()),
+            lanes: None,
             negative_ttl: Duration::from_secs(10),
             flights: flight::Rules {
                 cooling: Duration::from_millis(500),
@@ -137,6 +139,7 @@ impl Seawall {
             credentials: choices.credentials.clone(),
             alternates: choices.alternates.clone(),
             token_hosts: Vec::new(),
+            lanes: choices.lanes,
             allow_addresses: Vec::new(),
             ca: Vec::new(),
             manifest_limit: 4 << 20,

@@ -4,21 +4,23 @@
 //! as it is written. The commit (sync and rename) comes after the last reader could already have its last
 //! byte.
 
+mod lanes;
+mod stored;
+
 use std::collections::BTreeSet;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+pub(super) use lanes::PLACES as AHEAD;
+
+use self::lanes::Source;
 use super::fill::{Fill, Phase};
-use super::sink::{Sink, hash_step, total_len};
-use super::{Failure, From, Shelves};
-use crate::oci::Hasher;
+use super::sink::{Sink, total_len};
+use super::{Failure, Shelves};
 use crate::policy::flight::Landing;
-use crate::store::{
-    Held, NotKept, OpenFile, PATIENCE, Partial, SYNC_PATIENCE, Shelf, Stored, blocking, reading,
-};
+use crate::store::{NotKept, PATIENCE, Partial, SYNC_PATIENCE, Shelf};
 use crate::telemetry::metrics::Place;
 use crate::upstream::{Incoming, Refusal};
 
@@ -29,9 +31,6 @@ const BATCH: usize = 1 << 20;
 const MAX_RESUMES: u32 = 4;
 /// The first wait before going on; doubled each time.
 const RESUME_WAIT: Duration = Duration::from_millis(100);
-/// Blobs up to this length go to memory as well.
-const SMALL: u64 = 64 * 1024;
-
 /// Why a download stopped.
 enum Stop {
     /// The upstream.
@@ -52,17 +51,15 @@ impl std::convert::From<Refusal> for Stop {
 enum Next {
     More,
     End,
-    Broken(Refusal),
+    Halt(Halt),
 }
 
-/// What the file of a blob turned out to be.
-enum Hashed {
-    /// What its name says.
-    Agrees,
-    /// Something else, or not to be read ever again.
-    Damaged,
-    /// Not known: the disk is slow, or ill itself. The file may be whole.
-    Unreadable,
+/// Why the head has to be asked for anew.
+#[derive(PartialEq)]
+enum Halt {
+    Broken(Refusal),
+    /// Nobody was asked for what comes next.
+    Gap,
 }
 
 pub(super) struct Download {
@@ -127,123 +124,6 @@ impl Download {
         self.fill.publish(|progress| progress.phase = Phase::Over(why));
     }
 
-    async fn look_on_disk(&self) -> Option<Stored> {
-        let (shelves, digest) = (self.shelves.clone(), self.fill.digest);
-        let look = move || Ok(shelves.disk.get(Shelf::Blobs, &digest));
-        self.shelves.disk.health().looking(look).await.ok().flatten()
-    }
-
-    /// Hashes a file that has not been hashed since the start, while readers already follow it.
-    /// Returns false if the file is not what its name says, or cannot be read now, and nobody has seen a byte of it.
-    async fn serve_from_disk(&mut self, stored: Stored) -> bool {
-        let fill = self.fill.clone();
-        let size = stored.size;
-        let trusted = stored.verified || self.is_trusted(size).await;
-        if !trusted {
-            fill.publish(|progress| {
-                progress.total = Some(size);
-                progress.on_disk = size;
-                progress.file = Some(stored.file.clone());
-                progress.from = From::Disk;
-            });
-        }
-        let why = match self.hash_file(&stored, trusted).await {
-            Hashed::Agrees => None,
-            Hashed::Damaged => {
-                self.put_aside(&stored).await;
-                Some("the stored copy was damaged and has been put aside")
-            }
-            Hashed::Unreadable => {
-                tracing::warn!(digest = %fill.digest, "a stored file cannot be read now, and stays");
-                self.disk = false;
-                Some("the stored copy cannot be read now")
-            }
-        };
-        if let Some(why) = why {
-            if fill.snapshot().visible > 0 {
-                self.end(why);
-                return true;
-            }
-            fill.publish(|progress| {
-                progress.total = None;
-                progress.on_disk = 0;
-                progress.file = None;
-                progress.from = From::Upstream;
-            });
-            return false;
-        }
-        self.shelves.disk.mark_verified(&fill.digest, size);
-        fill.publish(|progress| {
-            progress.total = Some(size);
-            progress.visible = size;
-            progress.on_disk = size;
-            progress.file = Some(stored.file.clone());
-            progress.from = From::Disk;
-            progress.phase = Phase::Verified;
-        });
-        self.remember_small(&stored.file, size).await;
-        true
-    }
-
-    /// True if the operator does without hashing at the first serve, and the file has the length it had
-    /// when it was committed.
-    async fn is_trusted(&self, size: u64) -> bool {
-        let (shelves, digest) = (self.shelves.clone(), self.fill.digest);
-        !self.shelves.options.verify_first_serve
-            && blocking(move || Ok(shelves.records.size(&digest)))
-                .await
-                .is_ok_and(|kept| kept == Some(size))
-    }
-
-    async fn put_aside(&self, stored: &Stored) {
-        let (shelves, digest, file) = (self.shelves.clone(), self.fill.digest, stored.file.clone());
-        let put_aside = move || shelves.put_aside(Shelf::Blobs, &digest, &file);
-        let health = self.shelves.disk.health();
-        if let Err(error) = health.writing("quarantine", PATIENCE, put_aside).await {
-            tracing::warn!(%digest, %error, "the damaged file could not be put aside");
-        }
-    }
-
-    async fn hash_file(&self, stored: &Stored, trusted: bool) -> Hashed {
-        if trusted {
-            return Hashed::Agrees;
-        }
-        let mut hasher = Hasher::new(self.fill.digest.algorithm());
-        let mut at = 0;
-        while at < stored.size {
-            let step = hash_step(hasher, stored.file.clone(), at, stored.size).await;
-            match self.shelves.disk.health().read("read", step) {
-                Ok((next, len)) => {
-                    hasher = next;
-                    at += len;
-                }
-                Err(error) if self.shelves.is_damage(&error) => return Hashed::Damaged,
-                Err(_) => return Hashed::Unreadable,
-            }
-            self.fill.publish_written(at);
-        }
-        self.shelves.blame().read();
-        match hasher.finish() == self.fill.digest {
-            true => Hashed::Agrees,
-            false => Hashed::Damaged,
-        }
-    }
-
-    async fn remember_small(&self, file: &Arc<OpenFile>, size: u64) {
-        if size > SMALL {
-            return;
-        }
-        let file = file.clone();
-        let read = reading(move || {
-            let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
-            file.read_exact_at(&mut bytes, 0)?;
-            Ok(Bytes::from(bytes))
-        });
-        if let Ok(bytes) = read.await {
-            self.shelves.memory.put(self.fill.digest, Held::blob(bytes));
-        }
-    }
-
     /// Fetches from the upstream, going on after breaks, until the digest agrees.
     async fn fetch(&self) -> Result<(), Stop> {
         let mut sink = Sink::open(self).await;
@@ -262,30 +142,24 @@ impl Download {
         let resumed = sink.written > 0;
         let mut resumes = 0;
         let mut helped = BTreeSet::new();
+        let mut from = incoming.alternate;
+        let mut source = Source::new(self, incoming);
         loop {
             let before = sink.written;
-            helped.extend(incoming.alternate);
-            let Some(mut broken) = self.pump(&mut sink, &mut incoming).await? else {
+            helped.extend(from);
+            let Some(halt) = self.pump(&mut sink, &mut source).await? else {
                 break;
             };
-            self.blame(incoming.alternate, false);
             if sink.written > before {
                 resumes = 0;
             }
-            incoming = loop {
-                resumes += 1;
-                if resumes > MAX_RESUMES || broken == Refusal::NotFound {
-                    return Err(broken.into());
-                }
-                tracing::debug!(digest = %self.fill.digest, at = sink.written, error = %broken, "resuming a fill");
-                let wait = RESUME_WAIT * 2_u32.pow(resumes - 1);
-                tokio::time::sleep(wait.mul_f64(rand::random_range(0.5..1.0))).await;
-                match self.open(sink.written).await {
-                    Ok(next) => break next,
-                    Err(refusal) => broken = refusal,
-                }
-            };
+            if halt != Halt::Gap {
+                self.blame(from, false);
+            }
+            let incoming = self.open_again(sink.written, halt, &mut resumes).await?;
             sink.skip = sink.written.saturating_sub(incoming.start);
+            from = incoming.alternate;
+            source.go_on(incoming);
         }
         let finished = self.finish(sink).await;
         if resumed && matches!(finished, Err(Stop::Wrong)) {
@@ -295,6 +169,30 @@ impl Download {
             helped.into_iter().for_each(|each| self.blame(Some(each), true));
         }
         finished
+    }
+
+    /// Asks for the rest, after a break as often as is worth it.
+    async fn open_again(&self, at: u64, halt: Halt, resumes: &mut u32) -> Result<Incoming, Stop> {
+        let mut broken = match halt {
+            Halt::Broken(broken) => broken,
+            Halt::Gap => match self.open(at).await {
+                Ok(next) => return Ok(next),
+                Err(refusal) => refusal,
+            },
+        };
+        loop {
+            *resumes += 1;
+            if *resumes > MAX_RESUMES || broken == Refusal::NotFound {
+                return Err(broken.into());
+            }
+            tracing::debug!(digest = %self.fill.digest, at, error = %broken, "resuming a fill");
+            let wait = RESUME_WAIT * 2_u32.pow(*resumes - 1);
+            tokio::time::sleep(wait.mul_f64(rand::random_range(0.5..1.0))).await;
+            match self.open(at).await {
+                Ok(next) => return Ok(next),
+                Err(refusal) => broken = refusal,
+            }
+        }
     }
 
     /// Begins again, in memory: what is on disk is of no use.
@@ -333,9 +231,9 @@ impl Download {
         Ok(incoming)
     }
 
-    /// Reads, writes and hashes until the upstream ends (`None`) or breaks.
-    async fn pump(&self, sink: &mut Sink, incoming: &mut Incoming) -> Result<Option<Refusal>, Stop> {
-        let (mut batch, mut next) = read_batch(incoming).await;
+    /// Reads, writes and hashes until everything is there (`None`), or the head has to be asked for anew.
+    async fn pump(&self, sink: &mut Sink, source: &mut Source<'_>) -> Result<Option<Halt>, Stop> {
+        let (mut batch, mut next) = source.batch().await;
         loop {
             self.shelves.metrics.received(total_len(&batch));
             sink.skip_held(&mut batch);
@@ -346,16 +244,17 @@ impl Download {
             }
             match next {
                 Next::More => {
-                    (batch, next) = sink.take_while(batch, read_batch(incoming), self).await;
+                    (batch, next) = sink.take_while(batch, source.batch(), self).await;
                 }
                 Next::End => {
                     sink.take(batch, self).await;
                     let short = total.is_some_and(|total| end < total);
-                    return Ok(short.then(|| Refusal::Unusable("the blob ended too soon".to_owned())));
+                    let why = || Refusal::Unusable("the blob ended too soon".to_owned());
+                    return Ok(short.then(|| Halt::Broken(why())));
                 }
-                Next::Broken(refusal) => {
+                Next::Halt(halt) => {
                     sink.take(batch, self).await;
-                    return Ok(Some(refusal));
+                    return Ok(Some(halt));
                 }
             }
         }
@@ -429,7 +328,7 @@ async fn read_batch(incoming: &mut Incoming) -> (Vec<Bytes>, Next) {
                 batch.push(bytes);
             }
             Ok(None) => return (batch, Next::End),
-            Err(refusal) => return (batch, Next::Broken(refusal)),
+            Err(refusal) => return (batch, Next::Halt(Halt::Broken(refusal))),
         }
         if len >= BATCH {
             return (batch, Next::More);
