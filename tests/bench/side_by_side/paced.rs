@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::Options;
-use crate::cold::{Between, Pull, SIZE};
+use crate::cold::{Between, Pull, SIZE, SMALL};
 use crate::machine::unpin;
 use crate::shelf::Shelf;
 use crate::support::Result;
@@ -196,7 +196,7 @@ fn rows(
     added: Option<Goal>,
 ) -> Result<[Row; 3]> {
     unpin()?;
-    let path = shelf.blob(SIZE, 0)?;
+    let paths = [shelf.blob(SIZE, 0)?, shelf.blob(SMALL, 0)?];
     let upstream = serve(&shelf.files(), slow)?;
     let mut first = Row::new("first byte, ms", 2, 2);
     let mut more = Row::new("first byte later by, ms", 2, 2);
@@ -206,7 +206,7 @@ fn rows(
     for _ in 0..rounds {
         let mut firsts = [0.0; 2];
         for (contestant, (_, between)) in CONTESTANTS.into_iter().enumerate() {
-            let pull = Pull::cold(between, shelf, &upstream, &path, 1)?;
+            let pull = Pull::cold(between, shelf, &upstream, &paths, 1)?;
             time.push(contestant, pull.seconds);
             first.push(contestant, pull.first_byte);
             firsts[contestant] = pull.first_byte;
