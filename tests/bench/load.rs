@@ -22,10 +22,13 @@ pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const HEAD: usize = 16 << 10;
 
 /// Dropped at a time. Never touched, so it is address space only.
-const SINK: usize = 4 << 20;
+const SINK: usize = 1 << 20;
 
 /// Threads at most; more connections share them.
 const THREADS: usize = 64;
+
+/// How far apart threads begin among requests that take turns.
+const APART: usize = 997;
 
 /// What one turn of one server came to.
 pub(crate) struct Run {
@@ -50,6 +53,16 @@ impl Run {
     /// The same by another method.
     pub(crate) fn asking(server: &Server, method: &str, target: &str, connections: usize) -> Result<Self> {
         let request = request(&server.address, method, target);
+        Self::each(server, &[request], connections, method != "HEAD")
+    }
+
+    /// The same with requests that take turns.
+    pub(crate) fn each(
+        server: &Server,
+        requests: &[Vec<u8>],
+        connections: usize,
+        has_body: bool,
+    ) -> Result<Self> {
         let mut wires = Vec::new();
         for _ in 0..connections {
             wires.push(Wire::connect(&server.address)?);
@@ -57,7 +70,9 @@ impl Run {
         let shared = wires.chunks_mut(connections.div_ceil(THREADS).max(1));
         let (cpu, start) = (cpu_seconds(server.id)?, Instant::now());
         let end = start + TURN;
-        let turns = each_in_a_thread(shared, |wires| take_turn(wires, &request, method != "HEAD", end))?;
+        let turns = each_in_a_thread(shared.enumerate(), |(number, wires)| {
+            take_turn(wires, requests, number * APART, has_body, end)
+        })?;
         let seconds = start.elapsed().as_secs_f64();
         let mut latencies: Vec<Duration> = turns.iter().flat_map(|turn| &turn.latencies).copied().collect();
         latencies.sort_unstable();
@@ -107,7 +122,15 @@ struct Turn {
     latencies: Vec<Duration>,
 }
 
-fn take_turn(wires: &mut [Wire], request: &[u8], has_body: bool, end: Instant) -> Result<Turn> {
+/// Asks for the requests from `first` on, again and again.
+fn take_turn(
+    wires: &mut [Wire],
+    requests: &[Vec<u8>],
+    first: usize,
+    has_body: bool,
+    end: Instant,
+) -> Result<Turn> {
+    let mut next = first;
     let mut turn = Turn {
         bytes: 0,
         latencies: Vec::new(),
@@ -119,7 +142,8 @@ fn take_turn(wires: &mut [Wire], request: &[u8], has_body: bool, end: Instant) -
         }
         // All are asked before the first is read, so that every connection has a request under way.
         for wire in &mut *wires {
-            wire.send(request)?;
+            wire.send(&requests[next % requests.len()])?;
+            next += 1;
         }
         for wire in &mut *wires {
             turn.bytes += wire.receive(has_body)?.bytes;

@@ -28,9 +28,11 @@ pub(crate) struct Running {
     _process: Box<dyn Any>,
 }
 
-/// How an nginx differs from one that only sends static files.
+/// How an nginx differs from one that only sends static files with one worker.
 #[derive(Default)]
 pub(crate) struct Nginx {
+    /// Workers; one unless more are wanted.
+    pub(crate) workers: usize,
     /// After the address in `listen`: " http2".
     pub(crate) listen: &'static str,
     /// Lines in `http`; the access log is off unless they turn it on.
@@ -41,7 +43,11 @@ pub(crate) struct Nginx {
 
 /// Starts a Seawall with an empty cache before `upstream`; more lines for `[server]`, and at the end.
 pub(crate) fn seawall(root: &Path, upstream: &str, server: &str, more: &str) -> Result<Running> {
-    let directory = new_directory(root, "seawall")?;
+    seawall_in(new_directory(root, "seawall")?, upstream, server, more)
+}
+
+/// The same with what is in `cache` below that directory.
+pub(crate) fn seawall_in(directory: PathBuf, upstream: &str, server: &str, more: &str) -> Result<Running> {
     // Tags stay fresh for longer than any turn.
     let more = format!("freshness = {{ ttl = \"1d\" }}\n{more}");
     let seawall = Seawall::start_with(&directory, upstream, server, &more)?;
@@ -55,7 +61,7 @@ pub(crate) fn seawall(root: &Path, upstream: &str, server: &str, more: &str) -> 
     })
 }
 
-/// Starts an nginx with one worker, which sends the files below `files` with sendfile unless told otherwise.
+/// Starts an nginx, which sends the files below `files` with sendfile unless told otherwise.
 pub(crate) fn nginx(root: &Path, files: &Path, how: &Nginx) -> Result<Running> {
     let (base, address) = (new_directory(root, "nginx")?, free_address()?);
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -67,14 +73,20 @@ pub(crate) fn nginx(root: &Path, files: &Path, how: &Nginx) -> Result<Running> {
     } else {
         "access_log off;"
     };
-    let Nginx { listen, http, server } = how;
+    let Nginx {
+        workers,
+        listen,
+        http,
+        server,
+    } = how;
+    let workers = 1.max(*workers);
     let files = format!(
         "root {}; location = /v2/ {{ return 200 '{{}}'; }}",
         files.display()
     );
     let server = server.as_ref().unwrap_or(&files);
     let settings = format!(
-        "daemon off;\nuser root;\nworker_processes 1;\nworker_rlimit_nofile 20000;\npid {base}/pid;\nerror_log stderr;\n\
+        "daemon off;\nuser root;\nworker_processes {workers};\nworker_rlimit_nofile 20000;\npid {base}/pid;\nerror_log stderr;\n\
          events {{ worker_connections 10000; }}\n\
          http {{\n  sendfile on;\n  tcp_nopush on;\n  keepalive_requests 1000000000;\n{temporary}\
          default_type {MANIFEST};\n  {log}\n  {http}\n  server {{ listen {address}{listen} backlog=4096; {server} }}\n}}\n",

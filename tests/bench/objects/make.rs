@@ -13,7 +13,7 @@ use seawall::store::{Disk, ManifestRecord, Records, Space};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-/// Bytes of each.
+/// Bytes of each: its number.
 const SIZE: u64 = 8;
 /// Rows written down at a time.
 const ROWS: usize = 50_000;
@@ -44,10 +44,10 @@ pub(crate) fn make(directory: &Path, number: usize) -> Result {
         };
         let folder = directory.join("v1").join(shelf).join("sha256").join(&hex[..2]);
         let file = folder.join(hex);
-        let written = std::fs::write(&file, [0; SIZE as usize]);
+        let written = std::fs::write(&file, index.to_le_bytes());
         if written.is_err() {
             std::fs::create_dir_all(&folder)?;
-            std::fs::write(&file, [0; SIZE as usize])?;
+            std::fs::write(&file, index.to_le_bytes())?;
         }
         rows.push((content, Some(facts)));
         if rows.len() == ROWS || index + 1 == number {
