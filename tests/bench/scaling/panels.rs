@@ -65,7 +65,7 @@ pub(crate) fn measure(options: &Options, root: &Path) -> Result<[Panel; 4]> {
     }
     drop(pair);
     let mut objects = panel(
-        "Blobs of 8 bytes all over the cache, 16 connections",
+        "Blobs of 8 bytes, 16 connections",
         "thousand requests/s",
         "objects",
         true,
