@@ -1,22 +1,34 @@
-//! The client: sockets that are kept alive, one buffer each, and the server's CPU time beside the clock.
+//! The client: sockets that are kept alive, bodies that go nowhere, and the server's CPU time beside the clock.
+//!
+//! It must not be what is measured. One thread holds one connection (or several, asked in turn), and the bytes
+//! of a body are dropped inside the kernel (`MSG_TRUNC`), never copied.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::servers::Server;
+use rustix::net::{RecvFlags, recv};
+
+use crate::machine::{Server, cpu_seconds, each_in_a_thread};
 use crate::support::Result;
 
 /// How long a turn lasts; answers that began within it are finished and counted.
-const TURN: Duration = Duration::from_millis(1500);
+pub(crate) const TURN: Duration = Duration::from_millis(1500);
 
-/// Received at a time: few system calls, and it stays in the core's own cache.
-const BUFFER: usize = 256 << 10;
+/// The media type of every manifest here.
+pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// Clock ticks a second in `/proc/<pid>/stat`: 100 on every Linux architecture that has this table.
-const TICKS: f64 = 100.0;
+/// Room for a head and the beginning of its body.
+const HEAD: usize = 16 << 10;
+
+/// Dropped at a time. Never touched, so it is address space only.
+const SINK: usize = 1 << 20;
+
+/// Threads at most; more connections share them.
+const THREADS: usize = 64;
+
+/// How far apart threads begin among requests that take turns.
+const APART: usize = 997;
 
 /// What one turn of one server came to.
 pub(crate) struct Run {
@@ -28,85 +40,191 @@ pub(crate) struct Run {
     pub(crate) seconds: f64,
     /// CPU seconds of the server, its children's included.
     pub(crate) cpu_seconds: f64,
+    /// How long each answer took, to its last byte; sorted.
+    latencies: Vec<Duration>,
 }
 
 impl Run {
-    /// Has `connections` threads ask `server` for `target` again and again for one turn.
+    /// Has `connections` ask `server` for `target` again and again for one turn.
     pub(crate) fn of(server: &Server, target: &str, connections: usize) -> Result<Self> {
-        let request = format!(
-            "GET {target} HTTP/1.1\r\nHost: {}\r\nAccept: application/vnd.oci.image.manifest.v1+json\r\n\r\n",
-            server.address
-        );
+        Self::asking(server, "GET", target, connections)
+    }
+
+    /// The same by another method.
+    pub(crate) fn asking(server: &Server, method: &str, target: &str, connections: usize) -> Result<Self> {
+        let request = request(&server.address, method, target);
+        Self::each(server, &[request], connections, method != "HEAD")
+    }
+
+    /// The same with requests that take turns.
+    pub(crate) fn each(
+        server: &Server,
+        requests: &[Vec<u8>],
+        connections: usize,
+        has_body: bool,
+    ) -> Result<Self> {
         let mut wires = Vec::new();
         for _ in 0..connections {
-            wires.push(Wire {
-                stream: TcpStream::connect(&server.address)?,
-                buffer: vec![0; BUFFER],
-            });
+            wires.push(Wire::connect(&server.address)?);
         }
-        let (cpu, start) = (cpu_ticks(server.id)?, Instant::now());
-        let counts = thread::scope(|scope| {
-            let turns: Vec<_> = wires
-                .iter_mut()
-                .map(|wire| scope.spawn(|| wire.take_turn(request.as_bytes(), start + TURN)))
-                .collect();
-            turns
-                .into_iter()
-                .map(|turn| turn.join().map_err(|_| "a client thread panicked")?)
-                .collect()
-        });
-        let counts: Vec<(u64, u64)> = Result::<Vec<_>>::from(counts)?;
+        let shared = wires.chunks_mut(connections.div_ceil(THREADS).max(1));
+        let (cpu, start) = (cpu_seconds(server.id)?, Instant::now());
+        let end = start + TURN;
+        let turns = each_in_a_thread(shared.enumerate(), |(number, wires)| {
+            take_turn(wires, requests, number * APART, has_body, end)
+        })?;
+        let seconds = start.elapsed().as_secs_f64();
+        let mut latencies: Vec<Duration> = turns.iter().flat_map(|turn| &turn.latencies).copied().collect();
+        latencies.sort_unstable();
         Ok(Self {
-            answers: counts.iter().map(|(answers, _)| answers).sum(),
-            bytes: counts.iter().map(|(_, bytes)| bytes).sum(),
-            seconds: start.elapsed().as_secs_f64(),
-            cpu_seconds: (cpu_ticks(server.id)? - cpu) as f64 / TICKS,
+            answers: latencies.len() as u64,
+            bytes: turns.iter().map(|turn| turn.bytes).sum(),
+            seconds,
+            cpu_seconds: cpu_seconds(server.id)? - cpu,
+            latencies,
         })
+    }
+
+    /// Gigabytes a second.
+    pub(crate) fn gigabytes_a_second(&self) -> f64 {
+        self.bytes as f64 / 1e9 / self.seconds
+    }
+
+    /// Answers a second.
+    pub(crate) fn answers_a_second(&self) -> f64 {
+        self.answers as f64 / self.seconds
+    }
+
+    /// CPU seconds of the server for each gigabyte.
+    pub(crate) fn cpu_per_gigabyte(&self) -> f64 {
+        self.cpu_seconds / (self.bytes as f64 / 1e9)
+    }
+
+    /// Milliseconds that 99 of 100 answers took at most.
+    pub(crate) fn p99(&self) -> f64 {
+        p99(&self.latencies)
     }
 }
 
-struct Wire {
+/// Milliseconds that 99 of 100 of these sorted times are below.
+pub(crate) fn p99(sorted: &[Duration]) -> f64 {
+    let at = (sorted.len() * 99).div_ceil(100).saturating_sub(1);
+    sorted.get(at).map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
+}
+
+/// The bytes of a request, as a node would send it.
+pub(crate) fn request(host: &str, method: &str, target: &str) -> Vec<u8> {
+    format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\nAccept: {MANIFEST}\r\n\r\n").into_bytes()
+}
+
+struct Turn {
+    bytes: u64,
+    latencies: Vec<Duration>,
+}
+
+/// Asks for the requests from `first` on, again and again.
+fn take_turn(
+    wires: &mut [Wire],
+    requests: &[Vec<u8>],
+    first: usize,
+    has_body: bool,
+    end: Instant,
+) -> Result<Turn> {
+    let mut next = first;
+    let mut turn = Turn {
+        bytes: 0,
+        latencies: Vec::new(),
+    };
+    loop {
+        let begun = Instant::now();
+        if begun >= end {
+            return Ok(turn);
+        }
+        // All are asked before the first is read, so that every connection has a request under way.
+        for wire in &mut *wires {
+            wire.send(&requests[next % requests.len()])?;
+            next += 1;
+        }
+        for wire in &mut *wires {
+            turn.bytes += wire.receive(has_body)?.bytes;
+            turn.latencies.push(begun.elapsed());
+        }
+    }
+}
+
+/// One answer.
+pub(crate) struct Received {
+    /// Bytes of its body.
+    pub(crate) bytes: u64,
+    /// When its head was there.
+    pub(crate) head_at: Instant,
+}
+
+/// One connection.
+pub(crate) struct Wire {
     stream: TcpStream,
-    buffer: Vec<u8>,
+    head: Vec<u8>,
+    sink: Vec<u8>,
 }
 
 impl Wire {
-    /// Answers and body bytes until `end`.
-    fn take_turn(&mut self, request: &[u8], end: Instant) -> Result<(u64, u64)> {
-        let (mut answers, mut bytes) = (0, 0);
-        while Instant::now() < end {
-            bytes += self.ask(request)?;
-            answers += 1;
-        }
-        Ok((answers, bytes))
+    /// Connects to a host and port.
+    pub(crate) fn connect(address: &str) -> Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        Ok(Self {
+            stream,
+            head: vec![0; HEAD],
+            sink: vec![0; SINK],
+        })
     }
 
-    /// One request; the bytes of its body, which go nowhere.
-    fn ask(&mut self, request: &[u8]) -> Result<u64> {
-        self.stream.write_all(request)?;
+    /// Sends a request.
+    pub(crate) fn send(&mut self, request: &[u8]) -> Result {
+        Ok(self.stream.write_all(request)?)
+    }
+
+    /// One answer, to its last byte.
+    pub(crate) fn receive(&mut self, has_body: bool) -> Result<Received> {
         let mut filled = 0;
         let head = loop {
-            filled += self.receive(filled)?;
-            if let Some(at) = self.buffer[..filled]
+            let count = self.stream.read(&mut self.head[filled..])?;
+            filled += expect_some(count)?;
+            let ends = self.head[..filled]
                 .windows(4)
-                .position(|four| four == b"\r\n\r\n")
-            {
+                .position(|four| four == b"\r\n\r\n");
+            if let Some(at) = ends {
                 break at + 4;
             }
         };
-        let length = body_length(&self.buffer[..head])?;
-        let mut left = length - (filled - head) as u64;
+        let head_at = Instant::now();
+        let length = body_length(&self.head[..head])?;
+        let mut left = if has_body {
+            length - (filled - head) as u64
+        } else {
+            0
+        };
         while left > 0 {
-            left -= self.receive(0)? as u64;
+            left -= self.drop_some(left)? as u64;
         }
-        Ok(length)
+        Ok(Received {
+            bytes: if has_body { length } else { 0 },
+            head_at,
+        })
     }
 
-    fn receive(&mut self, at: usize) -> Result<usize> {
-        match self.stream.read(&mut self.buffer[at..])? {
-            0 => Err("the server closed the connection".into()),
-            count => Ok(count),
-        }
+    /// Drops up to so many bytes inside the kernel.
+    pub(crate) fn drop_some(&mut self, most: u64) -> Result<usize> {
+        let room = (SINK as u64).min(most) as usize;
+        let (_, count) = recv(&self.stream, &mut self.sink[..room], RecvFlags::TRUNC)?;
+        expect_some(count)
+    }
+}
+
+fn expect_some(count: usize) -> Result<usize> {
+    match count {
+        0 => Err("the server closed the connection".into()),
+        count => Ok(count),
     }
 }
 
@@ -117,26 +235,4 @@ fn body_length(head: &[u8]) -> Result<u64> {
         Some((_, length)) if head.starts_with("HTTP/1.1 200 ") => Ok(length.trim().parse()?),
         _ => Err(format!("not an answer to measure:\n{head}").into()),
     }
-}
-
-/// User and system time of a process and its children so far, in ticks.
-fn cpu_ticks(id: u32) -> Result<u64> {
-    let stat = fs::read_to_string(format!("/proc/{id}/stat"))?;
-    // The name in parentheses may hold spaces; utime and stime are the 12th and 13th fields after it.
-    let fields = stat
-        .rsplit(") ")
-        .next()
-        .unwrap_or_default()
-        .split(' ')
-        .skip(11)
-        .take(2);
-    let mut ticks = 0;
-    for field in fields {
-        ticks += field.parse::<u64>()?;
-    }
-    let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
-    for child in children.split_whitespace() {
-        ticks += cpu_ticks(child.parse()?)?;
-    }
-    Ok(ticks)
 }

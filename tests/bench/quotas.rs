@@ -10,12 +10,12 @@
     reason = "this measures in real time and reports to a terminal; there is no reactor to block"
 )]
 
+#[allow(dead_code, reason = "side_by_side measures more, with the same parts")]
+mod content;
+#[allow(dead_code, reason = "side_by_side measures more, with the same parts")]
 mod load;
-#[allow(
-    dead_code,
-    reason = "here Seawall is compared with itself: nginx and the registry have no turns"
-)]
-mod servers;
+#[allow(dead_code, reason = "side_by_side measures more, with the same parts")]
+mod machine;
 #[path = "../e2e/support/mod.rs"]
 #[allow(
     dead_code,
@@ -26,9 +26,9 @@ mod support;
 
 use std::path::Path;
 
-use load::Run;
-use servers::{MANIFEST, Server, store};
-use support::process::{command, run};
+use content::{MEASURED, QUOTAS, store};
+use load::{MANIFEST, Run};
+use machine::{Server, median, pin};
 use support::{Result, Seawall, Upstream, http};
 
 /// Times that each setting has its turn.
@@ -40,33 +40,37 @@ const MANIFEST_CONNECTIONS: usize = 16;
 /// Rates asked of the pacer, in MB/s, and the connections that share each.
 const RATES: [(u64, usize); 4] = [(5, 1), (200, 4), (1000, 1), (1000, 4)];
 
-/// No quota; every quota, far above the load; and on top of them a link that is never full.
-const OFF: &str = "";
-const ON: &str = "\n[tier.measured]\nread_ops_per_minute = 1000000000\nwrite_ops_per_minute = 1000000\n\
-    bandwidth = \"100GB/s\"\nconcurrent_fills = 1000\n";
+/// Bytes of the blob.
+const BLOB_BYTES: usize = 64 << 20;
+
+/// On top of all quotas, a link that is never full.
 const LINK: &str = "bandwidth = \"100GB/s\"\n";
 
 fn main() -> Result {
-    pin(0)?;
+    pin("0")?;
     let directory = tempfile::Builder::new().prefix("seawall-bench-").tempdir()?;
     let registry = Upstream::start(directory.path())?;
-    let (blob, manifest) = store(&registry.address)?;
+    let (blob, manifest) = store(&registry.address, BLOB_BYTES)?;
     let start = |name: &str, server: &str, tiers: &str| -> Result<Measured> {
         let path = directory.path().join(name);
         std::fs::create_dir(&path)?;
         Measured::start(&path, &registry.address, server, tiers, [&blob, &manifest])
     };
     let mut settings = [
-        start("off", OFF, OFF)?,
-        start("on", TIER, ON)?,
-        start("link", &format!("{TIER}{LINK}"), ON)?,
+        start("off", "", "")?,
+        start("on", MEASURED, QUOTAS)?,
+        start("link", &format!("{MEASURED}{LINK}"), QUOTAS)?,
     ];
     let mut paced = Vec::new();
     for (index, (rate, connections)) in RATES.into_iter().enumerate() {
         let tier = format!("\n[tier.measured]\nbandwidth = \"{rate}MB/s\"\n");
-        paced.push((rate, connections, start(&format!("paced-{index}"), TIER, &tier)?));
+        paced.push((
+            rate,
+            connections,
+            start(&format!("paced-{index}"), MEASURED, &tier)?,
+        ));
     }
-    pin(1)?;
+    pin("1")?;
     for _ in 0..ROUNDS {
         for setting in &mut settings {
             setting.take_turn(&blob, &manifest)?;
@@ -75,9 +79,6 @@ fn main() -> Result {
     print_costs(&settings);
     print_rates(&settings[0], &paced, &blob)
 }
-
-/// Puts everybody into the tier that is measured.
-const TIER: &str = "default_tier = \"measured\"\n";
 
 /// One Seawall, and what it did, a value per turn.
 struct Measured {
@@ -186,20 +187,4 @@ fn print_rates(off: &Measured, paced: &[(u64, usize, Measured)], blob: &str) -> 
         );
     }
     Ok(())
-}
-
-/// Keeps this process, and those it starts from now on, on one core, where there is more than one.
-fn pin(core: usize) -> Result {
-    let online = run(command("nproc").arg("--all"))?;
-    if online.trim().parse::<usize>()? < 2 {
-        return Ok(());
-    }
-    let this = std::process::id().to_string();
-    run(command("taskset").args(["-cp", &core.to_string(), &this])).map(drop)
-}
-
-fn median(values: impl IntoIterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.into_iter().collect();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

@@ -1,158 +1,162 @@
-//! The three servers, on the same blob and the same manifest.
+//! The servers that stand side by side: Seawall, nginx and Debian's docker-registry, each with a directory of
+//! its own below one that vanishes.
 
+use std::any::Any;
 use std::fs;
-use std::path::Path;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::json;
-
-use crate::support::content::{digest_of, noise};
-use crate::support::images::upload;
+use crate::load::MANIFEST;
+use crate::machine::Server;
 use crate::support::process::{Process, command, free_address};
-use crate::support::{Result, Seawall, Upstream, http};
+use crate::support::{Result, Seawall};
 
-/// The media type of the manifest.
-pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const BLOB_BYTES: usize = 64 << 20;
-const MANIFEST_BYTES: usize = 2048;
+/// How long a server may take to listen.
+const START: Duration = Duration::from_secs(10);
 
-/// Where a server answers, and the process whose CPU time counts.
-pub(crate) struct Server {
-    /// Host and port.
-    pub(crate) address: String,
-    /// The process id.
-    pub(crate) id: u32,
+/// A Seawall that writes no line for a request, as nginx with `access_log off`.
+pub(crate) const QUIET: &str = "\n[log]\nrequests = false\n";
+
+/// A running server; it ends with this.
+pub(crate) struct Running {
+    /// Where it answers.
+    pub(crate) server: Server,
+    /// Its files.
+    pub(crate) directory: PathBuf,
+    /// Dropped, it ends.
+    _process: Box<dyn Any>,
 }
 
-/// All three; they end with this.
-pub(crate) struct Servers {
-    /// Path of the blob.
-    pub(crate) blob: String,
-    /// Path of the manifest.
-    pub(crate) manifest: String,
-    seawall: Seawall,
-    nginx: (String, Process),
-    registry: Upstream,
-    _directory: tempfile::TempDir,
+/// How an nginx differs from one that only sends static files with one worker.
+#[derive(Default)]
+pub(crate) struct Nginx {
+    /// Workers; one unless more are wanted.
+    pub(crate) workers: usize,
+    /// After the address in `listen`: " http2".
+    pub(crate) listen: &'static str,
+    /// Lines in `http`; the access log is off unless they turn it on.
+    pub(crate) http: String,
+    /// Lines in `server` instead of the static files.
+    pub(crate) server: Option<String>,
 }
 
-impl Servers {
-    /// Starts them and gives them the content.
-    pub(crate) fn start() -> Result<Self> {
-        let directory = tempfile::Builder::new().prefix("seawall-bench-").tempdir()?;
-        let root = directory.path();
-        let registry = Upstream::start(root)?;
-        let (blob_path, manifest_path) = store(&registry.address)?;
-        for path in [&blob_path, &manifest_path] {
-            let bytes = http::request(&registry.address, "GET", path, &[("Accept", MANIFEST)], &[])?.body;
-            let file = root.join("static").join(path.trim_start_matches('/'));
-            fs::create_dir_all(file.parent().unwrap_or(root))?;
-            fs::write(file, bytes)?;
-        }
-        let nginx = start_nginx(root)?;
-        // nginx keeps no access log here, so neither does Seawall.
-        let seawall = Seawall::start(root, &registry.address, "\n[log]\nrequests = false\n")?;
-        Ok(Self {
-            blob: blob_path,
-            manifest: manifest_path,
-            seawall,
-            nginx,
-            registry,
-            _directory: directory,
-        })
-    }
-
-    /// Seawall, nginx and the registry, in this order.
-    pub(crate) fn all(&self) -> [Server; 3] {
-        [
-            Server {
-                address: self.seawall.address.clone(),
-                id: self.seawall.id(),
-            },
-            Server {
-                address: self.nginx.0.clone(),
-                id: self.nginx.1.id(),
-            },
-            Server {
-                address: self.registry.address.clone(),
-                id: self.registry.id(),
-            },
-        ]
-    }
-
-    /// Fetches everything from each: that warms them, and shows that all send the same bytes.
-    pub(crate) fn expect_equal_answers(&self) -> Result {
-        for path in [&self.blob, &self.manifest] {
-            for server in self.all() {
-                // Twice: Seawall keeps what the first one brought, and verifies it on the second.
-                for _ in 0..2 {
-                    let answer = http::request(&server.address, "GET", path, &[("Accept", MANIFEST)], &[])?;
-                    if answer.status != 200 || !path.ends_with(&digest_of(&answer.body)) {
-                        let length = answer.body.len();
-                        return Err(format!(
-                            "{path} from {}: {}, {length} bytes",
-                            server.address, answer.status
-                        )
-                        .into());
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
+/// Starts a Seawall with an empty cache before `upstream`; more lines for `[server]`, and at the end.
+pub(crate) fn seawall(root: &Path, upstream: &str, server: &str, more: &str) -> Result<Running> {
+    seawall_in(new_directory(root, "seawall")?, upstream, server, more)
 }
 
-/// Puts the blob and the manifest into the registry at `address`; their paths.
-pub(crate) fn store(address: &str) -> Result<(String, String)> {
-    let blob: Vec<u8> = noise(BLOB_BYTES / 8).flatten().collect();
-    let digest = upload(address, "library/app", &blob)?;
-    let manifest = manifest(&digest)?;
-    let manifest_path = format!("/v2/library/app/manifests/{}", digest_of(&manifest));
-    let typed = [("Content-Type", MANIFEST)];
-    let pushed = http::request(address, "PUT", &manifest_path, &typed, &manifest)?;
-    if pushed.status != 201 {
-        return Err(format!("the registry refused the manifest: {}", pushed.status).into());
-    }
-    Ok((format!("/v2/library/app/blobs/{digest}"), manifest_path))
+/// The same with what is in `cache` below that directory.
+pub(crate) fn seawall_in(directory: PathBuf, upstream: &str, server: &str, more: &str) -> Result<Running> {
+    // Tags stay fresh for longer than any turn.
+    let more = format!("freshness = {{ ttl = \"1d\" }}\n{more}");
+    let seawall = Seawall::start_with(&directory, upstream, server, &more)?;
+    Ok(Running {
+        server: Server {
+            address: seawall.address.clone(),
+            id: seawall.id(),
+        },
+        directory,
+        _process: Box::new(seawall),
+    })
 }
 
-/// One worker on plain files with sendfile: the least that any server can do for these bytes.
-fn start_nginx(root: &Path) -> Result<(String, Process)> {
-    let address = free_address()?;
-    let base = root.join("nginx");
-    fs::create_dir_all(&base)?;
+/// Starts an nginx, which sends the files below `files` with sendfile unless told otherwise.
+pub(crate) fn nginx(root: &Path, files: &Path, how: &Nginx) -> Result<Running> {
+    let (base, address) = (new_directory(root, "nginx")?, free_address()?);
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .iter()
         .map(|kind| format!("  {kind}_temp_path {};\n", base.join(kind).display()))
         .collect();
+    let log = if how.http.contains("access_log") {
+        ""
+    } else {
+        "access_log off;"
+    };
+    let Nginx {
+        workers,
+        listen,
+        http,
+        server,
+    } = how;
+    let workers = 1.max(*workers);
+    let files = format!(
+        "root {}; location = /v2/ {{ return 200 '{{}}'; }}",
+        files.display()
+    );
+    let server = server.as_ref().unwrap_or(&files);
     let settings = format!(
-        "daemon off;\nuser root;\nworker_processes 1;\npid {base}/pid;\nerror_log stderr;\nevents {{}}\n\
-         http {{\n  sendfile on;\n  tcp_nopush on;\n  access_log off;\n  keepalive_requests 1000000000;\n\
-         {temporary}  default_type {MANIFEST};\n\
-         server {{ listen {address}; root {root}/static; }}\n}}\n",
+        "daemon off;\nuser root;\nworker_processes {workers};\nworker_rlimit_nofile 20000;\npid {base}/pid;\nerror_log stderr;\n\
+         events {{ worker_connections 10000; }}\n\
+         http {{\n  sendfile on;\n  tcp_nopush on;\n  keepalive_requests 1000000000;\n{temporary}\
+         default_type {MANIFEST};\n  {log}\n  {http}\n  server {{ listen {address}{listen} backlog=4096; {server} }}\n}}\n",
         base = base.display(),
-        root = root.display(),
     );
     let config = base.join("nginx.conf");
     fs::write(&config, settings)?;
     let mut serve = command("nginx");
     serve.arg("-e").arg("stderr").arg("-c").arg(&config);
-    let mut process = Process::start("nginx", serve, root)?;
-    process.wait_ready(Duration::from_secs(10), || {
-        http::request(&address, "GET", "/", &[], &[]).is_ok()
-    })?;
-    Ok((address, process))
+    let process = Process::start("nginx", serve, &base)?;
+    ready(process, address, base)
 }
 
-/// A manifest of the length that a common one has, by an annotation that fills it up.
-fn manifest(digest: &str) -> Result<Vec<u8>> {
-    let descriptor = json!({ "mediaType": "application/octet-stream", "digest": digest, "size": BLOB_BYTES });
-    let with = |filler: &str| {
-        serde_json::to_vec(&json!({
-            "schemaVersion": 2, "mediaType": MANIFEST, "config": descriptor, "layers": [descriptor],
-            "annotations": { "org.example.filler": filler },
-        }))
+/// Starts an nginx that keeps what it fetches from `upstream`, and fetches each thing once.
+pub(crate) fn nginx_cache(root: &Path, upstream: &str) -> Result<Running> {
+    let home = new_directory(root, "nginx-cache")?;
+    let how = Nginx {
+        http: format!(
+            "proxy_cache_path {}/kept levels=1:2 keys_zone=kept:10m max_size=20g use_temp_path=off;",
+            home.display()
+        ),
+        server: Some(format!(
+            "location / {{ proxy_pass http://{upstream}; proxy_http_version 1.1; proxy_set_header Connection ''; \
+             proxy_cache kept; proxy_cache_valid 200 1d; proxy_cache_lock on; proxy_cache_lock_timeout 600s; \
+             proxy_cache_lock_age 600s; }}"
+        )),
+        ..Nginx::default()
     };
-    let bare = with("")?.len();
-    Ok(with(&"x".repeat(MANIFEST_BYTES.saturating_sub(bare)))?)
+    let running = nginx(&home, &home, &how)?;
+    Ok(Running {
+        directory: home,
+        ..running
+    })
+}
+
+/// Starts a docker-registry: its own store, or what it fetches from `upstream`.
+pub(crate) fn registry(root: &Path, upstream: Option<&str>) -> Result<Running> {
+    let (base, address) = (new_directory(root, "registry")?, free_address()?);
+    let proxy = upstream.map_or_else(String::new, |upstream| {
+        format!("proxy: {{ remoteurl: \"http://{upstream}\" }}\n")
+    });
+    let settings = format!(
+        "version: 0.1\n\
+         log: {{ level: error, accesslog: {{ disabled: true }} }}\n\
+         storage:\n  cache: {{ blobdescriptor: inmemory }}\n  filesystem: {{ rootdirectory: {}/store }}\n\
+         http: {{ addr: \"{address}\" }}\n{proxy}",
+        base.display()
+    );
+    let config = base.join("registry.yml");
+    fs::write(&config, settings)?;
+    let mut serve = command("docker-registry");
+    serve.arg("serve").arg(&config).env_remove("OTEL_TRACES_EXPORTER");
+    let process = Process::start("registry", serve, &base)?;
+    ready(process, address, base)
+}
+
+fn ready(mut process: Process, address: String, directory: PathBuf) -> Result<Running> {
+    process.wait_ready(START, || TcpStream::connect(&address).is_ok())?;
+    Ok(Running {
+        server: Server {
+            address,
+            id: process.id(),
+        },
+        directory,
+        _process: Box::new(process),
+    })
+}
+
+/// A directory that nothing is in yet.
+pub(crate) fn new_directory(root: &Path, name: &str) -> Result<PathBuf> {
+    let prefix = format!("{name}-");
+    Ok(tempfile::Builder::new().prefix(&prefix).tempdir_in(root)?.keep())
 }

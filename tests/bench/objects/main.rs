@@ -9,26 +9,20 @@
     reason = "this measures in real time and reports to a terminal; there is no reactor to block"
 )]
 
+mod make;
 mod operator;
 
 use std::error::Error;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use seawall::clock::Clock;
-use seawall::policy::eviction::{Facts, Shelf};
-use seawall::store::{Disk, Folder, Records, Space};
+use seawall::store::{Disk, Folder, Records};
 
-use self::operator::content;
+use self::make::{content, make, start};
 
-type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
+type Result<T = ()> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 /// Objects, unless a number is given.
 const USUAL: usize = 1_000_000;
-/// Bytes of each.
-const SIZE: u64 = 8;
-/// Rows written down at a time.
-const ROWS: usize = 50_000;
 
 fn main() -> Result {
     let number = std::env::args()
@@ -62,56 +56,6 @@ fn main() -> Result {
     walk(&disk, &records)?;
     hits(&disk, number);
     operator::ask(directory.path(), disk, records)
-}
-
-/// Makes the files, and has them written down.
-fn make(directory: &Path, number: usize) -> Result {
-    let (disk, records) = start(directory)?;
-    let now = Clock::start().now();
-    let facts = Facts {
-        size: SIZE,
-        stored: now,
-        used: None,
-        pulls: 0,
-    };
-    let mut rows = Vec::new();
-    for index in 0..number {
-        let content = content(index);
-        let hex = content.digest.hex();
-        let shelf = match content.shelf {
-            Shelf::Blobs => "blobs",
-            Shelf::Manifests => "manifests",
-        };
-        let folder = directory.join("v1").join(shelf).join("sha256").join(&hex[..2]);
-        let file = folder.join(hex);
-        let written = std::fs::write(&file, [0; SIZE as usize]);
-        if written.is_err() {
-            std::fs::create_dir_all(&folder)?;
-            std::fs::write(&file, [0; SIZE as usize])?;
-        }
-        rows.push((content, Some(facts)));
-        if rows.len() == ROWS || index + 1 == number {
-            records.put_objects(std::mem::take(&mut rows), |_| true);
-        }
-    }
-    records.objects_are_complete();
-    operator::name(&records, number)?;
-    records.flush();
-    drop((disk, records));
-    Ok(())
-}
-
-/// The disk shelf as a start has it, ready to serve.
-fn start(directory: &Path) -> Result<(Disk, Records)> {
-    let mut disk = Disk::open(directory)?;
-    let records = Records::open(&disk.records_path());
-    let space = Space {
-        capacity: 1 << 40,
-        ..Space::UNBOUNDED
-    };
-    disk.govern(space, Clock::start());
-    disk.recall(|each| records.objects(each));
-    Ok((disk, records))
 }
 
 fn walk(disk: &Disk, records: &Records) -> Result {
