@@ -190,9 +190,13 @@ fn greeting(settings: &Settings) -> String {
     let names = settings.names.iter().map(|entry| entry.pattern.to_string());
     let known = names.collect::<Vec<_>>().join(" ");
     let listen = settings.server.listen;
+    let (scheme, unverified) = match settings.server.tls {
+        Some(_) => ("https", ""),
+        None => ("http", " --tls-verify=false"),
+    };
     format!(
-        "seawall {} serves http://{listen} (admin http://{}), caches in {}, knows {known}; try: \
-         skopeo inspect --tls-verify=false docker://{listen}/docker.io/library/alpine",
+        "seawall {} serves {scheme}://{listen} (admin http://{}), caches in {}, knows {known}; try: \
+         skopeo inspect{unverified} docker://{listen}/docker.io/library/alpine",
         env!("CARGO_PKG_VERSION"),
         settings.server.admin,
         settings.cache.directory.display(),

@@ -45,9 +45,15 @@ impl Add<Duration> for Time {
     }
 }
 
+/// As a date of HTTP; with `#`, as RFC 3339 has it, to the millisecond, which logs have.
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&httpdate::fmt_http_date(self.to_system()))
+        if !f.alternate() {
+            return httpdate::HttpDate::from(self.to_system()).fmt(f);
+        }
+        let millis = i64::try_from(self.0).unwrap_or(i64::MAX);
+        let moment = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX);
+        write!(f, "{moment:.3}")
     }
 }
 
@@ -85,6 +91,11 @@ impl Clock {
 
     /// The present moment.
     pub fn now(&self) -> Time {
-        self.epoch + self.anchor.elapsed()
+        self.at(self.elapsed())
+    }
+
+    /// The moment at which [`Self::elapsed`] said this.
+    pub fn at(&self, elapsed: std::time::Duration) -> Time {
+        self.epoch + elapsed
     }
 }

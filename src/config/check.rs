@@ -8,7 +8,7 @@ use super::file::{Node, Table};
 use super::problem::Problems;
 use super::section::{Section, Wrong, boolean, count, duration, limit, size, text, word};
 use super::{
-    LogOptions, Settings, clients, defaults, proxies, purges, scrub, space, tiers, upstreams, warms,
+    LogOptions, Settings, clients, defaults, proxies, purges, scrub, space, tiers, tls, upstreams, warms,
 };
 use crate::policy::flight;
 use crate::server::Bounds;
@@ -87,6 +87,7 @@ fn server(top: &Section<'_>, problems: &mut Problems) -> crate::server::Options 
             "listen",
             "admin",
             "drain",
+            "tls",
             "trusted_proxies",
             "proxy_protocol",
             "default_tier",
@@ -100,6 +101,7 @@ fn server(top: &Section<'_>, problems: &mut Problems) -> crate::server::Options 
         admin: server.read("admin", defaults::ADMIN, address, problems),
         drain: server.read("drain", defaults::DRAIN, duration, problems),
         bounds: bounds(&server, problems),
+        tls: tls::read(&server, problems),
         clients: clients::read(top, problems),
         proxies: proxies::read(&server, problems),
     };

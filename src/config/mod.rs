@@ -27,6 +27,7 @@ mod section;
 mod show;
 mod space;
 mod tiers;
+mod tls;
 mod units;
 mod upstreams;
 mod values;

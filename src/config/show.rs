@@ -40,6 +40,10 @@ fn server(out: &mut String, settings: &Settings) -> std::fmt::Result {
     writeln!(out, "listen = \"{}\"", server.listen)?;
     writeln!(out, "admin = \"{}\"", server.admin)?;
     writeln!(out, "drain = \"{}\"", show_duration(server.drain))?;
+    if let Some(tls) = &server.tls {
+        let [certificate, key] = [&tls.certificate, &tls.key].map(|path| quoted(&path.to_string_lossy()));
+        writeln!(out, "tls = {{ certificate = {certificate}, key = {key} }}")?;
+    }
     writeln!(out, "trusted_proxies = {}", list(&server.proxies.trusted))?;
     writeln!(out, "proxy_protocol = {}", server.proxies.protocol)?;
     let default = &server.clients.tiers[server.clients.default];

@@ -254,3 +254,16 @@ fn proxies_that_cannot_be_meant_are_refused() {
         assert!(report.contains(what) && report.contains(hint), "{report}");
     }
 }
+
+#[test]
+fn a_certificate_that_cannot_be_used_is_refused_with_its_file_and_its_line() {
+    let report =
+        refused("[server]\ntls = { certificate = \"/nowhere/tls.crt\", key = \"/nowhere/tls.key\" }\n");
+    assert!(report.contains("2:23"), "{report}");
+    assert!(
+        report.contains("server.tls.certificate") && report.contains("/nowhere/tls.crt"),
+        "{report}"
+    );
+    let report = refused("[server]\ntls = { certificate = \"/nowhere/tls.crt\" }\n");
+    assert!(report.contains("server.tls.key is missing"), "{report}");
+}

@@ -4,5 +4,6 @@ pub mod client;
 mod connector;
 pub mod dial;
 mod gate;
+pub mod serving;
 pub mod tls;
 pub mod url;

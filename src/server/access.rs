@@ -3,9 +3,11 @@
 //! Formatted by hand: it is the only line whose cost matters, and its fields are text that strangers
 //! chose, so every value is escaped and bounded.
 
+use std::cell::RefCell;
 use std::fmt::{Display, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::request::Parts;
 use http::{HeaderValue, Method, Uri, header};
@@ -26,8 +28,8 @@ pub(super) struct Record {
     agent: Option<HeaderValue>,
     /// Who asks: the client, where a trusted proxy tells it.
     pub(super) peer: SocketAddr,
-    began: Time,
-    answered: Time,
+    began: Duration,
+    answered: Duration,
     /// What the request was understood as.
     pub(super) route: Option<Route>,
     /// The repository that was chosen for it.
@@ -45,7 +47,7 @@ pub(super) struct Record {
 impl Record {
     /// A request that has just come.
     pub(super) fn new(inner: Arc<Inner>, head: &Parts, peer: SocketAddr) -> Self {
-        let began = inner.clock.now();
+        let began = inner.clock.elapsed();
         Self {
             inner,
             method: head.method.clone(),
@@ -66,7 +68,7 @@ impl Record {
     /// The head of the answer is ready.
     pub(super) fn answered(&mut self, status: u16) {
         self.status = status;
-        self.answered = self.inner.clock.now();
+        self.answered = self.inner.clock.elapsed();
         let route = self.route_name();
         self.inner.metrics.request(route, status, self.from, self.outcome);
     }
@@ -75,9 +77,7 @@ impl Record {
         self.route.as_ref().map_or("none", Route::name)
     }
 
-    fn line(&self, json: bool) -> String {
-        let now = self.inner.clock.now();
-        let mut line = Line::new(json, now);
+    fn line(&self, line: &mut Line<'_>, ended: Duration) {
         line.text("method", cut(self.method.as_str()));
         line.text("route", self.route_name());
         match &self.route {
@@ -93,8 +93,8 @@ impl Record {
         line.text("from", self.from);
         line.text("outcome", self.outcome);
         line.number("bytes", self.bytes);
-        line.number("ttfb_ms", millis(self.began, self.answered));
-        line.number("total_ms", millis(self.began, now));
+        line.millis("ttfb_ms", self.answered.saturating_sub(self.began));
+        line.millis("total_ms", ended.saturating_sub(self.began));
         match self.peer.port() {
             // A proxy told the address only.
             0 => line.name("peer", &self.peer.ip()),
@@ -103,7 +103,6 @@ impl Record {
         if let Some(agent) = &self.agent {
             line.text("agent", cut(&String::from_utf8_lossy(agent.as_bytes())));
         }
-        line.finish()
     }
 }
 
@@ -111,13 +110,21 @@ impl Drop for Record {
     fn drop(&mut self) {
         self.inner.metrics.sent(self.bytes);
         if let Some(log) = &self.inner.requests {
-            log.lines.line(self.line(log.json));
+            let ended = self.inner.clock.elapsed();
+            let now = self.inner.clock.at(ended);
+            Line::write(
+                log.json,
+                now,
+                |line| self.line(line, ended),
+                |line| log.lines.line(line),
+            );
         }
     }
 }
 
-fn millis(from: Time, to: Time) -> u64 {
-    u64::try_from(to.since(from).as_millis()).unwrap_or(u64::MAX)
+thread_local! {
+    /// Room for one line, so that none is allocated for each.
+    static ROOM: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
 /// At most [`MAX_TEXT`] bytes of `text`, whole characters.
@@ -126,60 +133,83 @@ fn cut(text: &str) -> &str {
 }
 
 /// A line under construction.
-struct Line {
-    text: String,
+struct Line<'a> {
+    text: &'a mut String,
     json: bool,
 }
 
-impl Line {
-    fn new(json: bool, now: Time) -> Self {
-        let text = if json {
-            format!(r#"{{"timestamp":"{now}","message":"request""#)
+impl Line<'_> {
+    /// Has `fill` write the fields of a line, and hands it over.
+    fn write(json: bool, now: Time, fill: impl FnOnce(&mut Line<'_>), hand_over: impl FnOnce(&str)) {
+        ROOM.with_borrow_mut(|text| {
+            text.clear();
+            let mut line = Line { text, json };
+            if json {
+                line.put(format_args!(r#"{{"timestamp":"{now:#}","message":"request""#));
+            } else {
+                line.put(format_args!("{now:#} request"));
+            }
+            fill(&mut line);
+            if json {
+                line.text.push('}');
+            }
+            hand_over(line.text);
+        });
+    }
+
+    fn key(&mut self, key: &str) {
+        if self.json {
+            self.text.push_str(",\"");
+            self.text.push_str(key);
+            self.text.push_str("\":");
         } else {
-            format!("{now} request")
-        };
-        Self { text, json }
+            self.text.push(' ');
+            self.text.push_str(key);
+            self.text.push('=');
+        }
     }
 
     /// A value that has nothing to escape, by its type.
     fn name(&mut self, key: &str, value: &dyn Display) {
+        self.key(key);
         if self.json {
-            self.put(format_args!(r#","{key}":"{value}""#));
+            self.put(format_args!(r#""{value}""#));
         } else {
-            self.put(format_args!(" {key}={value}"));
+            self.put(format_args!("{value}"));
         }
     }
 
     fn number(&mut self, key: &str, value: u64) {
-        if self.json {
-            self.put(format_args!(r#","{key}":{value}"#));
-        } else {
-            self.put(format_args!(" {key}={value}"));
-        }
+        self.key(key);
+        self.put(format_args!("{value}"));
+    }
+
+    /// Milliseconds, to the microsecond.
+    fn millis(&mut self, key: &str, span: Duration) {
+        self.key(key);
+        let micros = span.as_micros();
+        self.put(format_args!("{}.{:03}", micros / 1000, micros % 1000));
     }
 
     /// Any text.
     fn text(&mut self, key: &str, value: &str) {
+        self.key(key);
         let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'=');
-        if self.json {
-            let value = serde_json::Value::from(value);
-            self.put(format_args!(r#","{key}":{value}"#));
-        } else if !value.is_empty() && value.bytes().all(plain) {
-            self.put(format_args!(" {key}={value}"));
-        } else {
-            self.put(format_args!(" {key}={value:?}"));
+        let plain = !value.is_empty() && value.bytes().all(plain);
+        match (self.json, plain) {
+            (true, true) => {
+                self.text.push('"');
+                self.text.push_str(value);
+                self.text.push('"');
+            }
+            (true, false) => self.put(format_args!("{}", serde_json::Value::from(value))),
+            (false, true) => self.text.push_str(value),
+            (false, false) => self.put(format_args!("{value:?}")),
         }
     }
 
     fn put(&mut self, text: std::fmt::Arguments<'_>) {
         self.text.write_fmt(text).expect("a String takes every write");
-    }
-
-    fn finish(mut self) -> String {
-        if self.json {
-            self.text.push('}');
-        }
-        self.text
     }
 }
 
@@ -187,21 +217,36 @@ impl Line {
 mod tests {
     use super::*;
 
+    fn line(json: bool, fill: impl FnOnce(&mut Line<'_>)) -> String {
+        let mut whole = String::new();
+        Line::write(json, Time::from_millis(1_000_123), fill, |line| {
+            whole = line.to_owned()
+        });
+        whole
+    }
+
+    #[test]
+    fn a_line_begins_with_its_time_as_all_others_do_and_tells_spans_to_the_microsecond() {
+        let span = Duration::from_micros(12_034);
+        let text = line(false, |line| line.millis("total_ms", span));
+        assert_eq!(text, "1970-01-01T00:16:40.123Z request total_ms=12.034");
+        let json = line(true, |line| line.millis("total_ms", span));
+        let wanted = r#"{"timestamp":"1970-01-01T00:16:40.123Z","message":"request","total_ms":12.034}"#;
+        assert_eq!(json, wanted);
+    }
+
     #[test]
     fn what_a_client_chose_cannot_forge_a_field_or_a_line() {
         let evil = "curl\" status=200\n{\"x\":1} \u{1b}[31m";
-        let mut text = Line::new(false, Time::from_millis(0));
-        text.text("agent", evil);
-        let text = text.finish();
+        let text = line(false, |line| line.text("agent", evil));
         assert!(!text.contains('\n') && !text.contains('\u{1b}'), "{text:?}");
         assert!(
             text.ends_with(r#"agent="curl\" status=200\n{\"x\":1} \u{1b}[31m""#),
             "{text}"
         );
 
-        let mut json = Line::new(true, Time::from_millis(0));
-        json.text("agent", evil);
-        let json: serde_json::Value = serde_json::from_str(&json.finish()).unwrap();
+        let json = line(true, |line| line.text("agent", evil));
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(json["agent"], evil);
         assert_eq!(json["message"], "request");
     }

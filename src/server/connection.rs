@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::sendfile::Runs;
 use super::watch::{Signs, Verdict, Watchdog};
 use super::wire::Watched;
-use super::{Inner, admin, http, preface};
+use super::{Inner, admin, handshake, http, preface};
 
 /// Bytes of headers an HTTP/2 peer may send for one request, decompressed (S112).
 const H2_HEADER_BYTES: u32 = 16 * 1024;
@@ -45,6 +45,21 @@ where
         Kind::Admin => Some(peer),
     };
     let Some(peer) = peer else { return };
+    match &inner.options.tls {
+        Some(tls) if kind == Kind::Pull => {
+            if let Some(io) = handshake::shake(&inner, tls, io, peer).await {
+                talk(inner, io, peer, kind, None).await;
+            }
+        }
+        _ => talk(inner, io, peer, kind, runs).await,
+    }
+}
+
+/// Speaks HTTP with a peer until the connection ends.
+async fn talk<I>(inner: Arc<Inner>, io: I, peer: SocketAddr, kind: Kind, runs: Option<Runs>)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let signs = Arc::new(Signs::default());
     let io = Watched::new(io, signs.clone());
     let (answering, answer_signs) = (inner.clone(), signs.clone());

@@ -1,7 +1,7 @@
 //! HTTP towards clients: listeners, connections, drain.
 //!
 //! ```text
-//! accept ── preface ── connection ── gate ── route ── name ── cache ── respond ── body ── sendfile
+//! accept ── preface ── handshake ── connection ── gate ── route ── name ── cache ── respond ── body ── sendfile
 //! ```
 
 mod access;
@@ -10,6 +10,7 @@ mod admit;
 mod body;
 mod connection;
 mod gate;
+mod handshake;
 mod health;
 mod http;
 mod preface;
@@ -34,6 +35,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::cache::Cache;
 use crate::clock::Clock;
+use crate::net::serving::Serving;
 use crate::policy::clients::Clients;
 use crate::policy::naming::Names;
 use crate::policy::proxies::Proxies;
@@ -60,6 +62,8 @@ pub struct Options {
     pub drain: Duration,
     /// Bounds on what a client may take.
     pub bounds: Bounds,
+    /// The certificate that clients are shown; `None`: they speak without TLS.
+    pub tls: Option<Serving>,
     /// Who may ask, and in which tier.
     pub clients: Clients,
     /// Who may say for whom they ask.

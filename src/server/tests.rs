@@ -135,6 +135,7 @@ fn server_with(directory: &std::path::Path, chosen: Chosen) -> Server {
         listen: local,
         admin: local,
         drain: chosen.drain,
+        tls: None,
         bounds,
         clients: chosen.clients,
         proxies: chosen.proxies,

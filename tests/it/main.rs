@@ -26,6 +26,7 @@ mod quotas;
 mod range;
 mod repair;
 mod servable;
+mod served_by_tls;
 mod shield;
 mod sim;
 mod support;

@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use seawall::cache::{self, Cache, OnExhausted};
 use seawall::clock::Clock;
 use seawall::net::dial::Dialer;
+use seawall::net::serving::Serving;
 use seawall::policy::budget::Rules;
 use seawall::policy::clients::Clients;
 use seawall::policy::naming::{Entry, Names, Pattern};
@@ -51,6 +52,7 @@ pub(crate) struct Choices {
     pub(crate) clients: Clients,
     pub(crate) proxies: Proxies,
     pub(crate) bandwidth: Option<u64>,
+    pub(crate) tls: Option<Serving>,
     pub(crate) on_exhausted: OnExhausted,
     pub(crate) freshness: freshness::Policy,
     pub(crate) lanes: Option<usize>,
@@ -72,6 +74,7 @@ impl Default for Choices {
             clients: Clients::default(),
             proxies: Proxies::default(),
             bandwidth: None,
+            tls: None,
             on_exhausted: OnExhausted::Refuse,
             freshness: freshness::Policy::plain(usual_freshness()),
             lanes: None,
@@ -203,6 +206,7 @@ impl Seawall {
             listen: ([127, 0, 0, 1], 0).into(),
             admin: ([127, 0, 0, 1], 0).into(),
             drain: Duration::from_secs(30),
+            tls: choices.tls,
             bounds: Bounds {
                 connections: 1024,
                 header_timeout: Duration::from_secs(10),

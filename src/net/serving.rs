@@ -1,0 +1,122 @@
+//! TLS towards clients: a certificate of the operator's, modern protocols, HTTP/2 for those who ask for it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// Bytes that rustls may hold encrypted and unsent: as much as one read of a file brings.
+const BUFFER: usize = 256 * 1024;
+
+/// What is wrong with a certificate or its key, in words that name the file.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// The file of certificates.
+    #[error("the certificates in {}: {why}", path.display())]
+    Certificate {
+        /// Where they stand.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The file of the key.
+    #[error("the key in {}: {why}", path.display())]
+    Key {
+        /// Where it stands.
+        path: PathBuf,
+        /// What is wrong; says nothing of what is in the file.
+        why: String,
+    },
+}
+
+/// A certificate and its key, ready to serve with. Clones share them.
+#[derive(Clone)]
+pub struct Serving {
+    /// PEM file of the certificates: the server's own first, then those between it and a root.
+    pub certificate: PathBuf,
+    /// PEM file of the key.
+    pub key: PathBuf,
+    acceptor: TlsAcceptor,
+}
+
+impl fmt::Debug for Serving {
+    /// Without the key.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Serving")
+            .field("certificate", &self.certificate)
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Serving {
+    /// Reads both files. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`Unusable`] if one cannot be read, or the key is not that of the first certificate.
+    pub fn read(certificate: PathBuf, key: PathBuf) -> Result<Self, Unusable> {
+        let wrong_certificate = |why: String| Unusable::Certificate {
+            path: certificate.clone(),
+            why,
+        };
+        let pem = std::fs::read(&certificate).map_err(|error| wrong_certificate(error.to_string()))?;
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+        let chain = chain.map_err(|_| wrong_certificate("something in it is not PEM".to_owned()))?;
+        if chain.is_empty() {
+            return Err(wrong_certificate("there is no certificate in it".to_owned()));
+        }
+        let wrong_key = |why: String| Unusable::Key {
+            path: key.clone(),
+            why,
+        };
+        let pem = std::fs::read(&key).map_err(|error| wrong_key(error.to_string()))?;
+        let private = PrivateKeyDer::from_pem_slice(&pem)
+            .map_err(|_| wrong_key("there is no unencrypted private key in PEM in it".to_owned()))?;
+        let config = config(chain, private).map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => {
+                wrong_key(format!("it is not the key of {}", certificate.display()))
+            }
+            rustls::Error::InvalidCertificate(why) => wrong_certificate(format!("not usable: {why:?}")),
+            other => wrong_key(format!("not usable: {other}")),
+        })?;
+        Ok(Self {
+            acceptor: Arc::new(config).into(),
+            certificate,
+            key,
+        })
+    }
+
+    /// Shakes hands with a client.
+    ///
+    /// Not cancel-safe: a handshake that is dropped is lost, and so is its connection.
+    ///
+    /// # Errors
+    /// Why the connection or the handshake failed.
+    pub async fn accept<I>(&self, io: I) -> std::io::Result<TlsStream<I>>
+    where
+        I: AsyncRead + AsyncWrite + Unpin,
+    {
+        let bounded = |connection: &mut rustls::ServerConnection| connection.set_buffer_limit(Some(BUFFER));
+        self.acceptor.accept_with(io, bounded).await
+    }
+}
+
+fn config(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<ServerConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}

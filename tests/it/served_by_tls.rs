@@ -1,0 +1,195 @@
+//! TLS towards clients, with real handshakes: what is spoken, and what those are told who do not speak it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::Empty;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use seawall::net::serving::{Serving, Unusable};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use crate::support::seawall::{Choices, read};
+use crate::support::world::{MIB, World, blob_path, content, world};
+
+/// A certificate of its own for `cache.test`, in files.
+struct Certified {
+    directory: tempfile::TempDir,
+    der: CertificateDer<'static>,
+}
+
+impl Certified {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["cache.test".to_owned()]).unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        std::fs::write(directory.path().join("tls.crt"), certificate.pem()).unwrap();
+        std::fs::write(directory.path().join("tls.key"), key.serialize_pem()).unwrap();
+        Self {
+            der: certificate.der().clone(),
+            directory,
+        }
+    }
+
+    fn serving(&self) -> Serving {
+        let at = |name| self.directory.path().join(name);
+        Serving::read(at("tls.crt"), at("tls.key")).unwrap()
+    }
+
+    fn world(&self) -> World {
+        world(Choices {
+            tls: Some(self.serving()),
+            ..Choices::default()
+        })
+    }
+
+    /// Shakes hands on a connection, offering these protocols.
+    async fn shake(&self, near: DuplexStream, protocols: &[&str]) -> TlsStream<DuplexStream> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.der.clone()).unwrap();
+        let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let mut config = config
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = protocols.iter().map(|each| each.as_bytes().to_vec()).collect();
+        let name = "cache.test".try_into().unwrap();
+        TlsConnector::from(Arc::new(config))
+            .connect(name, near)
+            .await
+            .unwrap()
+    }
+}
+
+const PEER: ([u8; 4], u16) = ([127, 0, 0, 1], 9);
+
+#[tokio::test(start_paused = true)]
+async fn a_blob_comes_whole_by_tls_while_it_is_filled_and_from_disk() {
+    let certified = Certified::new();
+    let world = certified.world();
+    let bytes = content(3 * MIB + 7, 1);
+    let path = blob_path(&world.registry.blob("library/app", bytes.clone()));
+    for turn in ["cold", "warm"] {
+        let stream = certified
+            .shake(world.seawall.connect(PEER.into()), &["http/1.1"])
+            .await;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        let asked = Request::get(&path).header("host", "cache.test");
+        let answer = sender
+            .send_request(asked.body(Empty::<Bytes>::new()).unwrap())
+            .await;
+        let answer = read(answer.unwrap()).await;
+        assert!(
+            answer.is_good() && answer.body == bytes,
+            "{turn}: {}",
+            answer.status
+        );
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_offers_http_2_gets_it_and_who_offers_nothing_gets_http_1() {
+    let certified = Certified::new();
+    let world = certified.world();
+    let bytes = content(MIB, 2);
+    let path = blob_path(&world.registry.blob("library/app", bytes.clone()));
+    let stream = certified
+        .shake(world.seawall.connect(PEER.into()), &["h2", "http/1.1"])
+        .await;
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    let asked = Request::get(format!("https://cache.test{path}"));
+    let answer = sender
+        .send_request(asked.body(Empty::<Bytes>::new()).unwrap())
+        .await;
+    let answer = read(answer.unwrap()).await;
+    assert!(answer.is_good() && answer.body == bytes, "{}", answer.status);
+
+    let stream = certified.shake(world.seawall.connect(PEER.into()), &[]).await;
+    assert_eq!(stream.get_ref().1.alpn_protocol(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_speaks_http_without_tls_is_told_so_in_http() {
+    let certified = Certified::new();
+    let world = certified.world();
+    let mut near = world.seawall.connect(PEER.into());
+    near.write_all(b"GET /v2/ HTTP/1.1\r\nHost: cache.test\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    near.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(
+        head.contains(&format!("Content-Length: {}", body.len())),
+        "{answer}"
+    );
+    assert!(body.contains("https://"), "{answer}");
+}
+
+// S104
+#[tokio::test(start_paused = true)]
+async fn a_handshake_that_does_not_end_is_dropped_when_a_head_would_be() {
+    let certified = Certified::new();
+    let world = certified.world();
+    let mut near = world.seawall.connect(PEER.into());
+    near.write_all(&[22, 3, 1]).await.unwrap();
+    let began = tokio::time::Instant::now();
+    let mut rest = Vec::new();
+    near.read_to_end(&mut rest).await.unwrap();
+    assert_eq!(began.elapsed().as_secs(), 10);
+    assert!(rest.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_range_by_tls_is_the_part_that_was_asked_for() {
+    let certified = Certified::new();
+    let world = certified.world();
+    let bytes = content(2 * MIB, 3);
+    let path = blob_path(&world.registry.blob("library/app", bytes.clone()));
+    let stream = certified.shake(world.seawall.connect(PEER.into()), &[]).await;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let asked = Request::builder()
+        .method(Method::GET)
+        .uri(&path)
+        .header("host", "cache.test");
+    let asked = asked
+        .header("range", "bytes=1000000-1999999")
+        .body(Empty::<Bytes>::new());
+    let answer = read(sender.send_request(asked.unwrap()).await.unwrap()).await;
+    assert_eq!((answer.status.as_u16(), answer.complete), (206, true));
+    assert!(answer.body == bytes[1_000_000..2_000_000]);
+}
+
+#[test]
+fn a_key_of_another_certificate_is_refused_by_name_and_shown_nowhere() {
+    let (one, other) = (Certified::new(), Certified::new());
+    let (one, other) = (one.directory.path(), other.directory.path());
+    let wrong = Serving::read(one.join("tls.crt"), other.join("tls.key")).unwrap_err();
+    assert!(matches!(wrong, Unusable::Key { .. }), "{wrong}");
+    let told = wrong.to_string();
+    assert!(told.contains("tls.key") && told.contains("tls.crt"), "{told}");
+    let swapped = Serving::read(one.join("tls.key"), one.join("tls.key")).unwrap_err();
+    assert!(matches!(swapped, Unusable::Certificate { .. }), "{swapped}");
+    let missing = Serving::read(one.join("tls.crt"), one.join("none")).unwrap_err();
+    assert!(missing.to_string().contains("none"), "{missing}");
+}
