@@ -72,6 +72,7 @@ fn shelves(folder: &TempDir) -> Shelves {
         metrics: Arc::new(Metrics::new()),
         scrub: Mutex::default(),
         blame: Mutex::default(),
+        ahead: Arc::new(tokio::sync::Semaphore::new(1)),
     }
 }
 
