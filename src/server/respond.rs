@@ -1,5 +1,6 @@
 //! From what the cache answers to what HTTP says.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,13 +10,13 @@ use http::{HeaderMap, Response, StatusCode};
 use super::body::PullBody;
 use super::sendfile::Runs;
 use crate::cache::{Failure, Kind, Outcome, Served, Why};
-use crate::oci::{ByteRange, Code, RangeSet, Registry, Selected, error_body};
+use crate::oci::{ByteRange, Code, Digest, RangeSet, Registry, Selected, error_body};
 use crate::policy::quota::Left;
 
 /// The answer to a request.
 pub(super) type Answer = Response<PullBody>;
 
-const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
@@ -23,6 +24,8 @@ const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
 const NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
 /// Headers of an answer, at most: room for them is made at once.
 const MOST_HEADERS: usize = 16;
+/// Bytes of a quoted sha512 digest.
+const MOST_ETAG: usize = 137;
 /// Longest If-None-Match read, in bytes; a longer one is ignored.
 const MAX_CONDITION: usize = 8 * 1024;
 
@@ -43,7 +46,7 @@ pub(super) struct Wishes<'a> {
 
 /// Answers with content, or with the part of it that was asked for.
 pub(super) fn serve(served: &Served, wishes: Wishes<'_>) -> Answer {
-    let etag = Bytes::from(format!("\"{}\"", served.digest));
+    let etag = etag(&served.digest);
     let mut response = with_common(Response::new(PullBody::empty()), cache_status(served.outcome));
     describe(response.headers_mut(), served, &etag, wishes.namespace);
     if not_modified(wishes.headers, &etag) {
@@ -74,7 +77,7 @@ pub(super) fn serve(served: &Served, wishes: Wishes<'_>) -> Answer {
 /// The headers that describe the content, whatever part of it follows.
 fn describe(headers: &mut HeaderMap, served: &Served, etag: &Bytes, namespace: Option<&Registry>) {
     put(headers, header::CONTENT_TYPE, served.media_type.as_str());
-    put_shared(headers, DIGEST, etag.slice(1..etag.len() - 1));
+    put_shared(headers, CONTENT_DIGEST, etag.slice(1..etag.len() - 1));
     put_shared(headers, header::ETAG, etag.clone());
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(header::AGE, HeaderValue::from(served.age.as_secs()));
@@ -275,6 +278,13 @@ const fn why_words(why: Why) -> &'static str {
         Why::Offline => "the upstream is not to be asked",
         Why::OverQuota => "this client has used up its own quota",
     }
+}
+
+/// The strong entity tag of content: its digest in quotes.
+fn etag(digest: &Digest) -> Bytes {
+    let mut etag = String::with_capacity(MOST_ETAG);
+    write!(etag, "\"{digest}\"").expect("a String takes every write");
+    etag.into()
 }
 
 fn not_modified(headers: &HeaderMap, etag: &[u8]) -> bool {

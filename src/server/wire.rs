@@ -114,33 +114,38 @@ impl Default for Lines {
 
 impl Lines {
     fn read(&mut self, bytes: &[u8], signs: &Signs) {
-        for byte in bytes {
-            match byte {
-                b'\n' => {
-                    if !self.carriage {
-                        signs.taint();
-                    }
-                    // An empty line ends a head; before one it means nothing (RFC 9112, section 2.2).
-                    if !self.filled && self.head == Head::Begun {
-                        self.head = Head::Between;
-                        signs.head_turned();
-                    }
-                    self.filled = false;
-                }
-                b'\r' => {}
-                _ => {
-                    self.filled = true;
-                    match self.head {
-                        Head::First => self.head = Head::Begun,
-                        Head::Between => {
-                            self.head = Head::Begun;
-                            signs.head_turned();
-                        }
-                        Head::Begun => {}
-                    }
-                }
+        let mut start = 0;
+        for end in memchr::memchr_iter(b'\n', bytes) {
+            self.take(&bytes[start..end], signs);
+            if !self.carriage {
+                signs.taint();
             }
-            self.carriage = *byte == b'\r';
+            // An empty line ends a head; before one it means nothing (RFC 9112, section 2.2).
+            if !self.filled && self.head == Head::Begun {
+                self.head = Head::Between;
+                signs.head_turned();
+            }
+            (self.filled, self.carriage) = (false, false);
+            start = end + 1;
+        }
+        self.take(&bytes[start..], signs);
+    }
+
+    /// Part of a line, without its end.
+    fn take(&mut self, part: &[u8], signs: &Signs) {
+        let Some(last) = part.last() else { return };
+        self.carriage = *last == b'\r';
+        if self.filled || part.iter().all(|byte| *byte == b'\r') {
+            return;
+        }
+        self.filled = true;
+        match self.head {
+            Head::First => self.head = Head::Begun,
+            Head::Between => {
+                self.head = Head::Begun;
+                signs.head_turned();
+            }
+            Head::Begun => {}
         }
     }
 }
