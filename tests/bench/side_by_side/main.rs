@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! main ── warm    blobs and manifests that are held      ┐
+//!      ├─ tls     the same by TLS                        │
 //!      ├─ http2   the same over HTTP/2                   │
 //!      ├─ cold    what is not held, one client and many  ├─ load (the client) ── table
 //!      ├─ paced   the same from slow upstreams           │
@@ -47,6 +48,7 @@ mod shelf;
 )]
 mod support;
 mod table;
+mod tls;
 mod warm;
 
 use shelf::Shelf;
@@ -66,9 +68,10 @@ pub(crate) struct Options {
 /// A table's name, and what measures it.
 type Bench = (&'static str, fn(&Options, &mut Shelf) -> Result<Vec<Table>>);
 
-const TABLES: [Bench; 9] = [
+const TABLES: [Bench; 10] = [
     ("blobs", warm::blobs),
     ("manifests", warm::manifests),
+    ("tls", tls::pulls),
     ("http2", http2::pulls),
     ("cold", cold::pulls),
     ("paced", paced::pulls),
@@ -92,9 +95,6 @@ fn main() -> Result {
         for table in measure(&options, &mut shelf)? {
             println!("{}", table.print());
         }
-    }
-    if options.tables.is_empty() {
-        println!("TLS towards clients: not served yet, so nothing to measure.");
     }
     Ok(())
 }
