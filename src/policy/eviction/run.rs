@@ -210,7 +210,11 @@ impl<'a> Run<'a> {
                 if !entry.busy() && entry.hits == 0 {
                     return Some(slot);
                 }
-                walk.promote(slot, entry);
+                walk.promote(
+                    slot,
+                    entry,
+                    entry.busy() || spare_marked && entry.marked == self.number,
+                );
             } else if main_is_barren {
                 return None;
             } else {
@@ -243,11 +247,12 @@ impl Walk {
     }
 
     /// From the small queue to the main one, where it has yet to earn a round: the uses so far brought it here.
-    fn promote(&mut self, slot: Slot, entry: &Entry) {
+    /// One that is spared joins those passed to no effect: a round for each would cost the square of all.
+    fn promote(&mut self, slot: Slot, entry: &Entry, spared: bool) {
         self.again.push_back((slot, 0));
         self.main_bytes += entry.on_disk();
         self.main_count += 1;
-        self.barren = 0;
+        self.barren = if spared { self.barren + 1 } else { 0 };
     }
 
     /// The next of the main queue leaves it.
