@@ -135,8 +135,9 @@ impl Exchange {
         let body = read_whole(refused, MAX_REFUSAL, self.timeouts.idle, "a refusal").await;
         let body = body.unwrap_or_default();
         let body = String::from_utf8_lossy(&body);
-        let retry_after = self.retry_after(&head.headers).or_else(|| limits::hint(&body));
         let kind = limits::kind(&head.headers, &body);
+        let told = self.retry_after(&head.headers, kind);
+        let retry_after = told.or_else(|| limits::hint(&body));
         let (lasting, abuse) = (retry::short_wait(retry_after).is_none(), kind == LimitKind::Abuse);
         if lasting && (ask.manifest || abuse) {
             self.shield.refused(ask.account, kind, retry_after);
@@ -214,8 +215,12 @@ impl Exchange {
         })
     }
 
-    fn retry_after(&self, headers: &HeaderMap) -> Option<Duration> {
-        retry::retry_after(text(headers, RETRY_AFTER)?, self.clock.now())
+    fn retry_after(&self, headers: &HeaderMap, kind: LimitKind) -> Option<Duration> {
+        let (value, now) = (text(headers, RETRY_AFTER)?, self.clock.now());
+        match kind {
+            LimitKind::Pull => retry::renewed_after(value, now),
+            LimitKind::Abuse | LimitKind::Login => retry::retry_after(value, now),
+        }
     }
 
     /// One try: through redirects, and through one challenge of each host.

@@ -321,7 +321,7 @@ impl Walk {
                 Err(failure) => failure,
             };
             tries += 1;
-            let limited = matches!(failure.kind, Kind::Limited | Kind::OverQuota(_));
+            let limited = matches!(failure.kind, Kind::Limited(_) | Kind::OverQuota(_));
             let hopeless = failure.is_definite() || failure.kind == Kind::Denied;
             let wait = failure.retry_after.filter(|_| !hopeless);
             let Some(wait) = wait.filter(|_| limited || tries < MAX_TRIES) else {

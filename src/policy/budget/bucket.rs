@@ -44,6 +44,9 @@ pub(super) struct Bucket {
     strangers: Usage,
     /// Told to be empty, or found so: nothing is sent before.
     exhausted_until: Option<u64>,
+    /// That time is the upstream's own word: nothing is asked before.
+    #[serde(default)]
+    promised: bool,
     /// A response named no figures: as far as is known, there is no limit.
     silent: bool,
     /// When a reading was last asked for, in ms.
@@ -80,6 +83,7 @@ impl Bucket {
             own: Spends::default(),
             cost: 1.0,
             exhausted_until: None,
+            promised: false,
             jumped: None,
             strangers: Usage::default(),
             silent: false,
@@ -186,16 +190,18 @@ impl Bucket {
         self.silent
     }
 
-    /// The upstream says that nothing is left.
-    pub(super) fn empty(&mut self, now: Time) {
+    /// The upstream says that nothing is left; and when something is again, if it said.
+    pub(super) fn empty(&mut self, retry_after: Option<Duration>, now: Time) {
         if let Some(seen) = &mut self.reading {
             seen.reading.remaining = 0;
             seen.at = now.as_millis();
         }
         // Without a window, only a reading can tell when it is over.
         let slot = self.named_window().and_then(|_| self.next_slot(now));
-        let until = slot.unwrap_or(now + self.reading_pause());
+        let promised = retry_after.map(|wait| now + wait.min(self.window()));
+        let until = promised.or(slot).unwrap_or(now + self.reading_pause());
         self.exhausted_until = Some(until.as_millis());
+        self.promised = promised.is_some();
     }
 
     /// Takes one request out of it.
@@ -249,6 +255,11 @@ impl Bucket {
     pub(super) fn exhausted(&self, now: Time) -> Option<Time> {
         let until = self.exhausted_until.map(Time::from_millis);
         until.filter(|until| *until > now)
+    }
+
+    /// When something is left again, in the upstream's own word.
+    fn promise(&self, now: Time) -> Option<Time> {
+        self.exhausted(now).filter(|_| self.promised)
     }
 
     /// How many requests are left, at least.
@@ -319,6 +330,9 @@ impl Bucket {
     /// When at least `wanted` requests are left, if nobody else spends: as our spends leave the window, and
     /// at the latest when everything that was read has. Spends that a fixed window has forgotten count too.
     pub(super) fn frees(&self, wanted: u64, now: Time) -> Time {
+        if let Some(until) = self.promise(now) {
+            return until;
+        }
         let taken = self.own(now).saturating_add(self.foreign_read(now));
         let need = taken.saturating_add(wanted).saturating_sub(self.limit());
         let slot = self.own.leave(need.max(1), self.window(), now);
@@ -340,15 +354,23 @@ impl Bucket {
             return refused.is_some_and(|until| self.asked < until);
         };
         let plenty = self.estimate(now) * 2 > seen.reading.limit;
-        self.is_old(seen, now) && (!plenty || self.is_void(seen, now))
+        let promise = self.promise(now);
+        promise.is_none() && self.is_old(seen, now) && (!plenty || self.is_void(seen, now))
     }
 
     /// True if another reading may show more than the last one: it is old, or some of our spends have left
     /// the window since.
     pub(super) fn may_have_risen(&self, now: Time) -> bool {
         let Some(seen) = self.reading else { return false };
-        let back = self.own.leave(1, self.window(), self.looked(seen));
-        back.is_some_and(|back| back <= now) || self.is_old(seen, now)
+        let promised = self.exhausted_until.filter(|_| self.promised);
+        let promised = promised.map(Time::from_millis);
+        match promised.filter(|until| *until > self.looked(seen)) {
+            Some(until) => until <= now,
+            None => {
+                let back = self.own.leave(1, self.window(), self.looked(seen));
+                back.is_some_and(|back| back <= now) || self.is_old(seen, now)
+            }
+        }
     }
 
     fn is_old(&self, seen: Seen, now: Time) -> bool {
@@ -366,7 +388,9 @@ impl Bucket {
         // Seawalls that were emptied together do not ask together.
         let jitter = (self.id.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ last) % 1000;
         let pause = self.reading_pause().mul_f64(1.0 + jitter as f64 / 10_000.0);
-        Time::from_millis(last) + pause
+        let due = Time::from_millis(last) + pause;
+        let promised = self.exhausted_until.filter(|_| self.promised);
+        promised.map_or(due, |until| due.max(Time::from_millis(until)))
     }
 
     /// A reading is being taken.

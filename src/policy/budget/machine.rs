@@ -236,7 +236,7 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
     pub fn refused(&mut self, account: usize, limit: Limit, now: Time) {
         let account = account.min(self.accounts.count() - 1);
         match limit {
-            Limit::Pull => self.accounts.bucket_of(account).empty(now),
+            Limit::Pull { retry_after } => self.accounts.bucket_of(account).empty(retry_after, now),
             Limit::Abuse { retry_after } => {
                 let rests = self.parked(now);
                 let told = retry_after.map(|told| now + told.min(ABUSE.1));

@@ -133,7 +133,10 @@ pub struct Charge {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
     /// The allowance is used up.
-    Pull,
+    Pull {
+        /// When it is not any more, if it said.
+        retry_after: Option<Duration>,
+    },
     /// It wants to be left alone, by every account.
     Abuse {
         /// For how long, if it said.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{Budget, Limit, Observed, Reading, Rules};
+use super::{Asker, Budget, Limit, Observed, Reading, Rules, Verdict};
 use crate::clock::Time;
 
 fn at(millis: u64) -> Time {
@@ -89,5 +89,40 @@ proptest! {
             prop_assert_eq!(rest(&budget, now), before.max(told.unwrap_or(0)).max(own));
             now = now + Duration::from_secs(pause);
         }
+    }
+}
+
+#[test]
+fn an_upstream_that_says_when_something_is_left_is_not_asked_before_and_is_then() {
+    let asker = Asker {
+        tier: 0,
+        client: 1,
+        deadline: at(25_000),
+    };
+    for (mut budget, figures) in [(budget(), false), (known(), true)] {
+        let retry_after = Some(Duration::from_secs(900));
+        budget.refused(0, Limit::Pull { retry_after }, at(0));
+        for seconds in [0, 120, 899] {
+            let now = at(seconds * 1000);
+            let deadline = now + Duration::from_millis(500);
+            let asker = Asker { deadline, ..asker };
+            match budget.ask(&seconds, "app", asker, now) {
+                Verdict::Refuse(withheld) => {
+                    assert_eq!(withheld.until, at(900_000));
+                    assert_eq!(
+                        withheld.reading.map(|reading| reading.remaining),
+                        figures.then_some(0)
+                    );
+                }
+                verdict => panic!("{seconds} s: {verdict:?}"),
+            }
+        }
+        assert_eq!(budget.due_reading(at(899_000)), None);
+        let asker = Asker {
+            deadline: at(925_000),
+            ..asker
+        };
+        let verdict = budget.ask(&1, "app", asker, at(900_000));
+        assert!(matches!(verdict, Verdict::Read(0)), "{verdict:?}");
     }
 }
