@@ -71,7 +71,7 @@ impl Cache {
                     key.2 = Some((asker.tier, chosen.repository.path.clone()));
                 }
                 Some(Err(refusal)) => {
-                    return Err(self.no_manifest(chosen, &refusal).await);
+                    return Err(self.no_manifest(chosen, &refusal, asker).await);
                 }
             }
         }
@@ -104,23 +104,32 @@ impl Cache {
 
     /// What a client is told when a manifest cannot be had: where the budget is at fault, the figures and
     /// what is held instead.
-    pub(super) async fn no_manifest(&self, chosen: &Chosen, refusal: &Refusal) -> Failure {
-        let registry = chosen.repository.registry.as_str();
-        let failure = Failure::of_manifest(registry, refusal);
-        if !matches!(refusal, Refusal::Withheld(_) | Refusal::Limited { .. }) {
-            return failure;
-        }
+    pub(super) async fn no_manifest(&self, chosen: &Chosen, refusal: &Refusal, asker: &Asker) -> Failure {
+        let failure = Failure::of_manifest(chosen.repository.registry.as_str(), refusal);
+        let withheld = match refusal {
+            Refusal::Withheld(withheld) => Some(withheld.clone()),
+            // The budget knows more than the answer told: the figures, and until when.
+            Refusal::Limited { .. } => self.withheld(chosen, asker),
+            _ => return failure,
+        };
         let (shelves, repository) = (self.shelves.clone(), chosen.repository.clone());
         let tags = blocking(move || Ok(held_tags(&shelves, &repository)));
         let tags = tags.await.unwrap_or_default();
         let leave = self.shelves.options.on_exhausted[chosen.entry] == OnExhausted::FallThrough;
-        let told = match refusal {
-            Refusal::Withheld(withheld) => {
-                Failure::withheld(&chosen.repository, withheld, &tags, self.clock.now())
-            }
-            _ => failure.with_held(&chosen.repository, &tags),
+        let told = match withheld {
+            Some(withheld) => Failure::withheld(&chosen.repository, &withheld, &tags, self.clock.now()),
+            None => failure.with_held(&chosen.repository, &tags),
         };
         if leave { told.unavailable() } else { told }
+    }
+
+    /// Why a manifest of this repository cannot be bought for this asker in time, if it cannot.
+    fn withheld(&self, chosen: &Chosen, asker: &Asker) -> Option<budget::Withheld> {
+        let upstream = self.reach(chosen).ok()?;
+        match upstream.would_sell(&chosen.repository.path, *asker) {
+            Err(Refusal::Withheld(withheld)) => Some(withheld),
+            Ok(()) | Err(_) => None,
+        }
     }
 
     /// Counts what a served manifest did not cost.
@@ -263,7 +272,7 @@ impl Failure {
                     reading.limit, reading.remaining
                 )
             }
-            None => format!("{registry} limits this cache"),
+            None => format!("{registry} limits the pulls of this cache"),
         };
         let wait = withheld.until.since(now).max(Duration::from_secs(1));
         let public = format!(

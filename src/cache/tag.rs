@@ -103,17 +103,17 @@ impl Cache {
                 if self.locked(repository, tag).is_none() {
                     self.shelves.records.remove_tag(repository, tag);
                 }
-                Err(self.no_manifest(chosen, &refusal).await)
+                Err(self.no_manifest(chosen, &refusal, asker).await)
             }
             After::ServeStale(record) => {
                 let outcome = Outcome::Stale(why(&refusal).unwrap_or(Why::Failing));
                 let stale = self.as_remembered(&record, outcome, now).await;
                 match stale {
                     Some(stale) => Ok(stale),
-                    None => Err(self.no_manifest(chosen, &refusal).await.blobs_missing()),
+                    None => Err(self.no_manifest(chosen, &refusal, asker).await.blobs_missing()),
                 }
             }
-            After::Fail => Err(self.no_manifest(chosen, &refusal).await),
+            After::Fail => Err(self.no_manifest(chosen, &refusal, asker).await),
         }
     }
 
@@ -215,7 +215,7 @@ impl Cache {
             };
             return match refusal {
                 Ok(()) => Ok(headers_only(record.descriptor.clone())),
-                Err(refusal) => Err(self.refused(chosen, &refusal)),
+                Err(refusal) => Err(self.no_manifest(chosen, &refusal, asker).await),
             };
         }
         let content = Box::pin(self.by_digest(chosen, digest, false, asker));

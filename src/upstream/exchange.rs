@@ -96,8 +96,22 @@ impl Exchange {
             };
             match wait {
                 Some(wait) => sleep(wait).await,
-                None => return result,
+                None => return result.map_err(|refusal| self.dated(refusal)),
             }
+        }
+    }
+
+    /// Adds until when the registry is left alone, where it did not say.
+    fn dated(&self, refusal: Refusal) -> Refusal {
+        match refusal {
+            Refusal::Limited {
+                kind: kind @ LimitKind::Abuse,
+                retry_after: None,
+            } => Refusal::Limited {
+                kind,
+                retry_after: self.shield.parked(),
+            },
+            refusal => refusal,
         }
     }
 

@@ -574,6 +574,9 @@ async fn what_a_parent_cannot_pay_for_is_a_spent_budget_to_its_child_and_the_res
     let directory = tempfile::tempdir().unwrap();
     let child = child_of(&parent, &directory);
     let refused = child.get(&path).await;
+    let spent = "docker.io allows this cache 100 pulls per 3600 s, and 0 are left; all of them are spent";
+    assert!(text(&refused).contains(spent), "{}", text(&refused));
+    assert_eq!(refused.header("ratelimit-limit"), "100;w=3600");
     assert_eq!(told(&refused), wait);
     assert!(child.get(&blob_path(&blob)).await.is_good());
     assert_eq!(head(child.clone()).await, StatusCode::OK);

@@ -114,7 +114,7 @@ impl Walk {
                             cache.shelves.records.remove_tag(&chosen.repository, tag);
                             Ok(None)
                         }
-                        Err(refusal) => Err(cache.no_manifest(&chosen, &refusal).await),
+                        Err(refusal) => Err(cache.no_manifest(&chosen, &refusal, &self.run.asker()).await),
                     }
                 };
                 in_time(&chosen.repository.registry, Box::pin(asking)).await

@@ -152,7 +152,20 @@ async fn after_a_refusal_nothing_is_asked_before_a_slot_opens_and_soon_after_it_
         let path = manifest("library/app", digest);
         let mut answer = shop.curt().get(&path).await;
         assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS, "{}", shop.label());
-        assert!(!answer.header("retry-after").is_empty(), "{}", shop.label());
+        let wait: u64 = answer.header("retry-after").parse().unwrap();
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        let figures = "allows this cache 10 pulls per 3600 s, and 0 are left; all of them are spent";
+        for words in [figures, &format!("ask again in {wait} s, at ")] {
+            assert!(text.contains(words), "{}: {text}", shop.label());
+        }
+        // What we spent comes back after an hour, what the neighbour did a little later at most.
+        assert!((3_590..=3_700).contains(&wait), "{}: {wait} s", shop.label());
+        assert_eq!(
+            answer.header("ratelimit-remaining"),
+            "0;w=3600",
+            "{}",
+            shop.label()
+        );
         while answer.status != StatusCode::OK {
             let now = shop.sim.now();
             assert!(now < empty + 3_720_000, "{}: {now} ms", shop.label());
