@@ -240,7 +240,7 @@ pub struct Cache {
     shelves: Arc<Shelves>,
     upstreams: Arc<Upstreams>,
     flights: SharedFlights,
-    questions: coalesce::Coalesce<(Repository, Tag, Option<usize>), Result<tag::Resolved, Refusal>>,
+    questions: coalesce::Coalesce<(Repository, Tag, tag::Rank), Result<tag::Resolved, tag::Unresolved>>,
     refreshes: coalesce::Coalesce<(Repository, Tag), ()>,
     fetches: coalesce::Coalesce<(Registry, Digest, spend::Rank), spend::Bought>,
     listings: coalesce::Coalesce<String, Result<Option<lists::Listed>, Failure>>,

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::quotas::{Pass, Quotas};
+use super::tag::Unresolved;
 use super::{Asker, Cache, Failure, From, OnExhausted, Outcome, Served, Shelves};
 use crate::clock::{Clock, Time};
 use crate::oci::{Digest, Manifest, Reference, Repository, RepositoryPath};
@@ -203,18 +204,12 @@ impl Order {
     }
 
     /// As [`Self::carry_out`], for an order that nobody has a pass for: only now it is known to be needed.
-    pub(super) async fn carry_out_with_pass(self) -> Result<(Digest, Held), Refusal> {
+    pub(super) async fn carry_out_with_pass(self) -> Result<(Digest, Held), Unresolved> {
         let pass = self.quotas.when_allowed(&self.asker, Pass::start).await;
-        let start = pass.map_err(|failure| {
-            Refusal::Withheld(budget::Withheld {
-                because: budget::Because::Paced,
-                until: self.clock.now() + failure.retry_after.unwrap_or_default(),
-                reading: None,
-            })
-        })?;
+        let start = pass.map_err(Unresolved::NotAllowed)?;
         let fetched = self.carry_out().await;
         drop(start);
-        fetched
+        Ok(fetched?)
     }
 
     /// Waits for its turn and spends.

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use super::told::WarmState;
 use super::{Run, Wanted};
+use crate::cache::tag::Unresolved;
 use crate::cache::{Body, Failure, From, Kind, Outcome, Served, in_time};
 use crate::oci::{Child, Descriptor, Digest, Manifest, Platforms, Reference, Tag, children};
 use crate::policy::freshness::{Before, TagRecord, before};
@@ -110,11 +111,11 @@ impl Walk {
                 let asking = async {
                     match cache.resolve(&chosen, tag, &self.run.asker()).await {
                         Ok(descriptor) => Ok(Some(descriptor)),
-                        Err(Refusal::NotFound) => {
+                        Err(Unresolved::Refused(Refusal::NotFound)) => {
                             cache.shelves.records.remove_tag(&chosen.repository, tag);
                             Ok(None)
                         }
-                        Err(refusal) => Err(cache.no_manifest(&chosen, &refusal, &self.run.asker()).await),
+                        Err(refusal) => Err(cache.no_tag(&chosen, &refusal, &self.run.asker()).await),
                     }
                 };
                 in_time(&chosen.repository.registry, Box::pin(asking)).await
