@@ -232,3 +232,22 @@ async fn an_upstream_that_does_not_say_for_how_long_is_left_alone_for_as_long_as
         assert!((55..=60).contains(&wait), "{method} {path}: {wait} s");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_is_refused_because_all_pulls_are_spent_stops_no_blob() {
+    let world = world(Choices::default());
+    let image = image(&world.registry, Some("app"), 1);
+    let spent = Script {
+        status: Some(StatusCode::TOO_MANY_REQUESTS),
+        ..Script::told(0)
+    };
+    world.registry.script(manifest_path("app"), spent);
+    let refused = world.seawall.ask(Method::HEAD, &manifest_path("app"), &[]).await;
+    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+    let refused = world.seawall.get(&manifest_path("app")).await;
+    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+    let text = String::from_utf8(refused.body.to_vec()).unwrap();
+    let figures = "allows this cache 100 pulls per 3600 s, and 0 are left; all of them are spent";
+    assert!(text.contains(figures), "{text}");
+    assert!(world.seawall.get(&blob_path(&image.layer)).await.is_good());
+}
