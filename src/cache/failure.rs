@@ -173,6 +173,15 @@ impl Failure {
         }
     }
 
+    /// The same for a blob: every client goes on at once after a 404, and some retry a 5xx first.
+    pub(super) fn blob_elsewhere(self) -> Self {
+        Self {
+            kind: Kind::NotFound,
+            code: Code::BlobUnknown,
+            ..self
+        }
+    }
+
     /// Turns the failure of a manifest whose blobs are not held into one that lets clients go elsewhere.
     pub(super) fn blobs_missing(self) -> Self {
         let public = format!(

@@ -111,7 +111,7 @@ pub enum OnExhausted {
     /// 429: they wait and ask again.
     #[default]
     Refuse,
-    /// 503: they go on to the registry itself, with their own budget.
+    /// 503, or 404 for a blob: they go on to the registry itself, with their own budget.
     FallThrough,
 }
 

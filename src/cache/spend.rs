@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::quotas::{Pass, Quotas};
 use super::tag::Unresolved;
-use super::{Asker, Cache, Failure, From, OnExhausted, Outcome, Served, Shelves};
+use super::{Asker, Cache, Failure, From, Kind, OnExhausted, Outcome, Served, Shelves};
 use crate::clock::{Clock, Time};
 use crate::oci::{Digest, Manifest, Reference, Repository, RepositoryPath};
 use crate::policy::budget;
@@ -116,12 +116,25 @@ impl Cache {
         let (shelves, repository) = (self.shelves.clone(), chosen.repository.clone());
         let tags = blocking(move || Ok(held_tags(&shelves, &repository)));
         let tags = tags.await.unwrap_or_default();
-        let leave = self.shelves.options.on_exhausted[chosen.entry] == OnExhausted::FallThrough;
         let told = match withheld {
             Some(withheld) => Failure::withheld(&chosen.repository, &withheld, &tags, self.clock.now()),
             None => failure.with_held(&chosen.repository, &tags),
         };
-        if leave { told.unavailable() } else { told }
+        self.sent_on(chosen, told, Failure::unavailable)
+    }
+
+    /// A refusal of the upstream's as the operator wants it told: `onward` sends clients to the registry itself.
+    pub(super) fn sent_on(
+        &self,
+        chosen: &Chosen,
+        failure: Failure,
+        onward: impl FnOnce(Failure) -> Failure,
+    ) -> Failure {
+        let sent_on = self.shelves.options.on_exhausted[chosen.entry] == OnExhausted::FallThrough;
+        match failure.kind {
+            Kind::Limited(_) if sent_on => onward(failure),
+            _ => failure,
+        }
     }
 
     /// Why a manifest of this repository cannot be bought for this asker in time, if it cannot.

@@ -200,6 +200,39 @@ async fn an_upstream_that_wants_to_be_left_alone_is_told_with_what_is_held_and_s
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_nodes_are_sent_on_no_blob_and_no_list_keeps_them() {
+    let choices = Choices {
+        on_exhausted: OnExhausted::FallThrough,
+        ..Choices::default()
+    };
+    let world = world(choices);
+    let image = image(&world.registry, Some("app"), 1);
+    let blob = blob_path(&image.layer);
+    let referrers = format!("/v2/library/app/referrers/{}", image.manifest);
+    let tags = "/v2/library/app/tags/list".to_owned();
+    let by_digest = manifest_path(image.manifest.to_string());
+    let alone = Script {
+        status: Some(StatusCode::TOO_MANY_REQUESTS),
+        headers: vec![("retry-after", "60".to_owned())],
+        ..Script::default()
+    };
+    world.registry.script(blob.clone(), alone);
+    for (method, path, expected) in [
+        // Every client goes on at once after a 404 for a blob, and some retry a 5xx first.
+        (Method::GET, &blob, StatusCode::NOT_FOUND),
+        (Method::HEAD, &blob, StatusCode::NOT_FOUND),
+        (Method::GET, &tags, StatusCode::SERVICE_UNAVAILABLE),
+        (Method::GET, &referrers, StatusCode::SERVICE_UNAVAILABLE),
+        (Method::HEAD, &by_digest, StatusCode::SERVICE_UNAVAILABLE),
+    ] {
+        let answer = world.seawall.ask(method.clone(), path, &[]).await;
+        assert_eq!(answer.status, expected, "{method} {path}");
+        let status = "seawall; fwd=miss; detail=upstream-limited";
+        assert_eq!(answer.header("cache-status"), status, "{method} {path}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_upstream_that_does_not_say_for_how_long_is_left_alone_for_as_long_as_clients_are_told() {
     let world = world(Choices::default());
     let image = image(&world.registry, Some("app"), 1);

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use super::told::WarmState;
 use super::{Run, Wanted};
 use crate::cache::tag::Unresolved;
-use crate::cache::{Body, Failure, From, Kind, Outcome, Served, in_time};
+use crate::cache::{Body, Failure, From, Kind, Outcome, Served, Why, in_time};
 use crate::oci::{Child, Descriptor, Digest, Manifest, Platforms, Reference, Tag, children};
 use crate::policy::freshness::{Before, TagRecord, before};
 use crate::policy::naming::Chosen;
@@ -322,7 +322,8 @@ impl Walk {
                 Err(failure) => failure,
             };
             tries += 1;
-            let limited = matches!(failure.kind, Kind::Limited(_) | Kind::OverQuota(_));
+            // Whatever its clients are told then, a warm waits.
+            let limited = failure.why == Some(Why::Limited) || matches!(failure.kind, Kind::OverQuota(_));
             let hopeless = failure.is_definite() || failure.kind == Kind::Denied;
             let wait = failure.retry_after.filter(|_| !hopeless);
             let Some(wait) = wait.filter(|_| limited || tries < MAX_TRIES) else {
