@@ -93,9 +93,18 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
             left if left <= floor => Because::Reserved,
             _ => Because::Queued,
         };
-        let opens = self.ranks.opens(bucket, tier, behind, now);
+        let opens = self.place_opens(account, tier, ahead, now);
         let opens = paced.map_or(opens, |paced| paced.max(opens));
         Err(Held::Until(because, opens))
+    }
+
+    /// When the place behind `ahead` opens, by the last figures.
+    pub(super) fn place_opens(&self, account: usize, tier: usize, ahead: Ahead, now: Time) -> Time {
+        let (bucket, behind) = (self.accounts.bucket(account), ahead.all.saturating_add(1));
+        match bucket.is_known() {
+            true => self.ranks.opens(bucket, tier, behind, now),
+            false => now + BLIND_WAIT,
+        }
     }
 }
 

@@ -126,3 +126,78 @@ fn an_upstream_that_says_when_something_is_left_is_not_asked_before_and_is_then(
         assert!(matches!(verdict, Verdict::Read(0)), "{verdict:?}");
     }
 }
+
+fn tell(budget: &mut Budget<u64>, limit: u64, remaining: u64, now: Time) {
+    let reading = Some(Reading {
+        limit,
+        remaining,
+        window: Some(Duration::from_secs(3600)),
+    });
+    let observed = Observed {
+        account: 0,
+        source: None,
+        reading,
+    };
+    budget.learn("app", &observed, now);
+}
+
+#[test]
+fn who_is_late_is_told_when_the_place_behind_those_who_go_first_opens() {
+    let rules = Rules {
+        reserves: vec![0.0, 0.001],
+    };
+    let mut budget = Budget::new(rules, 1, None, at(0));
+    let asker = |tier, until| Asker {
+        tier,
+        client: tier as u64,
+        deadline: at(until),
+    };
+    tell(&mut budget, 100, 0, at(0));
+    // The place opens an hour and a little later, and the low tier waits for it.
+    let verdict = budget.ask(&1, "app", asker(1, 3_700_000), at(1000));
+    assert!(matches!(verdict, Verdict::Wait), "{verdict:?}");
+    for key in [2, 3] {
+        let verdict = budget.ask(&key, "app", asker(0, 9_000_000), at(30_000));
+        assert!(matches!(verdict, Verdict::Wait), "{verdict:?}");
+    }
+    // One comes back: the first of those who go first has it.
+    tell(&mut budget, 100, 1, at(3_700_000));
+    let told = budget.turn(at(3_700_000));
+    let [(1, Verdict::Refuse(withheld)), (2, Verdict::Go(charge))] = &told[..] else {
+        panic!("{told:?}");
+    };
+    assert!(withheld.until >= at(7_200_000), "{withheld:?}");
+    budget.settle(charge, true, at(3_700_000));
+}
+
+#[test]
+fn who_finds_the_line_full_goes_when_told() {
+    let mut budget = budget();
+    tell(&mut budget, 9000, 0, at(0));
+    let asker = Asker {
+        tier: 0,
+        client: 1,
+        deadline: at(9_000_000),
+    };
+    for key in 0..2000 {
+        let verdict = budget.ask(&key, "app", asker, at(1000));
+        assert!(matches!(verdict, Verdict::Wait), "{verdict:?}");
+    }
+    for (remaining, seconds) in [(1000, 3600), (3000, 1)] {
+        tell(&mut budget, 9000, remaining, at(2000));
+        let Verdict::Refuse(withheld) = budget.ask(&2000, "app", asker, at(2000)) else {
+            panic!("there is no room")
+        };
+        assert!(withheld.until >= at(2000 + seconds * 1000), "{withheld:?}");
+    }
+    let charges = budget.turn(at(2000));
+    assert_eq!(charges.len(), 2000);
+    for (_, verdict) in charges {
+        let Verdict::Go(charge) = verdict else {
+            panic!("{verdict:?}")
+        };
+        budget.settle(&charge, true, at(2000));
+    }
+    let verdict = budget.ask(&2000, "app", asker, at(3000));
+    assert!(matches!(verdict, Verdict::Go(_)), "{verdict:?}");
+}
