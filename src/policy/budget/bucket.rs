@@ -24,6 +24,8 @@ const BLIND: u64 = 8;
 const COST_STEP: f64 = 0.2;
 /// Readings that are further apart say nothing of the cost of one request, and cannot have overtaken each other.
 const CLOSE: Duration = Duration::from_secs(5);
+/// The part of an allowance that is left where nothing is limited: more than any part of a limit.
+const UNLIMITED: f64 = 2.0;
 /// Most windows that an upstream's word of when something is left again is believed for: it may be careful.
 const PROMISED: u32 = 2;
 /// Costs beyond this are neighbours' spends, not ours.
@@ -281,6 +283,17 @@ impl Bucket {
         let unseen = unseen.ceil() as u64;
         let by_reading = seen.reading.remaining.saturating_sub(unseen);
         by_reading.min(seen.reading.limit.saturating_sub(self.in_flight))
+    }
+
+    /// The part of it that is left, by which one of several is chosen: all, while nothing is known of it, and
+    /// more than that where nothing is limited.
+    pub(super) fn part_left(&self, now: Time) -> f64 {
+        match self.reading {
+            Some(seen) => self.estimate(now) as f64 / seen.reading.limit.max(1) as f64,
+            None if self.exhausted(now).is_some() => 0.0,
+            None if self.silent => UNLIMITED,
+            None => 1.0,
+        }
     }
 
     /// Our spends in the window.

@@ -14,8 +14,6 @@ use crate::clock::Time;
 const UNKNOWN_WAIT: Duration = Duration::from_secs(30);
 /// When to look again while the first responses are awaited.
 const BLIND_WAIT: Duration = Duration::from_secs(1);
-/// The share of an allowance that is left where nothing is limited: more than any part of a limit.
-const UNLIMITED: f64 = 2.0;
 
 /// How a request may go.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +35,7 @@ pub(super) enum Held {
 
 impl<K: Clone + Eq + Hash + Debug> Budget<K> {
     /// How a request of this tier may go now, if its turn comes after `ahead`: with the account its repository
-    /// stays with, else the one with most left. Or why not.
+    /// stays with, else the one with the largest part left. Or why not.
     pub(super) fn way(&self, repository: &str, tier: usize, ahead: Ahead, now: Time) -> Result<Way, Held> {
         if let Some(until) = self.parked(now) {
             return Err(Held::Until(Because::Parked, until));
@@ -85,7 +83,7 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
         let behind = ahead.all.saturating_add(1);
         let because = match left {
             left if left >= floor.saturating_add(behind) => match paced {
-                None => return Ok(left as f64 / bucket.limit().max(1) as f64),
+                None => return Ok(bucket.part_left(now)),
                 Some(_) => Because::Paced,
             },
             _ if bucket.may_have_risen(now) => return Err(Held::Stale(account)),
@@ -113,8 +111,7 @@ fn blind_share(bucket: &Bucket, now: Time) -> Result<f64, Held> {
         return Err(Held::Until(Because::Exhausted, until));
     }
     match bucket.may_go_blind() {
-        true if bucket.is_silent() => Ok(UNLIMITED),
-        true => Ok(1.0),
+        true => Ok(bucket.part_left(now)),
         false => Err(Held::Until(Because::Queued, now + BLIND_WAIT)),
     }
 }

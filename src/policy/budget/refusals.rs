@@ -201,3 +201,29 @@ fn who_finds_the_line_full_goes_when_told() {
     let verdict = budget.ask(&2000, "app", asker, at(3000));
     assert!(matches!(verdict, Verdict::Go(_)), "{verdict:?}");
 }
+
+proptest! {
+    /// A tag is asked about and its manifest fetched by one account: another's token would be one more request.
+    #[test]
+    fn what_is_free_and_what_is_counted_go_by_the_same_account(
+        accounts in prop::collection::vec(prop::option::of((1..1000_u64, 0..=100_u64)), 1..5)
+    ) {
+        let mut budget: Budget<u64> =
+            Budget::new(Rules { reserves: vec![0.0] }, accounts.len(), None, at(0));
+        for (account, figures) in accounts.iter().enumerate() {
+            let Some((limit, percent)) = figures else { continue };
+            let reading = Some(Reading {
+                limit: *limit,
+                remaining: limit * percent / 100,
+                window: Some(Duration::from_secs(3600)),
+            });
+            let observed = Observed { account, source: None, reading };
+            budget.learn("other", &observed, at(0));
+        }
+        let free = budget.account("app", at(0));
+        let asker = Asker { tier: 0, client: 1, deadline: at(0) };
+        if let Verdict::Go(charge) = budget.ask(&1, "app", asker, at(0)) {
+            prop_assert_eq!(charge.account, free);
+        }
+    }
+}
