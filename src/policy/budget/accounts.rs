@@ -5,6 +5,7 @@ use std::hash::Hash;
 use std::time::Duration;
 
 use super::bucket::Bucket;
+use super::gate::part_left;
 use super::{Ledger, Observed};
 use crate::clock::Time;
 
@@ -208,7 +209,7 @@ impl Accounts {
         let sticky = self.sticky(repository, now).filter(free);
         // The last of equals is the largest: seen from behind, the first.
         let most = (0..self.accounts.len()).rev().filter(free).max_by(|one, other| {
-            let part = |index: &usize| self.bucket(*index).part_left(now);
+            let part = |index: &usize| part_left(self.bucket(*index), now);
             part(one).total_cmp(&part(other))
         });
         sticky.or(most).unwrap_or(0)

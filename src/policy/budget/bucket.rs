@@ -7,25 +7,20 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Reading;
 use super::spends::{Spends, millis, slot_length};
 use super::usage::Usage;
+use super::{MOST_LIMIT, Reading};
 use crate::clock::Time;
 
 /// The window assumed where no response has named one: the longest that is known of any registry, so that
 /// nothing is spent too early.
 const USUAL_WINDOW: Duration = Duration::from_secs(6 * 3600);
-/// Figures beyond these are nobody's: what a hostile upstream names must not overflow what is reckoned with it.
-const MOST_LIMIT: u64 = 1_000_000_000_000;
-const MOST_WINDOW: Duration = Duration::from_secs(31 * 24 * 3600);
 /// Counted requests at once while nothing is known: the first response tells.
 const BLIND: u64 = 8;
 /// How much one observed change moves the learnt cost of a request.
 const COST_STEP: f64 = 0.2;
 /// Readings that are further apart say nothing of the cost of one request, and cannot have overtaken each other.
 const CLOSE: Duration = Duration::from_secs(5);
-/// The part of an allowance that is left where nothing is limited: more than any part of a limit.
-const UNLIMITED: f64 = 2.0;
 /// Most windows that an upstream's word of when something is left again is believed for: it may be careful.
 const PROMISED: u32 = 2;
 /// Costs beyond this are neighbours' spends, not ours.
@@ -104,7 +99,7 @@ impl Bucket {
         self.own.restore(now);
         let present = now.as_millis();
         if let Some(seen) = &mut self.reading {
-            seen.reading = plausible(seen.reading);
+            seen.reading = seen.reading.plausible();
             seen.at = seen.at.min(present);
             seen.since = seen.since.min(MOST_LIMIT);
         }
@@ -122,12 +117,16 @@ impl Bucket {
 
     /// A response told the figures.
     pub(super) fn read(&mut self, reading: Reading, now: Time) {
-        let mut reading = plausible(reading);
+        let mut reading = reading.plausible();
         self.silent = false;
         if let Some(before) = self.reading {
-            self.learn_cost(before, reading, now);
             let drop = before.reading.remaining.saturating_sub(reading.remaining) as f64;
-            let strangers = drop - before.since as f64 * self.cost;
+            let explained = match self.learn_cost(before, reading, now) {
+                // Until it is learnt, a cost is not laid to neighbours.
+                true => MOST_COST,
+                false => before.since as f64 * self.cost,
+            };
+            let strangers = drop - explained;
             self.strangers.add(strangers.max(0.0), self.window(), now);
             if reading.remaining > before.reading.remaining + reading.limit / 5 {
                 self.jumped = Some(now.as_millis());
@@ -165,13 +164,17 @@ impl Bucket {
         self.in_flight
     }
 
-    fn learn_cost(&mut self, before: Seen, reading: Reading, now: Time) {
+    /// Learns what one request costs, if the change tells; false if it does not.
+    fn learn_cost(&mut self, before: Seen, reading: Reading, now: Time) -> bool {
         // One spend between two readings that are close: a neighbour's is unlikely to stand between them.
         let alone = is_close(before, now) && before.quiet && self.in_flight <= 1 && before.since == 1;
-        if alone && before.reading.limit == reading.limit && reading.remaining <= before.reading.remaining {
+        let tells =
+            alone && before.reading.limit == reading.limit && reading.remaining <= before.reading.remaining;
+        if tells {
             let drop = (before.reading.remaining - reading.remaining) as f64;
             self.cost += COST_STEP * (drop.min(MOST_COST) - self.cost);
         }
+        tells
     }
 
     /// The answer to a charged request that is about to be settled has told no figures.
@@ -283,17 +286,6 @@ impl Bucket {
         let unseen = unseen.ceil() as u64;
         let by_reading = seen.reading.remaining.saturating_sub(unseen);
         by_reading.min(seen.reading.limit.saturating_sub(self.in_flight))
-    }
-
-    /// The part of it that is left, by which one of several is chosen: all, while nothing is known of it, and
-    /// more than that where nothing is limited.
-    pub(super) fn part_left(&self, now: Time) -> f64 {
-        match self.reading {
-            Some(seen) => self.estimate(now) as f64 / seen.reading.limit.max(1) as f64,
-            None if self.exhausted(now).is_some() => 0.0,
-            None if self.silent => UNLIMITED,
-            None => 1.0,
-        }
     }
 
     /// Our spends in the window.
@@ -446,15 +438,4 @@ impl Bucket {
 
 fn is_close(before: Seen, now: Time) -> bool {
     now.since(Time::from_millis(before.at)) <= CLOSE
-}
-
-/// Figures that can be reckoned with. A window of no length is none.
-fn plausible(reading: Reading) -> Reading {
-    let limit = reading.limit.min(MOST_LIMIT);
-    let window = reading.window.filter(|window| !window.is_zero());
-    Reading {
-        limit,
-        remaining: reading.remaining.min(limit),
-        window: window.map(|window| window.min(MOST_WINDOW)),
-    }
 }

@@ -14,6 +14,8 @@ use crate::clock::Time;
 const UNKNOWN_WAIT: Duration = Duration::from_secs(30);
 /// When to look again while the first responses are awaited.
 const BLIND_WAIT: Duration = Duration::from_secs(1);
+/// The part of an allowance that is left where nothing is limited: more than any part of a limit.
+const UNLIMITED: f64 = 2.0;
 
 /// How a request may go.
 #[derive(Clone, Copy, Debug)]
@@ -83,7 +85,7 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
         let behind = ahead.all.saturating_add(1);
         let because = match left {
             left if left >= floor.saturating_add(behind) => match paced {
-                None => return Ok(bucket.part_left(now)),
+                None => return Ok(part_left(bucket, now)),
                 Some(_) => Because::Paced,
             },
             _ if bucket.may_have_risen(now) => return Err(Held::Stale(account)),
@@ -111,7 +113,18 @@ fn blind_share(bucket: &Bucket, now: Time) -> Result<f64, Held> {
         return Err(Held::Until(Because::Exhausted, until));
     }
     match bucket.may_go_blind() {
-        true => Ok(bucket.part_left(now)),
+        true => Ok(part_left(bucket, now)),
         false => Err(Held::Until(Because::Queued, now + BLIND_WAIT)),
+    }
+}
+
+/// The part of an allowance that is left, by which one of several is chosen: all, while nothing is known of it,
+/// and more than that where nothing is limited.
+pub(super) fn part_left(bucket: &Bucket, now: Time) -> f64 {
+    match bucket.exhausted(now) {
+        _ if bucket.is_known() => bucket.estimate(now) as f64 / bucket.limit().max(1) as f64,
+        Some(_) => 0.0,
+        None if bucket.is_silent() => UNLIMITED,
+        None => 1.0,
     }
 }

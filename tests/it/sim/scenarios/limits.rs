@@ -120,17 +120,44 @@ async fn what_costs_half_a_unit_is_used_to_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_costs_two_units_is_not_overdrawn_once_that_is_known() {
+    for preset in where_head_tells(allowing(per_hours(60, 1))) {
+        let preset = preset.turned(|switches| switches.units_per_get = 2);
+        let shop = shop(&preset, "two units");
+        let alone = images(&shop, "library/app", 0..20);
+        assert_eq!(got(&shop, &alone).await, 20, "{}", shop.label());
+        // Twenty units are left.
+        let good = got_at_once(&shop, images(&shop, "library/app", 20..60)).await;
+        assert_eq!(good, 10, "{}", shop.label());
+        assert_eq!(shop.sim.journal().status(429), 0, "{}", shop.label());
+        let status = shop.seawall.cache.status();
+        let bucket = &status.upstreams[0].buckets[0];
+        assert_eq!((bucket.own, bucket.remaining), (30, 0), "{}", shop.label());
+        assert!(
+            bucket.foreign < bucket.own,
+            "{}: {}",
+            shop.label(),
+            bucket.foreign
+        );
+    }
+}
+
+/// How many of these clients get that take the first answer, all at once.
+async fn got_at_once(shop: &Shop, paths: Vec<String>) -> usize {
+    let mut clients = JoinSet::new();
+    for path in paths {
+        let client = shop.curt();
+        clients.spawn(async move { client.get(&path).await.status });
+    }
+    let answers = clients.join_all().await;
+    answers.iter().filter(|status| **status == StatusCode::OK).count()
+}
+
+#[tokio::test(start_paused = true)]
 async fn forty_pulls_at_once_do_not_overdraw_what_is_left() {
     for preset in allowing(per_hours(15, 1)) {
         let shop = shop(&preset, "at once");
-        let paths = images(&shop, "library/app", 0..40);
-        let mut clients = JoinSet::new();
-        for path in paths {
-            let client = shop.curt();
-            clients.spawn(async move { client.get(&path).await.status });
-        }
-        let answers = clients.join_all().await;
-        let good = answers.iter().filter(|status| **status == StatusCode::OK).count();
+        let good = got_at_once(&shop, images(&shop, "library/app", 0..40)).await;
         assert_eq!(good, 15, "{}", shop.label());
         assert_eq!(shop.sim.journal().status(429), 0, "{}", shop.label());
     }
