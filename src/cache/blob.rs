@@ -31,11 +31,12 @@ impl Cache {
     /// # Errors
     /// [`Failure`], after 25 s at most.
     pub async fn blob(&self, chosen: &Chosen, digest: &Digest, asker: &Asker) -> Result<Served, Failure> {
-        in_time(
+        let found = in_time(
             &chosen.repository.registry,
             Box::pin(self.find_blob(chosen, digest, asker)),
-        )
-        .await
+        );
+        let found = found.await;
+        found.map_err(|failure| self.sent_on(chosen, failure, Failure::blob_elsewhere))
     }
 
     /// A blob's length, for HEAD. Starts no fill.
@@ -43,11 +44,12 @@ impl Cache {
     /// # Errors
     /// [`Failure`], after 25 s at most.
     pub async fn blob_head(&self, chosen: &Chosen, digest: &Digest) -> Result<Served, Failure> {
-        in_time(
+        let found = in_time(
             &chosen.repository.registry,
             Box::pin(self.find_length(chosen, digest)),
-        )
-        .await
+        );
+        let found = found.await;
+        found.map_err(|failure| self.sent_on(chosen, failure, Failure::blob_elsewhere))
     }
 
     /// Waits until nothing more happens to the download of a blob, if there is one: what could be kept is kept. Its

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Why;
 use crate::oci::Code;
+use crate::policy::budget::Reading;
 use crate::policy::quota::Left;
 use crate::upstream::Refusal;
 
@@ -19,8 +20,8 @@ pub enum Kind {
     NotFound,
     /// 403: the upstream denies it.
     Denied,
-    /// 429: the upstream limits us.
-    Limited,
+    /// 429: the upstream limits us, to these figures if it told any.
+    Limited(Option<Reading>),
     /// 429: the client has used up its quota, of operations per minute if there are figures.
     OverQuota(Option<Left>),
     /// 503: the upstream is out of reach or failing.
@@ -54,9 +55,13 @@ impl Failure {
             // Offline, asking somebody else is all a client can do, and it does so at once after a 404.
             Refusal::NotFound | Refusal::Offline => (Kind::NotFound, Code::ManifestUnknown, None),
             Refusal::Denied(_) => (Kind::Denied, Code::Denied, None),
-            Refusal::Withheld(_) => (Kind::Limited, Code::TooManyRequests, Some(RETRY_SOON)),
+            Refusal::Withheld(withheld) => (
+                Kind::Limited(withheld.reading),
+                Code::TooManyRequests,
+                Some(RETRY_SOON),
+            ),
             Refusal::Limited { retry_after, .. } => (
-                Kind::Limited,
+                Kind::Limited(None),
                 Code::TooManyRequests,
                 Some(retry_after.unwrap_or(RETRY_SOON)),
             ),
@@ -83,7 +88,7 @@ impl Failure {
         let failure = Self::of_manifest(registry, refusal);
         let public = format!("this cache does not hold the blob, and {registry} gives none: {refusal}");
         let (kind, code) = match failure.kind {
-            Kind::Limited | Kind::OverQuota(_) | Kind::Denied => (failure.kind, failure.code),
+            Kind::Limited(_) | Kind::OverQuota(_) | Kind::Denied => (failure.kind, failure.code),
             Kind::NotFound | Kind::Unavailable | Kind::Timeout | Kind::BadUpstream => {
                 (Kind::NotFound, Code::BlobUnknown)
             }
@@ -164,6 +169,15 @@ impl Failure {
         Self {
             kind: Kind::Unavailable,
             code: Code::Unavailable,
+            ..self
+        }
+    }
+
+    /// The same for a blob: every client goes on at once after a 404, and some retry a 5xx first.
+    pub(super) fn blob_elsewhere(self) -> Self {
+        Self {
+            kind: Kind::NotFound,
+            code: Code::BlobUnknown,
             ..self
         }
     }

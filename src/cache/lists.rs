@@ -125,7 +125,9 @@ impl Cache {
             .unwrap_or_else(|| Err(Failure::internal()))
             .or_else(|failure| {
                 let stale = stale(record.as_ref(), &failure, rules, age);
-                stale.map(Some).ok_or(failure)
+                stale
+                    .map(Some)
+                    .ok_or_else(|| self.sent_on(chosen, failure, Failure::unavailable))
             })
     }
 }

@@ -65,7 +65,7 @@ impl Cache {
             match upstream.head(&chosen.repository.path, &reference).await {
                 Ok(descriptor) if descriptor.digest == *digest => return Ok(headers_only(descriptor)),
                 Ok(_) | Err(Refusal::Unusable(_)) => {}
-                Err(refusal) => return Err(self.refused(chosen, &refusal)),
+                Err(refusal) => return Err(self.no_manifest(chosen, &refusal, asker).await),
             }
         }
         let (held, joined) = self.fetch(chosen, *digest, asker).await?;

@@ -111,7 +111,7 @@ pub enum OnExhausted {
     /// 429: they wait and ask again.
     #[default]
     Refuse,
-    /// 503: they go on to the registry itself, with their own budget.
+    /// 503, or 404 for a blob: they go on to the registry itself, with their own budget.
     FallThrough,
 }
 
@@ -242,7 +242,7 @@ pub struct Cache {
     shelves: Arc<Shelves>,
     upstreams: Arc<Upstreams>,
     flights: SharedFlights,
-    questions: coalesce::Coalesce<(Repository, Tag, Option<usize>), Result<tag::Resolved, Refusal>>,
+    questions: coalesce::Coalesce<(Repository, Tag, tag::Rank), Result<tag::Resolved, tag::Unresolved>>,
     refreshes: coalesce::Coalesce<(Repository, Tag), ()>,
     fetches: coalesce::Coalesce<(Registry, Digest, spend::Rank), spend::Bought>,
     listings: coalesce::Coalesce<String, Result<Option<lists::Listed>, Failure>>,

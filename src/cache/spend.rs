@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::quotas::{Pass, Quotas};
-use super::{Asker, Cache, Failure, From, OnExhausted, Outcome, Served, Shelves};
+use super::tag::Unresolved;
+use super::{Asker, Cache, Failure, From, Kind, OnExhausted, Outcome, Served, Shelves};
 use crate::clock::{Clock, Time};
 use crate::oci::{Digest, Manifest, Reference, Repository, RepositoryPath};
 use crate::policy::budget;
@@ -71,7 +72,7 @@ impl Cache {
                     key.2 = Some((asker.tier, chosen.repository.path.clone()));
                 }
                 Some(Err(refusal)) => {
-                    return Err(self.no_manifest(chosen, &refusal).await);
+                    return Err(self.no_manifest(chosen, &refusal, asker).await);
                 }
             }
         }
@@ -104,23 +105,45 @@ impl Cache {
 
     /// What a client is told when a manifest cannot be had: where the budget is at fault, the figures and
     /// what is held instead.
-    pub(super) async fn no_manifest(&self, chosen: &Chosen, refusal: &Refusal) -> Failure {
-        let registry = chosen.repository.registry.as_str();
-        let failure = Failure::of_manifest(registry, refusal);
-        if !matches!(refusal, Refusal::Withheld(_) | Refusal::Limited { .. }) {
-            return failure;
-        }
+    pub(super) async fn no_manifest(&self, chosen: &Chosen, refusal: &Refusal, asker: &Asker) -> Failure {
+        let failure = Failure::of_manifest(chosen.repository.registry.as_str(), refusal);
+        let withheld = match refusal {
+            Refusal::Withheld(withheld) => Some(withheld.clone()),
+            // The budget knows more than the answer told: the figures, and until when.
+            Refusal::Limited { .. } => self.withheld(chosen, asker),
+            _ => return failure,
+        };
         let (shelves, repository) = (self.shelves.clone(), chosen.repository.clone());
         let tags = blocking(move || Ok(held_tags(&shelves, &repository)));
         let tags = tags.await.unwrap_or_default();
-        let leave = self.shelves.options.on_exhausted[chosen.entry] == OnExhausted::FallThrough;
-        let told = match refusal {
-            Refusal::Withheld(withheld) => {
-                Failure::withheld(&chosen.repository, withheld, &tags, self.clock.now())
-            }
-            _ => failure.with_held(&chosen.repository, &tags),
+        let told = match withheld {
+            Some(withheld) => Failure::withheld(&chosen.repository, &withheld, &tags, self.clock.now()),
+            None => failure.with_held(&chosen.repository, &tags),
         };
-        if leave { told.unavailable() } else { told }
+        self.sent_on(chosen, told, Failure::unavailable)
+    }
+
+    /// A refusal of the upstream's as the operator wants it told: `onward` sends clients to the registry itself.
+    pub(super) fn sent_on(
+        &self,
+        chosen: &Chosen,
+        failure: Failure,
+        onward: impl FnOnce(Failure) -> Failure,
+    ) -> Failure {
+        let sent_on = self.shelves.options.on_exhausted[chosen.entry] == OnExhausted::FallThrough;
+        match failure.kind {
+            Kind::Limited(_) if sent_on => onward(failure),
+            _ => failure,
+        }
+    }
+
+    /// Why a manifest of this repository cannot be bought for this asker in time, if it cannot.
+    fn withheld(&self, chosen: &Chosen, asker: &Asker) -> Option<budget::Withheld> {
+        let upstream = self.reach(chosen).ok()?;
+        match upstream.would_sell(&chosen.repository.path, *asker) {
+            Err(Refusal::Withheld(withheld)) => Some(withheld),
+            Ok(()) | Err(_) => None,
+        }
     }
 
     /// Counts what a served manifest did not cost.
@@ -194,18 +217,12 @@ impl Order {
     }
 
     /// As [`Self::carry_out`], for an order that nobody has a pass for: only now it is known to be needed.
-    pub(super) async fn carry_out_with_pass(self) -> Result<(Digest, Held), Refusal> {
+    pub(super) async fn carry_out_with_pass(self) -> Result<(Digest, Held), Unresolved> {
         let pass = self.quotas.when_allowed(&self.asker, Pass::start).await;
-        let start = pass.map_err(|failure| {
-            Refusal::Withheld(budget::Withheld {
-                because: budget::Because::Paced,
-                until: self.clock.now() + failure.retry_after.unwrap_or_default(),
-                reading: None,
-            })
-        })?;
+        let start = pass.map_err(Unresolved::NotAllowed)?;
         let fetched = self.carry_out().await;
         drop(start);
-        fetched
+        Ok(fetched?)
     }
 
     /// Waits for its turn and spends.
@@ -263,7 +280,7 @@ impl Failure {
                     reading.limit, reading.remaining
                 )
             }
-            None => format!("{registry} limits this cache"),
+            None => format!("{registry} limits the pulls of this cache"),
         };
         let wait = withheld.until.since(now).max(Duration::from_secs(1));
         let public = format!(

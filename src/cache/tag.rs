@@ -29,6 +29,44 @@ const FETCH_PATIENCE: Duration = Duration::from_secs(18);
 /// What the upstream said a tag points at.
 pub(super) type Resolved = Descriptor;
 
+/// Who asks together: at first everybody; after a refusal that may have been another's, those of one tier; after
+/// one for a quota, one client alone.
+pub(super) type Rank = Option<(usize, Option<u64>)>;
+
+/// Why nobody said what a tag points at.
+#[derive(Clone, Debug)]
+pub(super) enum Unresolved {
+    /// The upstream did not, or was not asked.
+    Refused(Refusal),
+    /// Saying it would have taken more than the asker's own quota.
+    NotAllowed(Failure),
+}
+
+impl std::convert::From<Refusal> for Unresolved {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl Unresolved {
+    /// Why an older record is served instead.
+    fn reason(&self) -> Why {
+        match self {
+            Self::Refused(refusal) => why(refusal).unwrap_or(Why::Failing),
+            Self::NotAllowed(failure) => reason(failure),
+        }
+    }
+
+    /// The rank to ask in once more, if one of another was refused in this one.
+    fn next_rank(&self, rank: Rank, asker: &Asker) -> Option<Rank> {
+        match (self, rank) {
+            (Self::Refused(Refusal::Withheld(_)), None) => Some(Some((asker.tier, None))),
+            (Self::NotAllowed(_), None | Some((_, None))) => Some(Some((asker.tier, Some(asker.client)))),
+            _ => None,
+        }
+    }
+}
+
 impl Cache {
     pub(super) async fn by_tag(
         &self,
@@ -87,11 +125,11 @@ impl Cache {
         let resolved = tokio::time::timeout(patience, self.resolve(chosen, tag, asker)).await;
         let resolved = resolved.unwrap_or_else(|_| {
             self.refresh(chosen, tag, asker);
-            Err(self.silence(chosen))
+            Err(self.silence(chosen).into())
         });
         let (answer, refusal) = match resolved {
-            Ok(descriptor) => (Answer::Found(descriptor), Refusal::NotFound),
-            Err(Refusal::NotFound) => (Answer::Gone, Refusal::NotFound),
+            Ok(descriptor) => (Answer::Found(descriptor), Refusal::NotFound.into()),
+            Err(Unresolved::Refused(Refusal::NotFound)) => (Answer::Gone, Refusal::NotFound.into()),
             Err(refusal) => (Answer::None, refusal),
         };
         let now = self.clock.now();
@@ -103,17 +141,25 @@ impl Cache {
                 if self.locked(repository, tag).is_none() {
                     self.shelves.records.remove_tag(repository, tag);
                 }
-                Err(self.no_manifest(chosen, &refusal).await)
+                Err(self.no_tag(chosen, &refusal, asker).await)
             }
             After::ServeStale(record) => {
-                let outcome = Outcome::Stale(why(&refusal).unwrap_or(Why::Failing));
+                let outcome = Outcome::Stale(refusal.reason());
                 let stale = self.as_remembered(&record, outcome, now).await;
                 match stale {
                     Some(stale) => Ok(stale),
-                    None => Err(self.no_manifest(chosen, &refusal).await.blobs_missing()),
+                    None => Err(self.no_tag(chosen, &refusal, asker).await.blobs_missing()),
                 }
             }
-            After::Fail => Err(self.no_manifest(chosen, &refusal).await),
+            After::Fail => Err(self.no_tag(chosen, &refusal, asker).await),
+        }
+    }
+
+    /// What a client is told when nobody said what a tag points at.
+    pub(super) async fn no_tag(&self, chosen: &Chosen, refusal: &Unresolved, asker: &Asker) -> Failure {
+        match refusal {
+            Unresolved::Refused(refusal) => self.no_manifest(chosen, refusal, asker).await,
+            Unresolved::NotAllowed(failure) => failure.clone(),
         }
     }
 
@@ -215,7 +261,7 @@ impl Cache {
             };
             return match refusal {
                 Ok(()) => Ok(headers_only(record.descriptor.clone())),
-                Err(refusal) => Err(self.refused(chosen, &refusal)),
+                Err(refusal) => Err(self.no_manifest(chosen, &refusal, asker).await),
             };
         }
         let content = Box::pin(self.by_digest(chosen, digest, false, asker));
@@ -257,10 +303,9 @@ impl Cache {
         chosen: &Chosen,
         tag: &Tag,
         asker: &Asker,
-    ) -> Result<Resolved, Refusal> {
+    ) -> Result<Resolved, Unresolved> {
         let (repository, upstream) = (&chosen.repository, self.reach(chosen)?);
-        // At first with everybody; if that took another's rank to spend and was refused, with one's own.
-        let mut rank = None;
+        let mut rank: Rank = None;
         loop {
             let question = || {
                 let order = self.order(chosen, Reference::Tag(tag.clone()), *asker);
@@ -268,10 +313,13 @@ impl Cache {
             };
             let key = (repository.clone(), tag.clone(), rank);
             let (answer, joined) = self.questions.ask(&key, question).await;
-            match answer {
-                None => return Err(Refusal::Unusable("an internal error".to_owned())),
-                Some(Err(Refusal::Withheld(_))) if joined && rank.is_none() => rank = Some(asker.tier),
-                Some(answer) => return answer,
+            let Some(answer) = answer else {
+                return Err(Refusal::Unusable("an internal error".to_owned()).into());
+            };
+            let refusal = answer.as_ref().err().filter(|_| joined);
+            match refusal.and_then(|refusal| refusal.next_rank(rank, asker)) {
+                Some(next) => rank = next,
+                None => return answer,
             }
         }
     }
@@ -282,7 +330,7 @@ async fn ask_tag(
     upstream: Arc<Upstream>,
     order: Order,
     (repository, tag): (Repository, Tag),
-) -> Result<Resolved, Refusal> {
+) -> Result<Resolved, Unresolved> {
     let reference = Reference::Tag(tag);
     match upstream.head(&repository.path, &reference).await {
         Err(Refusal::Unusable(reason)) => {
@@ -295,7 +343,7 @@ async fn ask_tag(
                 size: held.bytes.len() as u64,
             })
         }
-        answer => answer,
+        answer => Ok(answer?),
     }
 }
 

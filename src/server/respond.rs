@@ -147,22 +147,25 @@ pub(super) fn fail(failure: &Failure) -> Answer {
     let status = match failure.kind {
         Kind::NotFound => StatusCode::NOT_FOUND,
         Kind::Denied => StatusCode::FORBIDDEN,
-        Kind::Limited | Kind::OverQuota(_) => StatusCode::TOO_MANY_REQUESTS,
+        Kind::Limited(_) | Kind::OverQuota(_) => StatusCode::TOO_MANY_REQUESTS,
         Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         Kind::Timeout => StatusCode::GATEWAY_TIMEOUT,
         Kind::BadUpstream => StatusCode::BAD_GATEWAY,
     };
     let mut response = error(status, failure.code, &failure.public);
     let headers = response.headers_mut();
-    let promised = matches!(failure.kind, Kind::Limited | Kind::Unavailable).then_some(RETRY_SOON);
+    let promised = matches!(failure.kind, Kind::Limited(_) | Kind::Unavailable).then_some(RETRY_SOON);
     let wait = failure.retry_after.or(promised);
     if let Some(wait) = wait.filter(|_| status != StatusCode::NOT_FOUND) {
         // Rounded up: who asks when it says so is not told to wait once more.
         let seconds = u64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u64::MAX);
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
     }
-    if let Kind::OverQuota(Some(left)) = failure.kind {
-        put_left(headers, left);
+    match failure.kind {
+        Kind::OverQuota(Some(left)) => put_left(headers, left),
+        // What may be left of it is not for who asks.
+        Kind::Limited(Some(reading)) => put_figures(headers, reading.limit, 0, reading.window),
+        _ => {}
     }
     let status = match (failure.kind, failure.why) {
         (Kind::OverQuota(_), _) => "seawall; detail=over-quota".to_owned(),
@@ -173,10 +176,17 @@ pub(super) fn fail(failure: &Failure) -> Answer {
     response
 }
 
-/// Tells what is left of the client's quota, as Docker Hub does: another Seawall reads it as a budget.
+/// Tells what is left of the client's quota.
 pub(super) fn put_left(headers: &mut HeaderMap, left: Left) {
-    put_shared(headers, LIMIT, format!("{};w=60", left.limit).into());
-    put_shared(headers, REMAINING, format!("{};w=60", left.remaining).into());
+    let (limit, remaining) = (left.limit.into(), left.remaining.into());
+    put_figures(headers, limit, remaining, Some(Duration::from_secs(60)));
+}
+
+/// Tells figures as Docker Hub does: another Seawall reads them as a budget.
+fn put_figures(headers: &mut HeaderMap, limit: u64, remaining: u64, window: Option<Duration>) {
+    let window = window.map_or(String::new(), |window| format!(";w={}", window.as_secs()));
+    put_shared(headers, LIMIT, format!("{limit}{window}").into());
+    put_shared(headers, REMAINING, format!("{remaining}{window}").into());
 }
 
 /// Answers with an error of our own.

@@ -98,7 +98,7 @@ impl Exchange {
             };
             match wait {
                 Some(wait) => sleep(wait).await,
-                None => return result,
+                None => return result.map_err(|refusal| self.dated(refusal)),
             }
         }
     }
@@ -107,6 +107,20 @@ impl Exchange {
     pub(super) async fn ask_once(&self, ask: &Ask<'_>) -> Result<Answer, Refusal> {
         self.throttle.place(&self.shield, self.clock).await?;
         self.judge(ask, self.follow(ask).await).await
+    }
+
+    /// Adds until when the registry is left alone, where it did not say.
+    fn dated(&self, refusal: Refusal) -> Refusal {
+        match refusal {
+            Refusal::Limited {
+                kind: kind @ LimitKind::Abuse,
+                retry_after: None,
+            } => Refusal::Limited {
+                kind,
+                retry_after: self.shield.parked(),
+            },
+            refusal => refusal,
+        }
     }
 
     /// Tells the shield what the answer says of the budget, and reads which refusal a 429 is.
@@ -143,8 +157,9 @@ impl Exchange {
         let body = read_whole(refused, MAX_REFUSAL, self.timeouts.idle, "a refusal").await;
         let body = body.unwrap_or_default();
         let body = String::from_utf8_lossy(&body);
-        let retry_after = self.retry_after(&head.headers).or_else(|| limits::hint(&body));
         let kind = limits::kind(&head.headers, &body);
+        let told = self.retry_after(&head.headers, kind);
+        let retry_after = told.or_else(|| limits::hint(&body));
         let (lasting, abuse) = (retry::short_wait(retry_after).is_none(), kind == LimitKind::Abuse);
         if lasting && (ask.manifest || abuse) {
             self.shield.refused(ask.account, kind, retry_after);
@@ -222,8 +237,12 @@ impl Exchange {
         })
     }
 
-    fn retry_after(&self, headers: &HeaderMap) -> Option<Duration> {
-        retry::retry_after(text(headers, RETRY_AFTER)?, self.clock.now())
+    fn retry_after(&self, headers: &HeaderMap, kind: LimitKind) -> Option<Duration> {
+        let (value, now) = (text(headers, RETRY_AFTER)?, self.clock.now());
+        match kind {
+            LimitKind::Pull => retry::renewed_after(value, now),
+            LimitKind::Abuse | LimitKind::Login => retry::retry_after(value, now),
+        }
     }
 
     /// One try: through redirects, and through one challenge of each host.

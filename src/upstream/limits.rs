@@ -20,7 +20,11 @@ const REMAINING: [HeaderName; 2] = [
     HeaderName::from_static("ratelimit-remaining"),
     HeaderName::from_static("x-ratelimit-remaining"),
 ];
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const SOURCE: HeaderName = HeaderName::from_static("docker-ratelimit-source");
+
+/// How a Seawall says that it is its upstream that refuses.
+const PASSED_ON: &str = "detail=upstream-limited";
 
 /// Longest source believed, in bytes: an address or an account.
 const MAX_SOURCE: usize = 128;
@@ -64,11 +68,15 @@ fn policy(value: &str) -> Option<(u64, Option<u64>)> {
 }
 
 /// Which refusal a registry's 429 is: its allowance is used up if the body says so in the registry's own form
-/// and figures stand beside it, or in words.
+/// and figures stand beside it, or in words; or if there is no body, as after a HEAD, and the figures say so.
+/// A Seawall that passes on what its own upstream refuses has no complaint either.
 pub(super) fn kind(headers: &HeaderMap, body: &str) -> LimitKind {
+    let figures = reading(headers);
     let own_form = body.contains("TOOMANYREQUESTS");
     let in_words = body.contains("pull rate limit");
-    match own_form && (in_words || reading(headers).is_some()) {
+    let in_figures = body.is_empty() && figures.is_some_and(|figures| figures.remaining == 0);
+    let passed_on = text(headers, CACHE_STATUS).is_some_and(|status| status.contains(PASSED_ON));
+    match own_form && (in_words || figures.is_some()) || in_figures || passed_on {
         true => LimitKind::Pull,
         false => LimitKind::Abuse,
     }
@@ -157,6 +165,13 @@ mod tests {
         let words = r#"{"errors":[{"code":"TOOMANYREQUESTS","message":"your pull rate limit."}]}"#;
         assert_eq!(kind(&HeaderMap::new(), words), LimitKind::Pull);
         assert_eq!(kind(&limited, "Too Many Requests (HAP429).\n"), LimitKind::Abuse);
+        assert_eq!(kind(&limited, ""), LimitKind::Pull, "as after a HEAD");
+        let left = headers(&[("ratelimit-limit", "100;w=60"), ("ratelimit-remaining", "7;w=60")]);
+        assert_eq!(kind(&left, ""), LimitKind::Abuse);
+        let passed_on = headers(&[("cache-status", "seawall; fwd=miss; detail=upstream-limited")]);
+        assert_eq!(kind(&passed_on, ""), LimitKind::Pull);
+        let its_own = headers(&[("cache-status", "seawall; detail=over-quota")]);
+        assert_eq!(kind(&its_own, ""), LimitKind::Abuse);
     }
 
     #[test]

@@ -18,6 +18,9 @@ const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// The longest `Retry-After` believed.
 const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
 
+/// The same of an allowance that is used up: as long as windows are.
+const LONGEST_WINDOW: Duration = Duration::from_secs(24 * 3600);
+
 /// How long to wait before retry number `count` (from 0): full jitter, so that those who failed together
 /// do not return together.
 pub(super) fn pause(count: u32) -> Duration {
@@ -36,16 +39,25 @@ pub(super) fn short_wait(wait: Option<Duration>) -> Option<Duration> {
 
 /// Reads `Retry-After`: seconds, fractions of seconds (not in the RFC, but sent), or a date.
 pub(super) fn retry_after(value: &str, now: Time) -> Option<Duration> {
+    retry_within(LONGEST_WAIT, value, now)
+}
+
+/// The same for an allowance that is used up.
+pub(super) fn renewed_after(value: &str, now: Time) -> Option<Duration> {
+    retry_within(LONGEST_WINDOW, value, now)
+}
+
+fn retry_within(longest: Duration, value: &str, now: Time) -> Option<Duration> {
     let value = value.trim();
     let seconds = value.parse::<f64>().ok().filter(|seconds| seconds.is_finite());
     let wait = match seconds {
-        Some(seconds) => Duration::from_secs_f64(seconds.clamp(0.0, LONGEST_WAIT.as_secs_f64())),
+        Some(seconds) => Duration::from_secs_f64(seconds.clamp(0.0, longest.as_secs_f64())),
         None => {
             let date = httpdate::parse_http_date(value).ok()?;
             date.duration_since(now.to_system()).unwrap_or_default()
         }
     };
-    Some(wait.min(LONGEST_WAIT))
+    Some(wait.min(longest))
 }
 
 /// Retries are a tenth of the requests, and a few: when everything fails they do not double the load.

@@ -106,7 +106,7 @@ impl Shield {
     /// The upstream, or its token service, answered 429.
     pub(super) fn refused(&self, account: usize, kind: LimitKind, retry_after: Option<Duration>) {
         let limit = match kind {
-            LimitKind::Pull => Limit::Pull,
+            LimitKind::Pull => Limit::Pull { retry_after },
             LimitKind::Abuse => Limit::Abuse { retry_after },
             // The account's own affair: it is parked.
             LimitKind::Login => return,

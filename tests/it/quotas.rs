@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use seawall::cache::OnExhausted;
 use seawall::net::dial::{Dialer, Io, Proxies};
 use seawall::oci::Digest;
 use seawall::policy::clients::{Clients, Rule, Tier};
@@ -221,6 +222,107 @@ async fn what_is_held_costs_no_write_and_what_is_not_is_refused_until_the_time_t
     assert!(world.registry.seen(&Method::GET, &layer.to_string()).is_empty());
     tokio::time::sleep(wait).await;
     assert!(get_from(&world.seawall, MINE, &blob_path(&layer)).await.is_good());
+}
+
+/// A tag that is asked about by GET, which takes a write: HEAD is of no use there.
+fn without_head(world: &World, tag: &str, seed: u64) {
+    image(&world.registry, Some(tag), seed);
+    let refuse = Script {
+        without: vec!["docker-content-digest"],
+        ..Script::default()
+    };
+    world.registry.script(manifest_path(tag), refuse);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_head_is_of_no_use_a_quota_that_is_used_up_is_not_blamed_on_the_upstream() {
+    for on_exhausted in [OnExhausted::Refuse, OnExhausted::FallThrough] {
+        let choices = Choices {
+            on_exhausted,
+            ..granting(writes(1))
+        };
+        let world = world(choices);
+        for (seed, tag) in (1..).zip(["first", "second"]) {
+            without_head(&world, tag, seed);
+        }
+        assert!(
+            get_from(&world.seawall, MINE, &manifest_path("first"))
+                .await
+                .is_good()
+        );
+        let refused = get_from(&world.seawall, MINE, &manifest_path("second")).await;
+        let wait = told(&refused);
+        for words in ["this Seawall allows", "client mine", "1 objects per minute"] {
+            assert!(text(&refused).contains(words), "{}", text(&refused));
+        }
+        assert_eq!(refused.header("cache-status"), "seawall; detail=over-quota");
+        assert_eq!(refused.header("ratelimit-limit"), "1;w=60");
+        assert_eq!(refused.header("ratelimit-remaining"), "0;w=60");
+        tokio::time::sleep(wait).await;
+        assert!(
+            get_from(&world.seawall, MINE, &manifest_path("second"))
+                .await
+                .is_good()
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_head_is_of_no_use_a_quota_that_is_used_up_serves_stale_and_says_so() {
+    let world = world(granting(writes(1)));
+    let held = image(&world.registry, Some("held"), 1);
+    for path in [
+        manifest_path("held"),
+        blob_path(&held.config),
+        blob_path(&held.layer),
+    ] {
+        assert!(world.seawall.get(&path).await.is_good());
+    }
+    for (seed, tag) in [(1, "held"), (2, "other")] {
+        without_head(&world, tag, seed);
+    }
+    tokio::time::sleep(Duration::from_secs(400)).await;
+    assert!(
+        get_from(&world.seawall, MINE, &manifest_path("other"))
+            .await
+            .is_good()
+    );
+    let stale = get_from(&world.seawall, MINE, &manifest_path("held")).await;
+    assert_eq!(stale.status, StatusCode::OK);
+    assert_eq!(
+        stale.header("cache-status"),
+        "seawall; fwd=stale; detail=over-quota"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_head_is_of_no_use_nobody_is_refused_for_anothers_quota() {
+    let world = world(granting(writes(1)));
+    for (seed, tag) in (1..).zip(["first", "second"]) {
+        without_head(&world, tag, seed);
+    }
+    assert!(
+        get_from(&world.seawall, MINE, &manifest_path("first"))
+            .await
+            .is_good()
+    );
+    let slow = Script {
+        delay: Duration::from_millis(200),
+        without: vec!["docker-content-digest"],
+        ..Script::default()
+    };
+    world.registry.script(manifest_path("second"), slow);
+    let ask = |address| {
+        let seawall = world.seawall.clone();
+        tokio::spawn(async move { get_from(&seawall, address, &manifest_path("second")).await })
+    };
+    let mine = ask(MINE);
+    tokio::task::yield_now().await;
+    let [_, alike, free] = [MINE, ALIKE, FREE].map(ask);
+    told(&mine.await.unwrap());
+    for other in [alike, free] {
+        assert!(other.await.unwrap().is_good());
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -513,15 +615,17 @@ fn dialer(parent: &Arc<Seawall>) -> Dialer {
     }
 }
 
+/// A Seawall whose upstream is another one.
+fn child_of(parent: &World, directory: &tempfile::TempDir) -> Arc<Seawall> {
+    let dialer = dialer(&parent.seawall);
+    Arc::new(Seawall::start_over(directory.path(), &dialer, Choices::default()))
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_seawall_behind_a_seawall_obeys_its_parents_quota_as_a_budget() {
     let parent = world(granting(reads(6)));
     let directory = tempfile::tempdir().unwrap();
-    let child = Arc::new(Seawall::start_over(
-        directory.path(),
-        &dialer(&parent.seawall),
-        Choices::default(),
-    ));
+    let child = child_of(&parent, &directory);
     let images: Vec<_> = (0..12).map(|seed| image(&parent.registry, None, seed)).collect();
     let mut served = 0;
     let mut wait = None;
@@ -547,4 +651,71 @@ async fn a_seawall_behind_a_seawall_obeys_its_parents_quota_as_a_budget() {
         !parent.seawall.metrics.exposition().contains(refusals),
         "the parent had to refuse"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_parent_cannot_pay_for_is_a_spent_budget_to_its_child_and_the_rest_goes_on() {
+    let parent = world(Choices::default());
+    let held = image(&parent.registry, Some("held"), 1);
+    assert!(parent.seawall.get(&manifest_path("held")).await.is_good());
+    let blob = held_blob(&parent, MIB, 9).await;
+    let missing = image(&parent.registry, Some("missing"), 2);
+    let path = manifest_path(missing.manifest);
+    for path in [manifest_path("missing"), path.clone()] {
+        parent.registry.script(path, Script::told(0));
+    }
+    let head = |seawall: Arc<Seawall>| async move {
+        let path = manifest_path("missing");
+        seawall.ask(Method::HEAD, &path, &[]).await.status
+    };
+    assert_eq!(head(parent.seawall.clone()).await, StatusCode::OK);
+    let refused = parent.seawall.get(&path).await;
+    assert_eq!(refused.header("ratelimit-limit"), "100;w=3600");
+    assert_eq!(refused.header("ratelimit-remaining"), "0;w=3600");
+    let wait = told(&refused);
+    let directory = tempfile::tempdir().unwrap();
+    let child = child_of(&parent, &directory);
+    let refused = child.get(&path).await;
+    let spent = "docker.io allows this cache 100 pulls per 3600 s, and 0 are left; all of them are spent";
+    assert!(text(&refused).contains(spent), "{}", text(&refused));
+    assert_eq!(refused.header("ratelimit-limit"), "100;w=3600");
+    assert_eq!(told(&refused), wait);
+    assert!(child.get(&blob_path(&blob)).await.is_good());
+    assert_eq!(head(child.clone()).await, StatusCode::OK);
+    assert!(child.get(&manifest_path("held")).await.is_good());
+    // It has found out that the parent holds some, and still obeys.
+    told(&child.get(&path).await);
+    let spent = parent.registry.seen(&Method::GET, &missing.manifest.to_string());
+    assert!(spent.is_empty(), "{spent:?}");
+    parent.registry.heal();
+    tokio::time::sleep(wait).await;
+    assert!(child.get(&path).await.is_good());
+    assert!(child.get(&manifest_path(held.manifest)).await.is_good());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parent_that_knows_no_figures_is_no_reason_to_leave_it_alone() {
+    let parent = world(Choices::default());
+    let blob = held_blob(&parent, MIB, 9).await;
+    let image = image(&parent.registry, Some("app"), 1);
+    let alone = Script {
+        status: Some(StatusCode::TOO_MANY_REQUESTS),
+        headers: vec![("retry-after", "600".to_owned())],
+        ..Script::default()
+    };
+    for path in [manifest_path("app"), manifest_path(image.manifest)] {
+        parent.registry.script(path, alone.clone());
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let child = child_of(&parent, &directory);
+    for (method, path) in [
+        (Method::HEAD, manifest_path("app")),
+        (Method::GET, manifest_path(image.manifest)),
+    ] {
+        let refused = child.ask(method, &path, &[]).await;
+        assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+        let wait: u64 = refused.header("retry-after").parse().unwrap();
+        assert!((590..=600).contains(&wait), "{wait}");
+        assert!(child.get(&blob_path(&blob)).await.is_good());
+    }
 }

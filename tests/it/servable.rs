@@ -190,8 +190,97 @@ async fn an_upstream_that_wants_to_be_left_alone_is_told_with_what_is_held_and_s
         world.seawall.cache.flush().await;
         let answer = world.seawall.get(&manifest_path("other")).await;
         assert_eq!(answer.status, expected);
-        assert!(answer.header("retry-after").parse::<u64>().unwrap() > 10);
+        let wait: u64 = answer.header("retry-after").parse().unwrap();
+        assert!((50..=60).contains(&wait), "{wait}");
         let text = String::from_utf8(answer.body.to_vec()).unwrap();
+        let told = format!("it asked to be left alone for a while; ask again in {wait} s, at ");
+        assert!(text.contains(&told), "{text}");
         assert!(text.contains("held here: library/app:held"), "{text}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_nodes_are_sent_on_no_blob_and_no_list_keeps_them() {
+    let choices = Choices {
+        on_exhausted: OnExhausted::FallThrough,
+        ..Choices::default()
+    };
+    let world = world(choices);
+    let image = image(&world.registry, Some("app"), 1);
+    let blob = blob_path(&image.layer);
+    let referrers = format!("/v2/library/app/referrers/{}", image.manifest);
+    let tags = "/v2/library/app/tags/list".to_owned();
+    let by_digest = manifest_path(image.manifest.to_string());
+    let alone = Script {
+        status: Some(StatusCode::TOO_MANY_REQUESTS),
+        headers: vec![("retry-after", "60".to_owned())],
+        ..Script::default()
+    };
+    world.registry.script(blob.clone(), alone);
+    for (method, path, expected) in [
+        // Every client goes on at once after a 404 for a blob, and some retry a 5xx first.
+        (Method::GET, &blob, StatusCode::NOT_FOUND),
+        (Method::HEAD, &blob, StatusCode::NOT_FOUND),
+        (Method::GET, &tags, StatusCode::SERVICE_UNAVAILABLE),
+        (Method::GET, &referrers, StatusCode::SERVICE_UNAVAILABLE),
+        (Method::HEAD, &by_digest, StatusCode::SERVICE_UNAVAILABLE),
+    ] {
+        let answer = world.seawall.ask(method.clone(), path, &[]).await;
+        assert_eq!(answer.status, expected, "{method} {path}");
+        let status = "seawall; fwd=miss; detail=upstream-limited";
+        assert_eq!(answer.header("cache-status"), status, "{method} {path}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_does_not_say_for_how_long_is_left_alone_for_as_long_as_clients_are_told() {
+    let world = world(Choices::default());
+    let image = image(&world.registry, Some("app"), 1);
+    // It counts pulls, so that it means minutes when it wants to be left alone.
+    world.registry.script(manifest_path("known"), Script::told(50));
+    world
+        .seawall
+        .ask(Method::HEAD, &manifest_path("known"), &[])
+        .await;
+    let alone = Script {
+        status: Some(StatusCode::TOO_MANY_REQUESTS),
+        ..Script::default()
+    };
+    let by_digest = manifest_path(image.manifest.to_string());
+    for path in [manifest_path("app"), by_digest.clone(), blob_path(&image.layer)] {
+        world.registry.script(path, alone.clone());
+    }
+    let asks = [
+        (Method::HEAD, manifest_path("app")),
+        (Method::GET, manifest_path("app")),
+        (Method::HEAD, by_digest.clone()),
+        (Method::GET, by_digest),
+        (Method::GET, blob_path(&image.layer)),
+        (Method::GET, "/v2/library/app/tags/list".to_owned()),
+    ];
+    for (method, path) in asks {
+        let answer = world.seawall.ask(method.clone(), &path, &[]).await;
+        assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS, "{path}");
+        let wait: u64 = answer.header("retry-after").parse().unwrap();
+        assert!((55..=60).contains(&wait), "{method} {path}: {wait} s");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_is_refused_because_all_pulls_are_spent_stops_no_blob() {
+    let world = world(Choices::default());
+    let image = image(&world.registry, Some("app"), 1);
+    let spent = Script {
+        status: Some(StatusCode::TOO_MANY_REQUESTS),
+        ..Script::told(0)
+    };
+    world.registry.script(manifest_path("app"), spent);
+    let refused = world.seawall.ask(Method::HEAD, &manifest_path("app"), &[]).await;
+    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+    let refused = world.seawall.get(&manifest_path("app")).await;
+    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+    let text = String::from_utf8(refused.body.to_vec()).unwrap();
+    let figures = "allows this cache 100 pulls per 3600 s, and 0 are left; all of them are spent";
+    assert!(text.contains(figures), "{text}");
+    assert!(world.seawall.get(&blob_path(&image.layer)).await.is_good());
 }

@@ -9,7 +9,8 @@ use tokio::task::JoinSet;
 
 use super::told::WarmState;
 use super::{Run, Wanted};
-use crate::cache::{Body, Failure, From, Kind, Outcome, Served, in_time};
+use crate::cache::tag::Unresolved;
+use crate::cache::{Body, Failure, From, Kind, Outcome, Served, Why, in_time};
 use crate::oci::{Child, Descriptor, Digest, Manifest, Platforms, Reference, Tag, children};
 use crate::policy::freshness::{Before, TagRecord, before};
 use crate::policy::naming::Chosen;
@@ -110,11 +111,11 @@ impl Walk {
                 let asking = async {
                     match cache.resolve(&chosen, tag, &self.run.asker()).await {
                         Ok(descriptor) => Ok(Some(descriptor)),
-                        Err(Refusal::NotFound) => {
+                        Err(Unresolved::Refused(Refusal::NotFound)) => {
                             cache.shelves.records.remove_tag(&chosen.repository, tag);
                             Ok(None)
                         }
-                        Err(refusal) => Err(cache.no_manifest(&chosen, &refusal).await),
+                        Err(refusal) => Err(cache.no_tag(&chosen, &refusal, &self.run.asker()).await),
                     }
                 };
                 in_time(&chosen.repository.registry, Box::pin(asking)).await
@@ -321,7 +322,8 @@ impl Walk {
                 Err(failure) => failure,
             };
             tries += 1;
-            let limited = matches!(failure.kind, Kind::Limited | Kind::OverQuota(_));
+            // Whatever its clients are told then, a warm waits.
+            let limited = failure.why == Some(Why::Limited) || matches!(failure.kind, Kind::OverQuota(_));
             let hopeless = failure.is_definite() || failure.kind == Kind::Denied;
             let wait = failure.retry_after.filter(|_| !hopeless);
             let Some(wait) = wait.filter(|_| limited || tries < MAX_TRIES) else {

@@ -5,6 +5,7 @@ use std::hash::Hash;
 use std::time::Duration;
 
 use super::bucket::Bucket;
+use super::gate::part_left;
 use super::{Ledger, Observed};
 use crate::clock::Time;
 
@@ -202,17 +203,14 @@ impl Accounts {
     }
 
     /// The account to send a free request with: the one its repository stays with, else one that is not
-    /// parked, the one with most left first.
+    /// parked, the one with the largest part left first.
     pub(super) fn account(&self, repository: &str, now: Time) -> usize {
         let free = |index: &usize| self.parked_account(*index, now).is_none();
         let sticky = self.sticky(repository, now).filter(free);
-        let most = (0..self.accounts.len()).filter(free).max_by_key(|index| {
-            let bucket = self.bucket(*index);
-            (
-                !bucket.is_known(),
-                bucket.estimate(now),
-                std::cmp::Reverse(*index),
-            )
+        // The last of equals is the largest: seen from behind, the first.
+        let most = (0..self.accounts.len()).rev().filter(free).max_by(|one, other| {
+            let part = |index: &usize| part_left(self.bucket(*index), now);
+            part(one).total_cmp(&part(other))
         });
         sticky.or(most).unwrap_or(0)
     }

@@ -7,23 +7,22 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Reading;
 use super::spends::{Spends, millis, slot_length};
 use super::usage::Usage;
+use super::{MOST_LIMIT, Reading};
 use crate::clock::Time;
 
 /// The window assumed where no response has named one: the longest that is known of any registry, so that
 /// nothing is spent too early.
 const USUAL_WINDOW: Duration = Duration::from_secs(6 * 3600);
-/// Figures beyond these are nobody's: what a hostile upstream names must not overflow what is reckoned with it.
-const MOST_LIMIT: u64 = 1_000_000_000_000;
-const MOST_WINDOW: Duration = Duration::from_secs(31 * 24 * 3600);
 /// Counted requests at once while nothing is known: the first response tells.
 const BLIND: u64 = 8;
 /// How much one observed change moves the learnt cost of a request.
 const COST_STEP: f64 = 0.2;
 /// Readings that are further apart say nothing of the cost of one request, and cannot have overtaken each other.
 const CLOSE: Duration = Duration::from_secs(5);
+/// Most windows that an upstream's word of when something is left again is believed for: it may be careful.
+const PROMISED: u32 = 2;
 /// Costs beyond this are neighbours' spends, not ours.
 const MOST_COST: f64 = 2.0;
 
@@ -44,6 +43,9 @@ pub(super) struct Bucket {
     strangers: Usage,
     /// Told to be empty, or found so: nothing is sent before.
     exhausted_until: Option<u64>,
+    /// That time is the upstream's own word: nothing is asked before.
+    #[serde(default)]
+    promised: bool,
     /// A response named no figures: as far as is known, there is no limit.
     silent: bool,
     /// When a reading was last asked for, in ms.
@@ -80,6 +82,7 @@ impl Bucket {
             own: Spends::default(),
             cost: 1.0,
             exhausted_until: None,
+            promised: false,
             jumped: None,
             strangers: Usage::default(),
             silent: false,
@@ -96,13 +99,13 @@ impl Bucket {
         self.own.restore(now);
         let present = now.as_millis();
         if let Some(seen) = &mut self.reading {
-            seen.reading = plausible(seen.reading);
+            seen.reading = seen.reading.plausible();
             seen.at = seen.at.min(present);
             seen.since = seen.since.min(MOST_LIMIT);
         }
         self.asked = self.asked.min(present);
         self.jumped = self.jumped.map(|at| at.min(present));
-        let latest = (now + self.window()).as_millis();
+        let latest = (now + self.window() * PROMISED).as_millis();
         self.exhausted_until = self.exhausted_until.map(|until| until.min(latest));
         self.cost = if self.cost.is_finite() {
             self.cost.clamp(0.0, MOST_COST)
@@ -114,12 +117,16 @@ impl Bucket {
 
     /// A response told the figures.
     pub(super) fn read(&mut self, reading: Reading, now: Time) {
-        let mut reading = plausible(reading);
+        let mut reading = reading.plausible();
         self.silent = false;
         if let Some(before) = self.reading {
-            self.learn_cost(before, reading, now);
             let drop = before.reading.remaining.saturating_sub(reading.remaining) as f64;
-            let strangers = drop - before.since as f64 * self.cost;
+            let explained = match self.learn_cost(before, reading, now) {
+                // Until it is learnt, a cost is not laid to neighbours.
+                true => MOST_COST,
+                false => before.since as f64 * self.cost,
+            };
+            let strangers = drop - explained;
             self.strangers.add(strangers.max(0.0), self.window(), now);
             if reading.remaining > before.reading.remaining + reading.limit / 5 {
                 self.jumped = Some(now.as_millis());
@@ -157,13 +164,17 @@ impl Bucket {
         self.in_flight
     }
 
-    fn learn_cost(&mut self, before: Seen, reading: Reading, now: Time) {
+    /// Learns what one request costs, if the change tells; false if it does not.
+    fn learn_cost(&mut self, before: Seen, reading: Reading, now: Time) -> bool {
         // One spend between two readings that are close: a neighbour's is unlikely to stand between them.
         let alone = is_close(before, now) && before.quiet && self.in_flight <= 1 && before.since == 1;
-        if alone && before.reading.limit == reading.limit && reading.remaining <= before.reading.remaining {
+        let tells =
+            alone && before.reading.limit == reading.limit && reading.remaining <= before.reading.remaining;
+        if tells {
             let drop = (before.reading.remaining - reading.remaining) as f64;
             self.cost += COST_STEP * (drop.min(MOST_COST) - self.cost);
         }
+        tells
     }
 
     /// The answer to a charged request that is about to be settled has told no figures.
@@ -186,16 +197,18 @@ impl Bucket {
         self.silent
     }
 
-    /// The upstream says that nothing is left.
-    pub(super) fn empty(&mut self, now: Time) {
+    /// The upstream says that nothing is left; and when something is again, if it said.
+    pub(super) fn empty(&mut self, retry_after: Option<Duration>, now: Time) {
         if let Some(seen) = &mut self.reading {
             seen.reading.remaining = 0;
             seen.at = now.as_millis();
         }
         // Without a window, only a reading can tell when it is over.
         let slot = self.named_window().and_then(|_| self.next_slot(now));
-        let until = slot.unwrap_or(now + self.reading_pause());
+        let promised = retry_after.map(|wait| now + wait.min(self.window() * PROMISED));
+        let until = promised.or(slot).unwrap_or(now + self.reading_pause());
         self.exhausted_until = Some(until.as_millis());
+        self.promised = promised.is_some();
     }
 
     /// Takes one request out of it.
@@ -249,6 +262,11 @@ impl Bucket {
     pub(super) fn exhausted(&self, now: Time) -> Option<Time> {
         let until = self.exhausted_until.map(Time::from_millis);
         until.filter(|until| *until > now)
+    }
+
+    /// When something is left again, in the upstream's own word.
+    fn promise(&self, now: Time) -> Option<Time> {
+        self.exhausted(now).filter(|_| self.promised)
     }
 
     /// How many requests are left, at least.
@@ -319,6 +337,9 @@ impl Bucket {
     /// When at least `wanted` requests are left, if nobody else spends: as our spends leave the window, and
     /// at the latest when everything that was read has. Spends that a fixed window has forgotten count too.
     pub(super) fn frees(&self, wanted: u64, now: Time) -> Time {
+        if let Some(until) = self.promise(now) {
+            return until;
+        }
         let taken = self.own(now).saturating_add(self.foreign_read(now));
         let need = taken.saturating_add(wanted).saturating_sub(self.limit());
         let slot = self.own.leave(need.max(1), self.window(), now);
@@ -340,15 +361,23 @@ impl Bucket {
             return refused.is_some_and(|until| self.asked < until);
         };
         let plenty = self.estimate(now) * 2 > seen.reading.limit;
-        self.is_old(seen, now) && (!plenty || self.is_void(seen, now))
+        let promise = self.promise(now);
+        promise.is_none() && self.is_old(seen, now) && (!plenty || self.is_void(seen, now))
     }
 
     /// True if another reading may show more than the last one: it is old, or some of our spends have left
     /// the window since.
     pub(super) fn may_have_risen(&self, now: Time) -> bool {
         let Some(seen) = self.reading else { return false };
-        let back = self.own.leave(1, self.window(), self.looked(seen));
-        back.is_some_and(|back| back <= now) || self.is_old(seen, now)
+        let promised = self.exhausted_until.filter(|_| self.promised);
+        let promised = promised.map(Time::from_millis);
+        match promised.filter(|until| *until > self.looked(seen)) {
+            Some(until) => until <= now,
+            None => {
+                let back = self.own.leave(1, self.window(), self.looked(seen));
+                back.is_some_and(|back| back <= now) || self.is_old(seen, now)
+            }
+        }
     }
 
     fn is_old(&self, seen: Seen, now: Time) -> bool {
@@ -366,7 +395,9 @@ impl Bucket {
         // Seawalls that were emptied together do not ask together.
         let jitter = (self.id.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ last) % 1000;
         let pause = self.reading_pause().mul_f64(1.0 + jitter as f64 / 10_000.0);
-        Time::from_millis(last) + pause
+        let due = Time::from_millis(last) + pause;
+        let promised = self.exhausted_until.filter(|_| self.promised);
+        promised.map_or(due, |until| due.max(Time::from_millis(until)))
     }
 
     /// A reading is being taken.
@@ -407,15 +438,4 @@ impl Bucket {
 
 fn is_close(before: Seen, now: Time) -> bool {
     now.since(Time::from_millis(before.at)) <= CLOSE
-}
-
-/// Figures that can be reckoned with. A window of no length is none.
-fn plausible(reading: Reading) -> Reading {
-    let limit = reading.limit.min(MOST_LIMIT);
-    let window = reading.window.filter(|window| !window.is_zero());
-    Reading {
-        limit,
-        remaining: reading.remaining.min(limit),
-        window: window.map(|window| window.min(MOST_WINDOW)),
-    }
 }

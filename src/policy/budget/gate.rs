@@ -14,7 +14,7 @@ use crate::clock::Time;
 const UNKNOWN_WAIT: Duration = Duration::from_secs(30);
 /// When to look again while the first responses are awaited.
 const BLIND_WAIT: Duration = Duration::from_secs(1);
-/// The share of an allowance that is left where nothing is limited: more than any part of a limit.
+/// The part of an allowance that is left where nothing is limited: more than any part of a limit.
 const UNLIMITED: f64 = 2.0;
 
 /// How a request may go.
@@ -37,7 +37,7 @@ pub(super) enum Held {
 
 impl<K: Clone + Eq + Hash + Debug> Budget<K> {
     /// How a request of this tier may go now, if its turn comes after `ahead`: with the account its repository
-    /// stays with, else the one with most left. Or why not.
+    /// stays with, else the one with the largest part left. Or why not.
     pub(super) fn way(&self, repository: &str, tier: usize, ahead: Ahead, now: Time) -> Result<Way, Held> {
         if let Some(until) = self.parked(now) {
             return Err(Held::Until(Because::Parked, until));
@@ -85,7 +85,7 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
         let behind = ahead.all.saturating_add(1);
         let because = match left {
             left if left >= floor.saturating_add(behind) => match paced {
-                None => return Ok(left as f64 / bucket.limit().max(1) as f64),
+                None => return Ok(part_left(bucket, now)),
                 Some(_) => Because::Paced,
             },
             _ if bucket.may_have_risen(now) => return Err(Held::Stale(account)),
@@ -93,9 +93,18 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
             left if left <= floor => Because::Reserved,
             _ => Because::Queued,
         };
-        let opens = self.ranks.opens(bucket, tier, behind, now);
+        let opens = self.place_opens(account, tier, ahead, now);
         let opens = paced.map_or(opens, |paced| paced.max(opens));
         Err(Held::Until(because, opens))
+    }
+
+    /// When the place behind `ahead` opens, by the last figures.
+    pub(super) fn place_opens(&self, account: usize, tier: usize, ahead: Ahead, now: Time) -> Time {
+        let (bucket, behind) = (self.accounts.bucket(account), ahead.all.saturating_add(1));
+        match bucket.is_known() {
+            true => self.ranks.opens(bucket, tier, behind, now),
+            false => now + BLIND_WAIT,
+        }
     }
 }
 
@@ -104,8 +113,18 @@ fn blind_share(bucket: &Bucket, now: Time) -> Result<f64, Held> {
         return Err(Held::Until(Because::Exhausted, until));
     }
     match bucket.may_go_blind() {
-        true if bucket.is_silent() => Ok(UNLIMITED),
-        true => Ok(1.0),
+        true => Ok(part_left(bucket, now)),
         false => Err(Held::Until(Because::Queued, now + BLIND_WAIT)),
+    }
+}
+
+/// The part of an allowance that is left, by which one of several is chosen: all, while nothing is known of it,
+/// and more than that where nothing is limited.
+pub(super) fn part_left(bucket: &Bucket, now: Time) -> f64 {
+    match bucket.exhausted(now) {
+        _ if bucket.is_known() => bucket.estimate(now) as f64 / bucket.limit().max(1) as f64,
+        Some(_) => 0.0,
+        None if bucket.is_silent() => UNLIMITED,
+        None => 1.0,
     }
 }

@@ -19,6 +19,8 @@ use crate::policy::backoff;
 const ABUSE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(15 * 60));
 /// The same where no response names figures.
 const RATE: Duration = Duration::from_secs(2);
+/// When those who can be served now have been.
+const NEXT_TURN: Duration = Duration::from_secs(1);
 
 /// The budget of one upstream. `K` names what many may wait for together.
 #[derive(Debug)]
@@ -98,7 +100,8 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
             Ok(Way::Paid(account)) if ahead.all == 0 => {
                 return Verdict::Go(self.charge(account, repository, asker.tier, now));
             }
-            Ok(Way::Paid(_)) => (Because::Queued, now),
+            // Enough for all ahead as well, who have theirs at the next turn.
+            Ok(Way::Paid(_)) => (Because::Queued, now + NEXT_TURN),
             Err(Held::Stale(account)) => return self.reading_of(account, now),
             Err(Held::Until(because, until)) => (because, until),
         };
@@ -136,10 +139,12 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
     pub fn turn(&mut self, now: Time) -> Vec<(K, Verdict)> {
         let mut told = Vec::new();
         while let Some((key, entry)) = self.queue.pop_late(now) {
-            let held = self.way(&entry.repository, entry.asker.tier, Ahead::default(), now);
-            let (because, until) = match held {
+            // Whoever asks again does so behind those who still wait.
+            let (tier, ahead) = (entry.asker.tier, self.queue.ahead(entry.asker.tier));
+            let (because, until) = match self.way(&entry.repository, tier, ahead, now) {
                 Err(Held::Until(because, until)) => (because, until),
-                Err(Held::Stale(_)) | Ok(_) => (Because::Queued, now),
+                Err(Held::Stale(account)) => (Because::Queued, self.place_opens(account, tier, ahead, now)),
+                Ok(_) => (Because::Queued, now + NEXT_TURN),
             };
             told.push((key, Verdict::Refuse(self.withheld(because, until, now))));
         }
@@ -236,7 +241,7 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
     pub fn refused(&mut self, account: usize, limit: Limit, now: Time) {
         let account = account.min(self.accounts.count() - 1);
         match limit {
-            Limit::Pull => self.accounts.bucket_of(account).empty(now),
+            Limit::Pull { retry_after } => self.accounts.bucket_of(account).empty(retry_after, now),
             Limit::Abuse { retry_after } => {
                 let rests = self.parked(now);
                 let told = retry_after.map(|told| now + told.min(ABUSE.1));

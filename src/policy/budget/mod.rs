@@ -37,6 +37,10 @@ use crate::clock::Time;
 /// else is expected to want until the allowance is whole again, and never waits for a turn.
 pub const PREFETCH: usize = usize::MAX;
 
+/// Figures beyond these are nobody's: what a hostile upstream names must not overflow what is reckoned with it.
+const MOST_LIMIT: u64 = 1_000_000_000_000;
+const MOST_WINDOW: Duration = Duration::from_secs(31 * 24 * 3600);
+
 /// Who wants something that may cost budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asker {
@@ -57,6 +61,19 @@ pub struct Reading {
     pub remaining: u64,
     /// The window, if the response named it.
     pub window: Option<Duration>,
+}
+
+impl Reading {
+    /// Figures that can be reckoned with. A window of no length is none.
+    fn plausible(self) -> Self {
+        let limit = self.limit.min(MOST_LIMIT);
+        let window = self.window.filter(|window| !window.is_zero());
+        Self {
+            limit,
+            remaining: self.remaining.min(limit),
+            window: window.map(|window| window.min(MOST_WINDOW)),
+        }
+    }
 }
 
 /// What one response told about allowances.
@@ -133,7 +150,10 @@ pub struct Charge {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
     /// The allowance is used up.
-    Pull,
+    Pull {
+        /// When it is not any more, if it said.
+        retry_after: Option<Duration>,
+    },
     /// It wants to be left alone, by every account.
     Abuse {
         /// For how long, if it said.

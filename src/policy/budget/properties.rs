@@ -364,7 +364,7 @@ proptest! {
             budget.learn("app", &Observed { account: 0, source, reading }, now);
             let asker = Asker { tier: 2, client: 1, deadline: now + Duration::from_secs(9) };
             let _ = budget.ask(&key, "app", asker, now);
-            budget.refused(0, Limit::Pull, now);
+            budget.refused(0, Limit::Pull { retry_after: None }, now);
             now = now + Duration::from_millis(pause);
             let _ = (budget.turn(now), budget.wake(now), budget.due_reading(now), budget.status(now));
         }

@@ -226,7 +226,7 @@ impl Shielded {
                 let told = self.server.tell(now);
                 self.budget.learn("app", &told, time);
                 if !allowed {
-                    self.budget.refused(0, Limit::Pull, time);
+                    self.budget.refused(0, Limit::Pull { retry_after: None }, time);
                     self.score.failed[who] += 1;
                 }
                 self.budget.settle(&charge, true, time);

@@ -230,7 +230,7 @@ fn a_failure_has_its_status_and_says_when_to_ask_again() {
     for (kind, status, again) in [
         (Kind::NotFound, 404, ""),
         (Kind::Denied, 403, ""),
-        (Kind::Limited, 429, "5"),
+        (Kind::Limited(None), 429, "5"),
         (Kind::Unavailable, 503, "5"),
         (Kind::Timeout, 504, ""),
         (Kind::BadUpstream, 502, ""),

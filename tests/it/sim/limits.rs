@@ -80,7 +80,7 @@ impl Limits {
     ) -> Result<Told, (Told, u64)> {
         let mut told = self.look(source, allowance, switches, now);
         let bucket = self.buckets.entry(source.to_owned()).or_default();
-        if told.remaining == 0 {
+        if told.remaining < switches.units_per_get {
             return Err((told, bucket.opens(allowance, now)));
         }
         bucket.spent.push_back(now);
@@ -98,7 +98,7 @@ impl Limits {
         now: u64,
     ) {
         let bucket = self.buckets.entry(source.to_owned()).or_default();
-        let spent = allowance.pulls.saturating_sub(left) * switches.gets_per_unit;
+        let spent = allowance.pulls.saturating_sub(left) * switches.gets_per_unit / switches.units_per_get;
         bucket.spent = (0..spent).map(|_| now).collect();
     }
 
@@ -179,7 +179,7 @@ impl Bucket {
 
     fn remaining(&self, allowance: Allowance, switches: &Switches) -> u64 {
         let spent = (self.spent.len() as u64).div_ceil(switches.gets_per_unit);
-        allowance.pulls.saturating_sub(spent)
+        allowance.pulls.saturating_sub(spent * switches.units_per_get)
     }
 
     fn opens(&self, allowance: Allowance, now: u64) -> u64 {

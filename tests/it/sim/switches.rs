@@ -38,6 +38,8 @@ pub(crate) struct Switches {
     pub(crate) source: bool,
     /// How many manifest GETs lower the figures by one.
     pub(crate) gets_per_unit: u64,
+    /// By how much they lower them then.
+    pub(crate) units_per_get: u64,
     /// What neighbours behind the same address take.
     pub(crate) foreign_per_hour: f64,
     pub(crate) refusal: Refusal,
@@ -309,6 +311,7 @@ impl Default for Switches {
             figures: Figures::Silent,
             source: false,
             gets_per_unit: 1,
+            units_per_get: 1,
             foreign_per_hour: 0.0,
             refusal: Refusal::Json,
             retry_after: None,

@@ -120,17 +120,44 @@ async fn what_costs_half_a_unit_is_used_to_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_costs_two_units_is_not_overdrawn_once_that_is_known() {
+    for preset in where_head_tells(allowing(per_hours(60, 1))) {
+        let preset = preset.turned(|switches| switches.units_per_get = 2);
+        let shop = shop(&preset, "two units");
+        let alone = images(&shop, "library/app", 0..20);
+        assert_eq!(got(&shop, &alone).await, 20, "{}", shop.label());
+        // Twenty units are left.
+        let good = got_at_once(&shop, images(&shop, "library/app", 20..60)).await;
+        assert_eq!(good, 10, "{}", shop.label());
+        assert_eq!(shop.sim.journal().status(429), 0, "{}", shop.label());
+        let status = shop.seawall.cache.status();
+        let bucket = &status.upstreams[0].buckets[0];
+        assert_eq!((bucket.own, bucket.remaining), (30, 0), "{}", shop.label());
+        assert!(
+            bucket.foreign < bucket.own,
+            "{}: {}",
+            shop.label(),
+            bucket.foreign
+        );
+    }
+}
+
+/// How many of these clients get that take the first answer, all at once.
+async fn got_at_once(shop: &Shop, paths: Vec<String>) -> usize {
+    let mut clients = JoinSet::new();
+    for path in paths {
+        let client = shop.curt();
+        clients.spawn(async move { client.get(&path).await.status });
+    }
+    let answers = clients.join_all().await;
+    answers.iter().filter(|status| **status == StatusCode::OK).count()
+}
+
+#[tokio::test(start_paused = true)]
 async fn forty_pulls_at_once_do_not_overdraw_what_is_left() {
     for preset in allowing(per_hours(15, 1)) {
         let shop = shop(&preset, "at once");
-        let paths = images(&shop, "library/app", 0..40);
-        let mut clients = JoinSet::new();
-        for path in paths {
-            let client = shop.curt();
-            clients.spawn(async move { client.get(&path).await.status });
-        }
-        let answers = clients.join_all().await;
-        let good = answers.iter().filter(|status| **status == StatusCode::OK).count();
+        let good = got_at_once(&shop, images(&shop, "library/app", 0..40)).await;
         assert_eq!(good, 15, "{}", shop.label());
         assert_eq!(shop.sim.journal().status(429), 0, "{}", shop.label());
     }
@@ -152,7 +179,20 @@ async fn after_a_refusal_nothing_is_asked_before_a_slot_opens_and_soon_after_it_
         let path = manifest("library/app", digest);
         let mut answer = shop.curt().get(&path).await;
         assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS, "{}", shop.label());
-        assert!(!answer.header("retry-after").is_empty(), "{}", shop.label());
+        let wait: u64 = answer.header("retry-after").parse().unwrap();
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        let figures = "allows this cache 10 pulls per 3600 s, and 0 are left; all of them are spent";
+        for words in [figures, &format!("ask again in {wait} s, at ")] {
+            assert!(text.contains(words), "{}: {text}", shop.label());
+        }
+        // What we spent comes back after an hour, what the neighbour did a little later at most.
+        assert!((3_590..=3_700).contains(&wait), "{}: {wait} s", shop.label());
+        assert_eq!(
+            answer.header("ratelimit-remaining"),
+            "0;w=3600",
+            "{}",
+            shop.label()
+        );
         while answer.status != StatusCode::OK {
             let now = shop.sim.now();
             assert!(now < empty + 3_720_000, "{}: {now} ms", shop.label());
