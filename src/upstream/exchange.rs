@@ -103,11 +103,15 @@ impl Exchange {
 
     /// Tells the shield what the answer says of the budget, and reads which refusal a 429 is.
     async fn judge(&self, ask: &Ask<'_>, result: Result<Answer, Refusal>) -> Result<Answer, Refusal> {
+        let login = self.auth(ask).record();
         let answer = match result {
-            Ok(answer) => answer,
+            Ok(answer) => {
+                self.shield.note_login(ask.account, &login);
+                answer
+            }
             // Not the registry's answer, but the token service's.
             Err(refusal) => {
-                self.shield.park(ask.account, self.auth(ask).parked());
+                self.shield.park(ask.account, &login);
                 if let Refusal::Limited { kind, retry_after } = refusal {
                     self.shield.refused(ask.account, kind, retry_after);
                 }

@@ -13,7 +13,7 @@ use super::queue::{Ahead, Queue};
 use super::ranks::Ranks;
 use super::{Asker, Because, BucketStatus, Charge, Limit, Observed, Rules, Standing, Verdict, Withheld};
 use crate::clock::Time;
-use crate::policy::backoff;
+use crate::policy::{backoff, login};
 
 /// How long an upstream that called it abuse is left alone first, and at most.
 const ABUSE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(15 * 60));
@@ -37,6 +37,9 @@ pub struct Ledger {
     /// The allowance of each account.
     pub(super) accounts: Vec<u64>,
     parked: Option<u64>,
+    /// The records of refused credentials. Whoever logs in keeps them.
+    #[serde(default)]
+    pub logins: login::Written,
 }
 
 impl<K: Clone + Eq + Hash + Debug> Budget<K> {
@@ -287,6 +290,7 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
             buckets,
             accounts,
             parked: self.parked.map(Time::as_millis),
+            logins: login::Written::default(),
         }
     }
 
