@@ -78,7 +78,8 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
             return Err(Held::Stale(account));
         }
         if !bucket.is_known() {
-            return blind_share(bucket, now);
+            let low = self.is_low(tier);
+            return blind_share(bucket, account, low, now);
         }
         let (left, floor) = (bucket.estimate(now), self.ranks.floor(bucket, tier, now));
         let paced = self.ranks.paced_until(bucket, tier, ahead.peers, now);
@@ -99,9 +100,18 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
     }
 }
 
-fn blind_share(bucket: &Bucket, now: Time) -> Result<f64, Held> {
+/// The part that is left where nothing is known. For those who must leave something to others it is read first;
+/// and where that tells nothing, they go one at a time: the answer to one may.
+fn blind_share(bucket: &Bucket, account: usize, low: bool, now: Time) -> Result<f64, Held> {
     if let Some(until) = bucket.exhausted(now) {
         return Err(Held::Until(Because::Exhausted, until));
+    }
+    if low && !bucket.is_silent() {
+        return match bucket.may_be_read_blind(now) {
+            true => Err(Held::Stale(account)),
+            false if bucket.in_flight() == 0 => Ok(1.0),
+            false => Err(Held::Until(Because::Queued, now + BLIND_WAIT)),
+        };
     }
     match bucket.may_go_blind() {
         true if bucket.is_silent() => Ok(UNLIMITED),

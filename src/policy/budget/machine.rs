@@ -278,6 +278,11 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
         &self.ranks.reserves
     }
 
+    /// True for a tier that something is reserved against, and for what is prefetched.
+    pub fn is_low(&self, tier: usize) -> bool {
+        self.ranks.reserve(tier) > 0.0
+    }
+
     /// How many wait, by tier.
     pub fn waiting(&self) -> Vec<u64> {
         self.queue.waiting()
