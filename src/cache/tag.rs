@@ -49,7 +49,7 @@ impl Cache {
             };
             return Ok(aged(Served { outcome, ..served }, record.validated, now));
         }
-        let record = self.shelves.records.tag(repository, tag);
+        let record = self.recorded(repository, tag).await;
         match (freshness::before(tag, record.as_ref(), rules, now), &record) {
             (Before::Serve, Some(record)) => {
                 let served = self.by_record(chosen, record, head, asker, None).await;
@@ -71,6 +71,16 @@ impl Cache {
             Some(_) | None => PATIENCE,
         };
         self.validate(chosen, tag, head, asker, patience).await
+    }
+
+    /// The record of a tag; `None` as well while the disk does not tell: the upstream does.
+    async fn recorded(&self, repository: &Repository, tag: &Tag) -> Option<TagRecord> {
+        if let Some(known) = self.shelves.records.hot_tag(repository, tag) {
+            return known;
+        }
+        let (shelves, repository, tag) = (self.shelves.clone(), repository.clone(), tag.clone());
+        let look = move || Ok(shelves.records.tag(&repository, &tag));
+        self.shelves.disk.health().looking(look).await.ok().flatten()
     }
 
     /// Asks the upstream about a tag, serves what it points at now, and remembers that. If there is no answer
@@ -95,7 +105,7 @@ impl Cache {
             Err(refusal) => (Answer::None, refusal),
         };
         let now = self.clock.now();
-        let old = self.shelves.records.tag(repository, tag);
+        let old = self.recorded(repository, tag).await;
         match freshness::after(old.clone(), answer, rules, now) {
             After::Remember(new) => self.moved(chosen, tag, head, asker, old, new).await,
             After::Forget => {
