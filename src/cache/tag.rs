@@ -274,17 +274,31 @@ impl Cache {
         loop {
             let question = || {
                 let order = self.order(chosen, Reference::Tag(tag.clone()), *asker);
-                ask_tag(upstream.clone(), order, (repository.clone(), tag.clone()))
+                // A refresh spends nothing later than now, but a HEAD is no spend and nobody waits for it.
+                let mut asker = *asker;
+                if asker.tier == PREFETCH {
+                    asker.deadline = self.clock.now() + PATIENCE;
+                }
+                ask_tag(upstream.clone(), order, (repository.clone(), tag.clone()), asker)
             };
             let key = (repository.clone(), tag.clone(), rank);
             let (answer, joined) = self.questions.ask(&key, question).await;
             match answer {
                 None => return Err(Refusal::Unusable("an internal error".to_owned())),
-                Some(Err(Refusal::Withheld(_))) if joined && rank.is_none() => rank = Some(asker.tier),
+                Some(Err(refusal)) if joined && rank.is_none() && is_of_rank(&refusal) => {
+                    rank = Some(asker.tier);
+                }
                 Some(answer) => return answer,
             }
         }
     }
+}
+
+/// True if another rank, or somebody who waits longer, may be told something else.
+fn is_of_rank(refusal: &Refusal) -> bool {
+    let abuse = LimitKind::Abuse;
+    matches!(refusal, Refusal::Withheld(_))
+        || matches!(refusal, Refusal::Limited { kind, .. } if *kind == abuse)
 }
 
 /// HEAD, or GET where the upstream does not answer HEAD properly.
@@ -292,9 +306,10 @@ async fn ask_tag(
     upstream: Arc<Upstream>,
     order: Order,
     (repository, tag): (Repository, Tag),
+    asker: Asker,
 ) -> Result<Resolved, Refusal> {
     let reference = Reference::Tag(tag);
-    match upstream.head(&repository.path, &reference).await {
+    match upstream.head_for(&repository.path, &reference, Some(asker)).await {
         Err(Refusal::Unusable(reason)) => {
             tracing::debug!(%repository, %reference, reason, "HEAD is of no use here: falling back to GET");
             let (digest, held) = order.carry_out_with_pass().await?;

@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::net::client::SendError;
 use crate::net::url::{Scheme, Url};
 use crate::oci::RepositoryPath;
+use crate::policy::budget::Asker;
 
 /// Most redirects followed for one request.
 const MAX_REDIRECTS: usize = 5;
@@ -40,6 +41,8 @@ pub(super) struct Ask<'a> {
     pub(super) manifest: bool,
     /// Told whether a request left that may have been counted.
     pub(super) left: Option<&'a AtomicBool>,
+    /// Who waits for the answer, if that is known.
+    pub(super) asker: Option<Asker>,
 }
 
 /// A response, and who gave it.
@@ -75,7 +78,9 @@ impl Exchange {
         let (mut failures, mut waits) = (0, 0);
         self.retries.earn();
         loop {
-            self.throttle.place(&self.shield, self.clock).await?;
+            self.throttle
+                .place(ask.asker.as_ref(), &self.shield, self.clock)
+                .await?;
             let result = self.judge(ask, self.follow(ask).await).await;
             let early = self.clock.now().since(start) < self.timeouts.headers;
             let wait = match &result {

@@ -10,6 +10,7 @@ use super::body::{ContentRange, Counted, identity, number, read_whole, text};
 use super::exchange::{Answer, Ask, Exchange};
 use super::{Fetched, Incoming, Refusal, Upstream, Want, pages};
 use crate::oci::{Descriptor, Digest, MediaType, Reference, RepositoryPath};
+use crate::policy::budget::Asker;
 
 /// Most bytes of a referrers index; the specification lets a client refuse manifests above 4 MiB.
 const MAX_REFERRERS: u64 = 4 << 20;
@@ -25,10 +26,24 @@ impl Upstream {
     /// [`Refusal::Unusable`] if this registry's HEAD does not tell and a GET may: registries refuse it, leave
     /// headers out, or redirect it to a URL that is signed for GET only.
     pub async fn head(&self, path: &RepositoryPath, reference: &Reference) -> Result<Descriptor, Refusal> {
+        self.head_for(path, reference, None).await
+    }
+
+    /// As [`Self::head`], for somebody who waits no longer than for his answer to be of use.
+    ///
+    /// # Errors
+    /// As [`Self::head`]; at once if the upstream would take the request too late.
+    pub async fn head_for(
+        &self,
+        path: &RepositoryPath,
+        reference: &Reference,
+        asker: Option<Asker>,
+    ) -> Result<Descriptor, Refusal> {
         let exchange = self.exchange()?;
         let account = exchange.shield.account(path);
         exchange.negatives.recall(account, path, reference)?;
         let mut ask = manifest_ask(exchange, Method::HEAD, path, reference, account)?;
+        ask.asker = asker;
         let answer = pointed_at(exchange, exchange.ask_freely(&mut ask).await);
         exchange.note(ask.account, path, reference, &answer);
         answer
@@ -56,20 +71,22 @@ impl Upstream {
         reference: &Reference,
         account: usize,
     ) -> Result<Fetched, Refusal> {
-        self.counted_manifest(path, reference, account, None).await
+        self.counted_manifest(path, reference, account, None, None).await
     }
 
-    /// As [`Self::manifest`]; `left` becomes true if a request left that may have been counted.
+    /// As [`Self::manifest`], for this asker; `left` becomes true if a request left that may have been counted.
     pub(super) async fn counted_manifest(
         &self,
         path: &RepositoryPath,
         reference: &Reference,
         account: usize,
         left: Option<&AtomicBool>,
+        asker: Option<Asker>,
     ) -> Result<Fetched, Refusal> {
         let exchange = self.exchange()?;
         let ask = Ask {
             left,
+            asker,
             ..manifest_ask(exchange, Method::GET, path, reference, account)?
         };
         let response = exchange.ask_for(&ask).await?;
@@ -134,6 +151,7 @@ impl Upstream {
             account: exchange.shield.account(path),
             manifest: false,
             left: None,
+            asker: None,
         };
         let answer = exchange.ask_freely(&mut ask).await?;
         if matches!(answer.response.status().as_u16(), 400 | 404 | 405 | 406) {
@@ -174,6 +192,7 @@ impl Upstream {
             account: exchange.shield.account(path),
             manifest: false,
             left: None,
+            asker: None,
         };
         let mut answer = exchange.ask_freely(&mut ask).await?;
         if answer.elsewhere && matches!(answer.response.status().as_u16(), 401 | 403 | 404 | 410) {
@@ -222,6 +241,7 @@ fn manifest_ask<'a>(
         account,
         manifest: true,
         left: None,
+        asker: None,
     })
 }
 

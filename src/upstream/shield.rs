@@ -219,6 +219,11 @@ impl Shield {
         state.turn(now);
     }
 
+    /// True for a tier that something is reserved against, and for what is prefetched.
+    pub(super) fn is_low(&self, tier: usize) -> bool {
+        self.lock().budget.is_low(tier)
+    }
+
     /// True if another account could fare better than the one that was tried.
     fn has_choice(&self) -> bool {
         self.names.len() > 1
@@ -279,7 +284,7 @@ impl Upstream {
             spent(&shield.ledger(), false);
             let account = pass.charge.account;
             let fetched = self
-                .counted_manifest(path, reference, account, Some(&pass.left))
+                .counted_manifest(path, reference, account, Some(&pass.left), Some(asker))
                 .await;
             exchange.note(account, path, reference, &fetched);
             pass.over = true;

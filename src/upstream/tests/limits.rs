@@ -210,11 +210,19 @@ async fn requests_that_are_refused_at_once_take_no_place_from_those_that_go() {
         exchange.shield.refused(0, LimitKind::Abuse, retry_after);
         throttle.refused(&exchange.shield, world.now());
         for _ in 0..20 {
-            assert!(throttle.place(&exchange.shield, exchange.clock).await.is_err());
+            assert!(
+                throttle
+                    .place(None, &exchange.shield, exchange.clock)
+                    .await
+                    .is_err()
+            );
         }
         tokio::time::advance(Duration::from_secs(seconds)).await;
         let start = tokio::time::Instant::now();
-        throttle.place(&exchange.shield, exchange.clock).await.unwrap();
+        throttle
+            .place(None, &exchange.shield, exchange.clock)
+            .await
+            .unwrap();
         assert_eq!(start.elapsed(), Duration::ZERO);
     }
 }
