@@ -119,3 +119,34 @@ fn blind_share(bucket: &Bucket, account: usize, low: bool, now: Time) -> Result<
         false => Err(Held::Until(Because::Queued, now + BLIND_WAIT)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Asker, PREFETCH, Rules, Verdict};
+    use super::*;
+
+    #[test]
+    fn while_nothing_is_known_low_tiers_read_first_and_then_go_one_at_a_time() {
+        for low in [1, PREFETCH] {
+            let now = Time::from_millis(1_000_000);
+            let rules = Rules {
+                reserves: vec![0.0, 0.3],
+            };
+            let mut budget = Budget::<u32>::new(rules, 1, None, now);
+            let asker = |tier| Asker {
+                tier,
+                client: 1,
+                deadline: now + Duration::from_secs(20),
+            };
+            assert!(matches!(budget.ask(&0, "a", asker(low), now), Verdict::Read(0)));
+            // The HEAD told nothing.
+            budget.learn_nothing(0);
+            let Verdict::Go(charge) = budget.ask(&0, "a", asker(low), now) else {
+                panic!("the first does not go");
+            };
+            assert!(!matches!(budget.ask(&1, "a", asker(low), now), Verdict::Go(_)));
+            assert!(matches!(budget.ask(&2, "a", asker(0), now), Verdict::Go(_)));
+            drop(charge);
+        }
+    }
+}
