@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::body::{ContentRange, Counted, identity, number, read_whole, text};
 use super::exchange::{Answer, Ask, Exchange};
+use super::negative::Asked;
 use super::{Fetched, Incoming, Refusal, Upstream, Want, pages};
 use crate::oci::{Descriptor, Digest, MediaType, Reference, RepositoryPath};
 use crate::policy::budget::Asker;
@@ -134,7 +135,12 @@ impl Upstream {
     /// # Errors
     /// See [`Refusal`]; a list without end is unusable.
     pub async fn tags(&self, path: &RepositoryPath) -> Result<Vec<String>, Refusal> {
-        pages::tags(self.exchange()?, path).await
+        let exchange = self.exchange()?;
+        let account = exchange.shield.account(path);
+        exchange.negatives.recall(account, path, Asked::Tags)?;
+        let tags = pages::tags(exchange, path).await;
+        exchange.note(account, path, Asked::Tags, &tags);
+        tags
     }
 
     /// Fetches the referrers of a digest as an image index; `None` if the registry has no such API.
@@ -142,6 +148,27 @@ impl Upstream {
     /// # Errors
     /// See [`Refusal`].
     pub async fn referrers(&self, path: &RepositoryPath, digest: &Digest) -> Result<Option<Bytes>, Refusal> {
+        let exchange = self.exchange()?;
+        let account = exchange.shield.account(path);
+        match exchange
+            .negatives
+            .recall(account, path, Asked::Referrers(*digest))
+        {
+            Ok(()) => {}
+            Err(Refusal::NotFound) => return Ok(None),
+            Err(refusal) => return Err(refusal),
+        }
+        let referrers = self.ask_referrers(path, digest).await;
+        let answer = match &referrers {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err(Refusal::NotFound),
+            Err(refusal) => Err(refusal.clone()),
+        };
+        exchange.note(account, path, Asked::Referrers(*digest), &answer);
+        referrers
+    }
+
+    async fn ask_referrers(&self, path: &RepositoryPath, digest: &Digest) -> Result<Option<Bytes>, Refusal> {
         let exchange = self.exchange()?;
         let mut ask = Ask {
             method: Method::GET,
@@ -179,6 +206,8 @@ impl Upstream {
         range: Option<String>,
     ) -> Result<Incoming, Refusal> {
         let exchange = self.exchange()?;
+        let account = exchange.shield.account(path);
+        exchange.negatives.recall(account, path, Asked::Blob(*digest))?;
         let mut headers = HeaderMap::new();
         if let Some(range) = range {
             let value = HeaderValue::try_from(range).expect("digits are a header value");
@@ -189,7 +218,7 @@ impl Upstream {
             url: exchange.url(&format!("{path}/blobs/{digest}"))?,
             headers,
             path,
-            account: exchange.shield.account(path),
+            account,
             manifest: false,
             left: None,
             asker: None,
@@ -200,7 +229,14 @@ impl Upstream {
             answer = exchange.ask(&ask).await?;
         }
         match exchange.refusal(&answer) {
-            Some(refusal) => Err(refusal),
+            Some(refusal) => {
+                let refused = Err::<(), _>(refusal.clone());
+                // A store's word is not the registry's.
+                if !answer.elsewhere {
+                    exchange.note(ask.account, path, Asked::Blob(*digest), &refused);
+                }
+                Err(refusal)
+            }
             None => accept(exchange, answer, want),
         }
     }
