@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Asker, Body, Cache, Failure, From, Listing, Outcome, Served, Why, in_time};
+use super::{Asker, Body, Cache, Failure, From, Listing, Outcome, PATIENCE, Served, Why, in_time};
 use crate::oci::{Digest, MediaType, Registry, Repository, Tag};
 use crate::policy::freshness::Rules;
 use crate::policy::naming::Chosen;
@@ -80,10 +80,14 @@ impl Cache {
     }
 
     /// The repositories held here: of one registry by their own names, of all with the registry in front.
-    pub async fn repositories(&self, registry: Option<&Registry>) -> Vec<String> {
+    ///
+    /// # Errors
+    /// [`Failure`] if the disk does not tell within 25 s.
+    pub async fn repositories(&self, registry: Option<&Registry>) -> Result<Vec<String>, Failure> {
         let (shelves, registry) = (self.shelves.clone(), registry.cloned());
         let read = blocking(move || Ok(shelves.records.repositories(registry.as_ref())));
-        read.await.unwrap_or_default()
+        let read = tokio::time::timeout(PATIENCE, read).await;
+        read.ok().and_then(Result::ok).ok_or_else(Failure::internal)
     }
 
     /// A list from the records if it is fresh, else from the upstream, else the stale one. `None` if the

@@ -62,7 +62,10 @@ impl Cache {
             let upstream = self
                 .reach(chosen)
                 .map_err(|refusal| self.refused(chosen, &refusal))?;
-            match upstream.head(&chosen.repository.path, &reference).await {
+            match upstream
+                .head_for(&chosen.repository.path, &reference, Some(*asker))
+                .await
+            {
                 Ok(descriptor) if descriptor.digest == *digest => return Ok(headers_only(descriptor)),
                 Ok(_) | Err(Refusal::Unusable(_)) => {}
                 Err(refusal) => return Err(self.no_manifest(chosen, &refusal, asker).await),

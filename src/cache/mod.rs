@@ -294,8 +294,15 @@ impl Cache {
         // Before anything can be evicted.
         shelves.keep_held();
         shelves.recall_held(clock.now());
+        let shelves = Arc::new(shelves);
+        let keeping = Arc::downgrade(&shelves);
+        upstreams.keep_ledgers(move |registry, ledger| {
+            if let Some(shelves) = keeping.upgrade() {
+                shelves.records.put_ledger(registry, ledger);
+            }
+        });
         Self {
-            shelves: Arc::new(shelves),
+            shelves,
             upstreams,
             flights,
             questions: coalesce::Coalesce::new(tasks.clone()),

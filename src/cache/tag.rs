@@ -60,7 +60,7 @@ impl Unresolved {
     /// The rank to ask in once more, if one of another was refused in this one.
     fn next_rank(&self, rank: Rank, asker: &Asker) -> Option<Rank> {
         match (self, rank) {
-            (Self::Refused(Refusal::Withheld(_)), None) => Some(Some((asker.tier, None))),
+            (Self::Refused(refusal), None) if is_of_rank(refusal) => Some(Some((asker.tier, None))),
             (Self::NotAllowed(_), None | Some((_, None))) => Some(Some((asker.tier, Some(asker.client)))),
             _ => None,
         }
@@ -87,7 +87,7 @@ impl Cache {
             };
             return Ok(aged(Served { outcome, ..served }, record.validated, now));
         }
-        let record = self.shelves.records.tag(repository, tag);
+        let record = self.recorded(repository, tag).await;
         match (freshness::before(tag, record.as_ref(), rules, now), &record) {
             (Before::Serve, Some(record)) => {
                 let served = self.by_record(chosen, record, head, asker, None).await;
@@ -109,6 +109,16 @@ impl Cache {
             Some(_) | None => PATIENCE,
         };
         self.validate(chosen, tag, head, asker, patience).await
+    }
+
+    /// The record of a tag; `None` as well while the disk does not tell: the upstream does.
+    async fn recorded(&self, repository: &Repository, tag: &Tag) -> Option<TagRecord> {
+        if let Some(known) = self.shelves.records.hot_tag(repository, tag) {
+            return known;
+        }
+        let (shelves, repository, tag) = (self.shelves.clone(), repository.clone(), tag.clone());
+        let look = move || Ok(shelves.records.tag(&repository, &tag));
+        self.shelves.disk.health().looking(look).await.ok().flatten()
     }
 
     /// Asks the upstream about a tag, serves what it points at now, and remembers that. If there is no answer
@@ -133,7 +143,7 @@ impl Cache {
             Err(refusal) => (Answer::None, refusal),
         };
         let now = self.clock.now();
-        let old = self.shelves.records.tag(repository, tag);
+        let old = self.recorded(repository, tag).await;
         match freshness::after(old.clone(), answer, rules, now) {
             After::Remember(new) => self.moved(chosen, tag, head, asker, old, new).await,
             After::Forget => {
@@ -309,7 +319,12 @@ impl Cache {
         loop {
             let question = || {
                 let order = self.order(chosen, Reference::Tag(tag.clone()), *asker);
-                ask_tag(upstream.clone(), order, (repository.clone(), tag.clone()))
+                // A refresh spends nothing later than now, but a HEAD is no spend and nobody waits for it.
+                let mut asker = *asker;
+                if asker.tier == PREFETCH {
+                    asker.deadline = self.clock.now() + PATIENCE;
+                }
+                ask_tag(upstream.clone(), order, (repository.clone(), tag.clone()), asker)
             };
             let key = (repository.clone(), tag.clone(), rank);
             let (answer, joined) = self.questions.ask(&key, question).await;
@@ -325,14 +340,22 @@ impl Cache {
     }
 }
 
+/// True if another rank, or somebody who waits longer, may be told something else.
+fn is_of_rank(refusal: &Refusal) -> bool {
+    let abuse = LimitKind::Abuse;
+    matches!(refusal, Refusal::Withheld(_))
+        || matches!(refusal, Refusal::Limited { kind, .. } if *kind == abuse)
+}
+
 /// HEAD, or GET where the upstream does not answer HEAD properly.
 async fn ask_tag(
     upstream: Arc<Upstream>,
     order: Order,
     (repository, tag): (Repository, Tag),
+    asker: Asker,
 ) -> Result<Resolved, Unresolved> {
     let reference = Reference::Tag(tag);
-    match upstream.head(&repository.path, &reference).await {
+    match upstream.head_for(&repository.path, &reference, Some(asker)).await {
         Err(Refusal::Unusable(reason)) => {
             tracing::debug!(%repository, %reference, reason, "HEAD is of no use here: falling back to GET");
             let (digest, held) = order.carry_out_with_pass().await?;

@@ -139,9 +139,13 @@ pub fn patience(agent: &str) -> Duration {
     Duration::from_secs(found.map_or(10, |(_, seconds)| seconds))
 }
 
-/// True if the client of this User-Agent asks again at once after a 429: its refusals are slowed.
+/// True if the client of this User-Agent asks again at once after a 429, whatever it is told: its refusals are
+/// slowed. Those are containerd, BuildKit, and a dockerd that pulls as containerd does, which it names (any
+/// since 29, by default). The dockerd of old goes to the next host, and slowing it would gain nothing.
 pub fn hurries(agent: &str) -> bool {
-    agent.to_ascii_lowercase().starts_with("containerd/")
+    let agent = agent.to_ascii_lowercase();
+    let docker = agent.starts_with("docker/") && agent.contains("containerd-client/");
+    docker || agent.starts_with("containerd/") || agent.starts_with("buildkit/")
 }
 
 #[cfg(test)]
@@ -203,6 +207,30 @@ mod tests {
             Duration::from_secs(8)
         );
         assert_eq!(patience("curl/8"), Duration::from_secs(10));
-        assert!(hurries("containerd/v2.1.0") && !hurries("skopeo/1.18"));
+        assert_eq!(patience("buildkit/v0.19"), Duration::from_secs(20));
+        assert_eq!(patience("cri-o/1.31.0 go/go1.23"), Duration::from_secs(23));
+        // What podman and skopeo send of the library they share.
+        assert_eq!(
+            patience("containers/5.32.0 (github.com/containers/image)"),
+            Duration::from_secs(23)
+        );
+        assert_eq!(patience("libpod/5.3.1"), Duration::from_secs(23));
+    }
+
+    #[test]
+    fn those_who_ask_again_within_milliseconds_are_slowed_and_no_others() {
+        for (agent, hurried) in [
+            ("containerd/v2.1.0", true),
+            ("buildkit/v0.19", true),
+            (
+                "docker/29.0.1 go/go1.24 containerd-client/2.1.5 storage-driver/overlayfs UpstreamClient(x)",
+                true,
+            ),
+            ("docker/28.5.2 go/go1.24 kernel/6.8 os/linux", false),
+            ("skopeo/1.18", false),
+            ("curl/8", false),
+        ] {
+            assert_eq!(hurries(agent), hurried, "{agent}");
+        }
     }
 }

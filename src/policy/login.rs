@@ -4,8 +4,11 @@
 //! minute at first, then twice as long with each refusal, up to a quarter of an hour; one that was locked is
 //! left alone that long at once. Refusals of one step count once, however many asked at the same time.
 
+mod written;
+
 use std::time::Duration;
 
+pub use self::written::{Mark, Written};
 use super::backoff;
 use crate::clock::Time;
 

@@ -21,6 +21,18 @@ const QUIET: Duration = Duration::from_secs(60);
 const FORGOTTEN: u32 = 10;
 /// Who would have to wait longer than this is refused.
 const LONGEST: Duration = Duration::from_secs(10);
+/// And those of low rank, who have something reserved against them, longer than this: the places behind are
+/// kept for the others, whom a crowd of jobs must not shut out.
+const LONGEST_OF_LOW: Duration = Duration::from_secs(5);
+
+/// How long somebody waits for a place, and with what right.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// No longer than this.
+    pub longest: Duration,
+    /// True for whom a part of the places is not open.
+    pub low: bool,
+}
 
 /// When a request may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,13 +69,14 @@ struct Seconds {
 
 impl Throttle {
     /// Takes a place for a request that waits no longer than this; refused, it takes none.
-    pub fn ask_within(&mut self, patience: Duration, now: Time) -> Verdict {
+    pub fn ask_within(&mut self, patience: Patience, now: Time) -> Verdict {
+        let most = if patience.low { LONGEST_OF_LOW } else { LONGEST };
         self.recover(now);
         let at = match self.rate {
             None => now,
             Some(rate) => {
                 let at = self.next.map_or(now, |next| next.max(now));
-                if at.since(now) > patience.min(LONGEST) {
+                if at.since(now) > patience.longest.min(most) {
                     return Verdict::Refuse(at);
                 }
                 self.next = Some(at + Duration::from_secs_f64(1.0 / rate));
@@ -154,7 +167,12 @@ mod tests {
     impl Throttle {
         /// For one that waits as long as any.
         fn ask(&mut self, now: Time) -> Verdict {
-            self.ask_within(LONGEST, now)
+            self.ask_for(10, false, now)
+        }
+
+        fn ask_for(&mut self, seconds: u64, low: bool, now: Time) -> Verdict {
+            let longest = Duration::from_secs(seconds);
+            self.ask_within(Patience { longest, low }, now)
         }
     }
 
@@ -206,6 +224,22 @@ mod tests {
             .count();
         assert_eq!(places, 5, "one in two seconds, for ten");
         assert_eq!(throttle.ask(at(0)), Verdict::Refuse(at(12_000)));
+    }
+
+    #[test]
+    fn low_ranks_leave_places_to_the_others_and_nobody_waits_past_a_deadline() {
+        let mut throttle = Throttle::default();
+        throttle.refused(at(0), at(0));
+        for seconds in [2, 4] {
+            let wait = Duration::from_secs(seconds);
+            assert_eq!(throttle.ask_for(60, true, at(0)), Verdict::After(wait));
+        }
+        for _ in 0..20 {
+            assert_eq!(throttle.ask_for(60, true, at(0)), Verdict::Refuse(at(6000)));
+            assert_eq!(throttle.ask_for(5, false, at(0)), Verdict::Refuse(at(6000)));
+        }
+        let wait = Duration::from_secs(6);
+        assert_eq!(throttle.ask_for(6, false, at(0)), Verdict::After(wait));
     }
 
     /// An upstream that takes one request a second, and a hundred clients that want something at once.

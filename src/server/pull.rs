@@ -50,7 +50,10 @@ pub(super) fn base() -> Answer {
 
 /// `GET /v2/_catalog`.
 pub(super) async fn catalog(cache: &Cache, registry: Option<&Registry>, page: &Page) -> Answer {
-    let names = cache.repositories(registry).await;
+    let names = match cache.repositories(registry).await {
+        Ok(names) => names,
+        Err(failure) => return respond::fail(&failure),
+    };
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let (shown, cut) = cut(&names, page);
     let body = serde_json::json!({ "repositories": shown });

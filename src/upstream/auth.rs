@@ -17,6 +17,7 @@ use super::{Credential, Refusal, Secret};
 use crate::clock::{Clock, Time};
 use crate::net::url::Url;
 use crate::oci::RepositoryPath;
+use crate::policy::login::Login;
 
 /// What one registry demands, and what we have to satisfy it.
 pub(super) struct Auth {
@@ -68,9 +69,10 @@ impl Auth {
         credential: Option<Credential>,
         token_hosts: Vec<String>,
         idle: Duration,
+        login: Login,
         clock: Clock,
     ) -> Self {
-        let logins = Arc::new(Logins::new(clock));
+        let logins = Arc::new(Logins::new(login, clock));
         Self {
             registry,
             credential,
@@ -197,6 +199,11 @@ impl Auth {
             Err(refusal) => self.logins.tell(Some(refusal)),
         }
         *turn = None;
+    }
+
+    /// The credential's record.
+    pub(super) fn record(&self) -> Login {
+        self.logins.record()
     }
 
     /// Until when the credential is parked.

@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::net::client::SendError;
 use crate::net::url::{Scheme, Url};
 use crate::oci::RepositoryPath;
+use crate::policy::budget::Asker;
 
 /// Most redirects followed for one request.
 const MAX_REDIRECTS: usize = 5;
@@ -41,6 +42,8 @@ pub(super) struct Ask<'a> {
     pub(super) manifest: bool,
     /// Told whether a request left that may have been counted.
     pub(super) left: Option<&'a AtomicBool>,
+    /// Who waits for the answer, if that is known.
+    pub(super) asker: Option<Asker>,
 }
 
 /// A response, and who gave it.
@@ -77,7 +80,9 @@ impl Exchange {
         let (mut failures, mut waits) = (0, 0);
         self.retries.earn();
         loop {
-            self.throttle.place(&self.shield, self.clock).await?;
+            self.throttle
+                .place(ask.asker.as_ref(), &self.shield, self.clock)
+                .await?;
             let result = self.judge(ask, self.follow(ask).await).await;
             let early = self.clock.now().since(start) < self.timeouts.headers;
             let wait = match &result {
@@ -105,7 +110,9 @@ impl Exchange {
 
     /// As [`Self::ask`], but tried once.
     pub(super) async fn ask_once(&self, ask: &Ask<'_>) -> Result<Answer, Refusal> {
-        self.throttle.place(&self.shield, self.clock).await?;
+        self.throttle
+            .place(ask.asker.as_ref(), &self.shield, self.clock)
+            .await?;
         self.judge(ask, self.follow(ask).await).await
     }
 
@@ -125,11 +132,15 @@ impl Exchange {
 
     /// Tells the shield what the answer says of the budget, and reads which refusal a 429 is.
     async fn judge(&self, ask: &Ask<'_>, result: Result<Answer, Refusal>) -> Result<Answer, Refusal> {
+        let login = self.auth(ask).record();
         let answer = match result {
-            Ok(answer) => answer,
+            Ok(answer) => {
+                self.shield.note_login(ask.account, &login);
+                answer
+            }
             // Not the registry's answer, but the token service's.
             Err(refusal) => {
-                self.shield.park(ask.account, self.auth(ask).parked());
+                self.shield.park(ask.account, &login);
                 if let Refusal::Limited { kind, retry_after } = refusal {
                     self.shield.refused(ask.account, kind, retry_after);
                 }

@@ -8,8 +8,10 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::body::{ContentRange, Counted, identity, number, read_whole, text};
 use super::exchange::{Answer, Ask, Exchange};
+use super::negative::Asked;
 use super::{Fetched, Incoming, Refusal, Upstream, Want, pages};
 use crate::oci::{Descriptor, Digest, MediaType, Reference, RepositoryPath};
+use crate::policy::budget::Asker;
 
 /// Most bytes of a referrers index; the specification lets a client refuse manifests above 4 MiB.
 const MAX_REFERRERS: u64 = 4 << 20;
@@ -25,10 +27,24 @@ impl Upstream {
     /// [`Refusal::Unusable`] if this registry's HEAD does not tell and a GET may: registries refuse it, leave
     /// headers out, or redirect it to a URL that is signed for GET only.
     pub async fn head(&self, path: &RepositoryPath, reference: &Reference) -> Result<Descriptor, Refusal> {
+        self.head_for(path, reference, None).await
+    }
+
+    /// As [`Self::head`], for somebody who waits no longer than for his answer to be of use.
+    ///
+    /// # Errors
+    /// As [`Self::head`]; at once if the upstream would take the request too late.
+    pub async fn head_for(
+        &self,
+        path: &RepositoryPath,
+        reference: &Reference,
+        asker: Option<Asker>,
+    ) -> Result<Descriptor, Refusal> {
         let exchange = self.exchange()?;
         let account = exchange.shield.account(path);
         exchange.negatives.recall(account, path, reference)?;
         let mut ask = manifest_ask(exchange, Method::HEAD, path, reference, account)?;
+        ask.asker = asker;
         let answer = pointed_at(exchange, exchange.ask_freely(&mut ask).await);
         exchange.note(ask.account, path, reference, &answer);
         answer
@@ -56,20 +72,22 @@ impl Upstream {
         reference: &Reference,
         account: usize,
     ) -> Result<Fetched, Refusal> {
-        self.counted_manifest(path, reference, account, None).await
+        self.counted_manifest(path, reference, account, None, None).await
     }
 
-    /// As [`Self::manifest`]; `left` becomes true if a request left that may have been counted.
+    /// As [`Self::manifest`], for this asker; `left` becomes true if a request left that may have been counted.
     pub(super) async fn counted_manifest(
         &self,
         path: &RepositoryPath,
         reference: &Reference,
         account: usize,
         left: Option<&AtomicBool>,
+        asker: Option<Asker>,
     ) -> Result<Fetched, Refusal> {
         let exchange = self.exchange()?;
         let ask = Ask {
             left,
+            asker,
             ..manifest_ask(exchange, Method::GET, path, reference, account)?
         };
         let response = exchange.ask_for(&ask).await?;
@@ -117,7 +135,12 @@ impl Upstream {
     /// # Errors
     /// See [`Refusal`]; a list without end is unusable.
     pub async fn tags(&self, path: &RepositoryPath) -> Result<Vec<String>, Refusal> {
-        pages::tags(self.exchange()?, path).await
+        let exchange = self.exchange()?;
+        let account = exchange.shield.account(path);
+        exchange.negatives.recall(account, path, Asked::Tags)?;
+        let tags = pages::tags(exchange, path).await;
+        exchange.note(account, path, Asked::Tags, &tags);
+        tags
     }
 
     /// Fetches the referrers of a digest as an image index; `None` if the registry has no such API.
@@ -125,6 +148,27 @@ impl Upstream {
     /// # Errors
     /// See [`Refusal`].
     pub async fn referrers(&self, path: &RepositoryPath, digest: &Digest) -> Result<Option<Bytes>, Refusal> {
+        let exchange = self.exchange()?;
+        let account = exchange.shield.account(path);
+        match exchange
+            .negatives
+            .recall(account, path, Asked::Referrers(*digest))
+        {
+            Ok(()) => {}
+            Err(Refusal::NotFound) => return Ok(None),
+            Err(refusal) => return Err(refusal),
+        }
+        let referrers = self.ask_referrers(path, digest).await;
+        let answer = match &referrers {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err(Refusal::NotFound),
+            Err(refusal) => Err(refusal.clone()),
+        };
+        exchange.note(account, path, Asked::Referrers(*digest), &answer);
+        referrers
+    }
+
+    async fn ask_referrers(&self, path: &RepositoryPath, digest: &Digest) -> Result<Option<Bytes>, Refusal> {
         let exchange = self.exchange()?;
         let mut ask = Ask {
             method: Method::GET,
@@ -134,6 +178,7 @@ impl Upstream {
             account: exchange.shield.account(path),
             manifest: false,
             left: None,
+            asker: None,
         };
         let answer = exchange.ask_freely(&mut ask).await?;
         if matches!(answer.response.status().as_u16(), 400 | 404 | 405 | 406) {
@@ -167,13 +212,23 @@ impl Upstream {
             headers.insert(RANGE, value);
         }
         let mut ask = blob_ask(exchange, path, digest, headers)?;
+        exchange
+            .negatives
+            .recall(ask.account, path, Asked::Blob(*digest))?;
         let mut answer = exchange.ask_freely(&mut ask).await?;
         if answer.elsewhere && matches!(answer.response.status().as_u16(), 401 | 403 | 404 | 410) {
             // A signed URL may have run out, and a store may lag behind: the registry names another one (F037).
             answer = exchange.ask(&ask).await?;
         }
         match exchange.refusal(&answer) {
-            Some(refusal) => Err(refusal),
+            Some(refusal) => {
+                let refused = Err::<(), _>(refusal.clone());
+                // A store's word is not the registry's.
+                if !answer.elsewhere {
+                    exchange.note(ask.account, path, Asked::Blob(*digest), &refused);
+                }
+                Err(refusal)
+            }
             None => accept(exchange, answer, want),
         }
     }
@@ -194,6 +249,7 @@ pub(super) fn blob_ask<'a>(
         account: exchange.shield.account(path),
         manifest: false,
         left: None,
+        asker: None,
     })
 }
 
@@ -232,6 +288,7 @@ fn manifest_ask<'a>(
         account,
         manifest: true,
         left: None,
+        asker: None,
     })
 }
 

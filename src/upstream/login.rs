@@ -22,7 +22,6 @@ pub(super) struct Logins {
     clock: Clock,
 }
 
-#[derive(Default)]
 struct State {
     login: Login,
     /// The last login that came to nothing, for those who waited for it.
@@ -33,9 +32,10 @@ struct State {
 pub(super) type Turn = Arc<OwnedSemaphorePermit>;
 
 impl Logins {
-    pub(super) fn new(clock: Clock) -> Self {
+    /// With the credential's record.
+    pub(super) fn new(login: Login, clock: Clock) -> Self {
         Self {
-            state: Mutex::default(),
+            state: Mutex::new(State { login, failed: None }),
             turns: Arc::new(Semaphore::new(AT_ONCE as usize)),
             clock,
         }
@@ -95,6 +95,11 @@ impl Logins {
             Some(Refusal::Denied(_)) => {}
             Some(other) => state.failed = Some((now, other.clone())),
         }
+    }
+
+    /// The credential's record.
+    pub(super) fn record(&self) -> Login {
+        self.lock().login
     }
 
     /// Until when the credential is parked.

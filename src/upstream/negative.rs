@@ -12,13 +12,30 @@ use lru::LruCache;
 use super::Refusal;
 use super::exchange::Exchange;
 use crate::clock::{Clock, Time};
-use crate::oci::{Reference, RepositoryPath};
+use crate::oci::{Digest, Reference, RepositoryPath};
 
 /// Most refusals remembered of one upstream; strangers choose the names (S120).
 const MAX_REFUSALS: NonZeroUsize = NonZeroUsize::new(4096).expect("is not zero");
 
+/// What of a repository was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Asked {
+    Manifest(Reference),
+    Blob(Digest),
+    /// All of its tags.
+    Tags,
+    /// The referrers of a digest; not found as well where the registry has no such API.
+    Referrers(Digest),
+}
+
+impl From<&Reference> for Asked {
+    fn from(reference: &Reference) -> Self {
+        Self::Manifest(reference.clone())
+    }
+}
+
 /// An account, and what it asked for.
-type Key = (usize, RepositoryPath, Reference);
+type Key = (usize, RepositoryPath, Asked);
 
 /// The refusals of one upstream.
 pub(super) struct Negatives {
@@ -41,10 +58,10 @@ impl Negatives {
         &self,
         account: usize,
         path: &RepositoryPath,
-        reference: &Reference,
+        asked: impl Into<Asked>,
     ) -> Result<(), Refusal> {
         let refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        match refusals.peek(&(account, path.clone(), reference.clone())) {
+        match refusals.peek(&(account, path.clone(), asked.into())) {
             Some((refusal, until)) if self.clock.now() < *until => Err(refusal.clone()),
             Some(_) | None => Ok(()),
         }
@@ -55,7 +72,7 @@ impl Negatives {
         &self,
         account: usize,
         path: &RepositoryPath,
-        reference: &Reference,
+        asked: impl Into<Asked>,
         answer: &Result<T, Refusal>,
     ) {
         let Err(refusal @ (Refusal::NotFound | Refusal::Denied(_))) = answer else {
@@ -66,7 +83,7 @@ impl Negatives {
         }
         let until = self.clock.now() + self.ttl;
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (account, path.clone(), reference.clone());
+        let key = (account, path.clone(), asked.into());
         refusals.put(key, (refusal.clone(), until));
     }
 }
@@ -77,7 +94,7 @@ impl Exchange {
         &self,
         account: usize,
         path: &RepositoryPath,
-        reference: &Reference,
+        asked: impl Into<Asked>,
         answer: &Result<T, Refusal>,
     ) {
         if self
@@ -85,7 +102,7 @@ impl Exchange {
             .get(account)
             .is_some_and(|account| account.parked().is_none())
         {
-            self.negatives.note(account, path, reference, answer);
+            self.negatives.note(account, path, asked, answer);
         }
     }
 }

@@ -36,6 +36,7 @@ pub(super) async fn tags(exchange: &Exchange, path: &RepositoryPath) -> Result<V
             account: exchange.shield.account(path),
             manifest: false,
             left: None,
+            asker: None,
         };
         let answer = exchange.ask_freely(&mut ask).await?;
         if let Some(refusal) = exchange.refusal(&answer) {

@@ -13,7 +13,7 @@ use super::exchange::Exchange;
 use super::lanes::Lanes;
 use super::negative::Negatives;
 use super::retry::Retries;
-use super::shield::Shield;
+use super::shield::{Keep, Keeper, Logbook, Shield};
 use super::throttle::Throttle;
 use super::wire::Wire;
 use super::{Credential, Options, Refusal, profile};
@@ -39,6 +39,13 @@ pub struct Budgets {
     pub ledgers: HashMap<String, Ledger>,
 }
 
+/// What was known at the start, and who writes down what is learnt.
+#[derive(Default)]
+struct Known {
+    budgets: Budgets,
+    keep: Arc<OnceLock<Keep>>,
+}
+
 /// One upstream registry.
 pub struct Upstream {
     exchange: Result<Exchange, UrlError>,
@@ -47,18 +54,18 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    fn new(entry: &Entry, registry: &Registry, budgets: &Budgets, dialer: &Dialer, clock: Clock) -> Self {
-        let plain = |options: &Options, registry: &Registry, own: bool, budgets: &Budgets| {
+    fn new(entry: &Entry, registry: &Registry, known: &Known, dialer: &Dialer, clock: Clock) -> Self {
+        let plain = |options: &Options, registry: &Registry, own: bool, known: &Known| {
             let tls = if own { &entry.tls } else { &entry.usual };
             Self {
-                exchange: exchange(options, tls, registry, budgets, dialer, clock),
+                exchange: exchange(options, tls, registry, known, dialer, clock),
                 manifest_limit: options.manifest_limit,
                 alternates: Alternates::default(),
             }
         };
         // What stands beside it spends nothing of its budget.
         let beside = |options: &Options, registry: &Registry, own: bool| {
-            let mut beside = plain(options, registry, own, &Budgets::default());
+            let mut beside = plain(options, registry, own, &Known::default());
             if let Ok(exchange) = &mut beside.exchange {
                 exchange.throttle = Throttle::impatient();
             }
@@ -66,7 +73,7 @@ impl Upstream {
         };
         Self {
             alternates: Alternates::new(&entry.options, registry, beside),
-            ..plain(&entry.options, registry, true, budgets)
+            ..plain(&entry.options, registry, true, known)
         }
     }
 
@@ -89,7 +96,7 @@ pub struct Used {
 
 /// All upstreams, by entry of the configuration.
 pub struct Upstreams {
-    budgets: Budgets,
+    known: Known,
     entries: Vec<Entry>,
     /// Those of patterns.
     ready: Mutex<LruCache<(usize, Registry), Arc<Upstream>>>,
@@ -124,12 +131,24 @@ impl Upstreams {
             options,
         };
         Self {
-            budgets,
+            known: Known {
+                budgets,
+                keep: Arc::default(),
+            },
             entries: options.into_iter().map(entry).collect(),
             ready: Mutex::new(LruCache::new(MAX_READY)),
             dialer: dialer.clone(),
             clock,
         }
+    }
+
+    /// Has ledgers written down by `keep` when a refusal tells what must survive a restart; only the first call
+    /// counts. What is spent is told to whoever spends: [`Upstream::buy`].
+    ///
+    /// `keep` must not wait: locks are held.
+    pub fn keep_ledgers(&self, keep: impl Fn(&Registry, &Ledger) + Send + Sync + 'static) {
+        // Whoever is second has the same records.
+        let _ = self.known.keep.set(Box::new(keep));
     }
 
     /// The upstream that serves a chosen repository. Those of a pattern are made when first asked for.
@@ -143,7 +162,7 @@ impl Upstreams {
             Arc::new(Upstream::new(
                 entry,
                 registry,
-                &self.budgets,
+                &self.known,
                 &self.dialer,
                 self.clock,
             ))
@@ -217,7 +236,7 @@ fn exchange(
     options: &Options,
     tls: &Arc<ClientConfig>,
     registry: &Registry,
-    budgets: &Budgets,
+    known: &Known,
     dialer: &Dialer,
     clock: Clock,
 ) -> Result<Exchange, UrlError> {
@@ -240,20 +259,29 @@ fn exchange(
     let mut token_hosts = options.token_hosts.clone();
     token_hosts.extend(profile.token_hosts.iter().map(|host| (*host).to_owned()));
     let times = options.timeouts;
+    let ledger = known.budgets.ledgers.get(registry.as_str()).cloned();
+    let written = ledger.as_ref().map(|ledger| ledger.logins.clone());
+    let book = Logbook::new(written.unwrap_or_default(), &credentials);
+    let logins = book.logins(clock);
     Ok(Exchange {
         client: Wire::new(
             Client::new(dialer.clone(), gate, tls, times.connect, times.headers),
             clock,
         ),
         shield: Shield::new(
-            budgets.rules.clone(),
+            known.budgets.rules.clone(),
             credentials.iter().map(name).collect(),
-            budgets.ledgers.get(registry.as_str()).cloned(),
+            ledger,
             clock,
-        ),
+        )
+        .keeping(book, Keeper::new(registry, &known.keep)),
         accounts: credentials
             .into_iter()
-            .map(|credential| Auth::new(base.clone(), credential, token_hosts.clone(), times.idle, clock))
+            .zip(logins)
+            .map(|(credential, login)| {
+                let hosts = token_hosts.clone();
+                Auth::new(base.clone(), credential, hosts, times.idle, login, clock)
+            })
             .collect(),
         base,
         retries: Retries::new(),

@@ -1,6 +1,7 @@
 //! Drives the budget machine of one upstream: asks before a counted request is sent, waits for its turn,
 //! and tells the machine what responses say.
 
+mod ledger;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -12,11 +13,13 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+pub(super) use self::ledger::{Keep, Keeper, Logbook};
 pub use self::status::AccountStatus;
 use super::{Fetched, LimitKind, Refusal, Upstream};
 use crate::clock::{Clock, Time};
 use crate::oci::{Reference, RepositoryPath};
 use crate::policy::budget::{Asker, Budget, Charge, Ledger, Limit, Observed, Reading, Rules, Verdict};
+use crate::policy::login::{Login, Mark, Written};
 
 /// What many may wait for together: one manifest of one repository.
 type Key = (Option<RepositoryPath>, Reference);
@@ -32,11 +35,15 @@ pub(super) struct Shield {
     state: Mutex<State>,
     /// What people call the accounts.
     names: Vec<String>,
+    /// What tells each credential from others, in the ledger.
+    marks: Vec<Option<Mark>>,
+    keeper: Keeper,
     clock: Clock,
 }
 
 struct State {
     budget: Budget<Key>,
+    logins: Written,
     waiting: HashMap<Key, oneshot::Sender<Verdict>>,
 }
 
@@ -72,9 +79,12 @@ impl Shield {
         Self {
             state: Mutex::new(State {
                 budget: Budget::new(rules, names.len(), ledger, clock.now()),
+                logins: Written::default(),
                 waiting: HashMap::new(),
             }),
             names,
+            marks: Vec::new(),
+            keeper: Keeper::default(),
             clock,
         }
     }
@@ -121,12 +131,14 @@ impl Shield {
         let mut state = self.lock();
         state.budget.refused(account, limit, now);
         state.turn(now);
+        self.write_down(&state);
     }
 
-    /// An account is not used until then, because its credential is parked. The others go on.
-    pub(super) fn park(&self, account: usize, until: Option<Time>) {
-        if let Some(until) = until {
-            let now = self.clock.now();
+    /// An account is not used while its credential is parked. The others go on.
+    pub(super) fn park(&self, account: usize, login: &Login) {
+        self.note_login(account, login);
+        let now = self.clock.now();
+        if let Some((until, _)) = login.parked(now) {
             let mut state = self.lock();
             state.budget.park(account, until);
             state.turn(now);
@@ -207,6 +219,11 @@ impl Shield {
         state.turn(now);
     }
 
+    /// True for a tier that something is reserved against, and for what is prefetched.
+    pub(super) fn is_low(&self, tier: usize) -> bool {
+        self.lock().budget.is_low(tier)
+    }
+
     /// True if another account could fare better than the one that was tried.
     fn has_choice(&self) -> bool {
         self.names.len() > 1
@@ -264,16 +281,16 @@ impl Upstream {
                 return Err(refusal);
             }
             let mut pass = self.pay(path, reference, asker).await?;
-            spent(&shield.lock().budget.ledger(), false);
+            spent(&shield.ledger(), false);
             let account = pass.charge.account;
             let fetched = self
-                .counted_manifest(path, reference, account, Some(&pass.left))
+                .counted_manifest(path, reference, account, Some(&pass.left), Some(asker))
                 .await;
             exchange.note(account, path, reference, &fetched);
             pass.over = true;
             let left = pass.has_left();
             drop(pass);
-            spent(&shield.lock().budget.ledger(), left);
+            spent(&shield.ledger(), left);
             tries += 1;
             match fetched {
                 // A neighbour was faster, or the account is no good: the machine knows now, and says what next.

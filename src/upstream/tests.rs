@@ -21,6 +21,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::net::dial::{Dialer, Io, Proxies};
 use crate::oci::{Digest, Reference, Repository, RepositoryPath};
+use crate::policy::budget::Ledger;
 use crate::policy::naming::Chosen;
 
 /// What the servers got: the host and head of each request.
@@ -37,6 +38,9 @@ struct World {
     upstreams: Upstreams,
     upstream: Arc<Upstream>,
     options: Options,
+    dialer: Dialer,
+    /// The ledger that was written down last.
+    ledger: Arc<Mutex<Option<Ledger>>>,
 }
 
 /// A world in which every host is served by `script` at 9.9.9.9, apart from those with another address;
@@ -83,13 +87,22 @@ fn world(script: Script, edit: impl FnOnce(&mut Options)) -> World {
     let mut budgets = Budgets::default();
     budgets.rules.reserves = vec![0.0];
     let upstreams = Upstreams::new(vec![options.clone()], budgets, &dialer, Clock::start());
+    let ledger = Arc::default();
+    keep(&upstreams, &ledger);
     World {
         upstream: upstreams.get(&chosen()),
         upstreams,
+        dialer,
+        ledger,
         options,
         seen,
         dialled,
     }
+}
+
+fn keep(upstreams: &Upstreams, ledger: &Arc<Mutex<Option<Ledger>>>) {
+    let ledger = Arc::clone(ledger);
+    upstreams.keep_ledgers(move |_, told| *ledger.lock().unwrap() = Some(told.clone()));
 }
 
 fn address_of(host: &str) -> IpAddr {
@@ -121,6 +134,20 @@ async fn serve(mut stream: DuplexStream, script: Script, seen: Seen) {
 }
 
 impl World {
+    /// The process ends and starts again, knowing what was written down.
+    fn restart(&mut self) {
+        let mut budgets = Budgets::default();
+        budgets.rules.reserves = vec![0.0];
+        let ledger = self.ledger.lock().unwrap().clone();
+        budgets
+            .ledgers
+            .extend(ledger.map(|ledger| ("r.example".to_owned(), ledger)));
+        let clock = self.upstream.exchange().unwrap().clock;
+        self.upstreams = Upstreams::new(vec![self.options.clone()], budgets, &self.dialer, clock);
+        keep(&self.upstreams, &self.ledger);
+        self.upstream = self.upstreams.get(&chosen());
+    }
+
     fn count(&self, part: &str) -> usize {
         self.seen
             .lock()

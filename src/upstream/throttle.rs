@@ -8,7 +8,8 @@ use tokio::time::sleep;
 use super::shield::Shield;
 use super::{LimitKind, Refusal};
 use crate::clock::{Clock, Time};
-use crate::policy::throttle::{self, Verdict};
+use crate::policy::budget::Asker;
+use crate::policy::throttle::{self, Patience, Verdict};
 
 /// An upstream that wants to be left alone for no longer than this is waited for. Clients that are refused
 /// instead come back together.
@@ -39,14 +40,26 @@ impl Throttle {
         }
     }
 
-    /// Waits until a request may be sent. Cancel-safe: a place that was taken goes by unused.
-    pub(super) async fn place(&self, shield: &Shield, clock: Clock) -> Result<(), Refusal> {
+    /// Waits until a request may be sent, by nobody in particular or for an asker: not past its deadline, and
+    /// not in places that are kept for higher ranks. Cancel-safe: a place that was taken goes by unused.
+    pub(super) async fn place(
+        &self,
+        asker: Option<&Asker>,
+        shield: &Shield,
+        clock: Clock,
+    ) -> Result<(), Refusal> {
         let alone = shield.parked().unwrap_or_default();
         if alone > self.patience.0 {
             return Err(limited(alone));
         }
         let now = clock.now();
-        let wait = match self.lock().ask_within(self.patience.1, now) {
+        let patience = Patience {
+            longest: asker.map_or(self.patience.1, |asker| {
+                self.patience.1.min(asker.deadline.since(now))
+            }),
+            low: asker.is_some_and(|asker| shield.is_low(asker.tier)),
+        };
+        let wait = match self.lock().ask_within(patience, now) {
             Verdict::After(wait) => wait,
             Verdict::Refuse(until) => return Err(limited(until.since(now).max(alone))),
         };

@@ -17,6 +17,8 @@ use crate::clock::Time;
 const USUAL_WINDOW: Duration = Duration::from_secs(6 * 3600);
 /// Counted requests at once while nothing is known: the first response tells.
 const BLIND: u64 = 8;
+/// While nothing is known, what is left is asked for no more often.
+const BLIND_READING: Duration = Duration::from_secs(60);
 /// How much one observed change moves the learnt cost of a request.
 const COST_STEP: f64 = 0.2;
 /// Readings that are further apart say nothing of the cost of one request, and cannot have overtaken each other.
@@ -247,6 +249,12 @@ impl Bucket {
             Some(_) => self.in_flight == 0,
             None => self.silent || self.in_flight < BLIND,
         }
+    }
+
+    /// True if nothing was asked of late that could have told what is left.
+    pub(super) fn may_be_read_blind(&self, now: Time) -> bool {
+        let asked = Time::from_millis(self.asked);
+        self.asked == 0 || now.since(asked) > BLIND_READING
     }
 
     /// The figures that people are told: the estimate in place of what was read.

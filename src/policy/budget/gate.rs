@@ -78,7 +78,8 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
             return Err(Held::Stale(account));
         }
         if !bucket.is_known() {
-            return blind_share(bucket, now);
+            let low = self.is_low(tier);
+            return blind_share(bucket, account, low, now);
         }
         let (left, floor) = (bucket.estimate(now), self.ranks.floor(bucket, tier, now));
         let paced = self.ranks.paced_until(bucket, tier, ahead.peers, now);
@@ -108,9 +109,18 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
     }
 }
 
-fn blind_share(bucket: &Bucket, now: Time) -> Result<f64, Held> {
+/// The part that is left where nothing is known. For those who must leave something to others it is read first;
+/// and where that tells nothing, they go one at a time: the answer to one may.
+fn blind_share(bucket: &Bucket, account: usize, low: bool, now: Time) -> Result<f64, Held> {
     if let Some(until) = bucket.exhausted(now) {
         return Err(Held::Until(Because::Exhausted, until));
+    }
+    if low && !bucket.is_silent() {
+        return match bucket.may_be_read_blind(now) {
+            true => Err(Held::Stale(account)),
+            false if bucket.in_flight() == 0 => Ok(1.0),
+            false => Err(Held::Until(Because::Queued, now + BLIND_WAIT)),
+        };
     }
     match bucket.may_go_blind() {
         true => Ok(part_left(bucket, now)),
@@ -126,5 +136,36 @@ pub(super) fn part_left(bucket: &Bucket, now: Time) -> f64 {
         Some(_) => 0.0,
         None if bucket.is_silent() => UNLIMITED,
         None => 1.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Asker, PREFETCH, Rules, Verdict};
+    use super::*;
+
+    #[test]
+    fn while_nothing_is_known_low_tiers_read_first_and_then_go_one_at_a_time() {
+        for low in [1, PREFETCH] {
+            let now = Time::from_millis(1_000_000);
+            let rules = Rules {
+                reserves: vec![0.0, 0.3],
+            };
+            let mut budget = Budget::<u32>::new(rules, 1, None, now);
+            let asker = |tier| Asker {
+                tier,
+                client: 1,
+                deadline: now + Duration::from_secs(20),
+            };
+            assert!(matches!(budget.ask(&0, "a", asker(low), now), Verdict::Read(0)));
+            // The HEAD told nothing.
+            budget.learn_nothing(0);
+            let Verdict::Go(charge) = budget.ask(&0, "a", asker(low), now) else {
+                panic!("the first does not go");
+            };
+            assert!(!matches!(budget.ask(&1, "a", asker(low), now), Verdict::Go(_)));
+            assert!(matches!(budget.ask(&2, "a", asker(0), now), Verdict::Go(_)));
+            drop(charge);
+        }
     }
 }

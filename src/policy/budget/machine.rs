@@ -13,7 +13,7 @@ use super::queue::{Ahead, Queue};
 use super::ranks::Ranks;
 use super::{Asker, Because, BucketStatus, Charge, Limit, Observed, Rules, Standing, Verdict, Withheld};
 use crate::clock::Time;
-use crate::policy::backoff;
+use crate::policy::{backoff, login};
 
 /// How long an upstream that called it abuse is left alone first, and at most.
 const ABUSE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(15 * 60));
@@ -39,6 +39,9 @@ pub struct Ledger {
     /// The allowance of each account.
     pub(super) accounts: Vec<u64>,
     parked: Option<u64>,
+    /// The records of refused credentials. Whoever logs in keeps them.
+    #[serde(default)]
+    pub logins: login::Written,
 }
 
 impl<K: Clone + Eq + Hash + Debug> Budget<K> {
@@ -280,6 +283,11 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
         &self.ranks.reserves
     }
 
+    /// True for a tier that something is reserved against, and for what is prefetched.
+    pub fn is_low(&self, tier: usize) -> bool {
+        self.ranks.reserve(tier) > 0.0
+    }
+
     /// How many wait, by tier.
     pub fn waiting(&self) -> Vec<u64> {
         self.queue.waiting()
@@ -292,6 +300,7 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
             buckets,
             accounts,
             parked: self.parked.map(Time::as_millis),
+            logins: login::Written::default(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What was spent at each upstream.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
@@ -34,9 +35,85 @@ impl Records {
         collect().unwrap_or_default()
     }
 
-    /// Writes down what was spent at an upstream.
+    /// Writes down what was spent at an upstream. Never dropped, and never waits: however many changes wait, the
+    /// newest ledger of each upstream is written with the next of them.
     pub fn put_ledger(&self, registry: &Registry, ledger: &Ledger) {
         let bytes = serde_json::to_vec(ledger).expect("strings and numbers always serialise");
-        self.put_bytes(LEDGERS, registry.to_string(), bytes);
+        self.ledgers.put(registry.to_string(), bytes);
+        // Wakes the writer. Where there is no room for this, it is awake.
+        self.change(|_| Ok(()));
+    }
+}
+
+/// The newest ledgers that are not on disk yet, by registry: a ledger that is not written is untrue, while all
+/// older ones are of no use.
+#[derive(Clone, Default)]
+pub(super) struct Unwritten(Arc<Mutex<HashMap<String, Vec<u8>>>>);
+
+impl Unwritten {
+    fn put(&self, registry: String, bytes: Vec<u8>) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(registry, bytes);
+    }
+
+    /// Writes them as part of a transaction.
+    pub(super) fn write(
+        &self,
+        transaction: &WriteTransaction,
+    ) -> Result<Vec<(String, Vec<u8>)>, redb::Error> {
+        let waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut table = transaction.open_table(LEDGERS)?;
+        for (registry, bytes) in &waiting {
+            table.insert(registry.as_str(), bytes.as_slice())?;
+        }
+        Ok(waiting.into_iter().collect())
+    }
+
+    /// These are on disk. What is newer by now stays; so does what could not be written, for the next time.
+    pub(super) fn written(&self, written: Vec<(String, Vec<u8>)>) {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (registry, bytes) in written {
+            if waiting.get(&registry) == Some(&bytes) {
+                waiting.remove(&registry);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::records::writer::MAX_WAITING;
+
+    #[test]
+    fn a_ledger_is_written_however_many_changes_wait_and_the_newest_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("records");
+        let registry: Registry = "r.example".parse().unwrap();
+        let ledger = |parked: u64| -> Ledger {
+            serde_json::from_value(serde_json::json!({ "buckets": [], "accounts": [], "parked": parked }))
+                .unwrap()
+        };
+        let records = Records::open(&path);
+        // The writer is held up, and the queue behind it is full.
+        let (go, held) = std::sync::mpsc::channel::<()>();
+        let held = Mutex::new(held);
+        records.change(move |_| {
+            // An error means that it may go on.
+            let _ = held.lock().unwrap().recv();
+            Ok(())
+        });
+        for _ in 0..2 * MAX_WAITING + 2 {
+            records.change(|_| Ok(()));
+        }
+        records.put_ledger(&registry, &ledger(1));
+        records.put_ledger(&registry, &ledger(2));
+        drop(go);
+        records.flush();
+        drop(records);
+        let found = serde_json::to_value(&Records::open(&path).ledgers()["r.example"]).unwrap();
+        assert_eq!(found["parked"], 2);
     }
 }

@@ -48,6 +48,7 @@ pub struct Records {
     hot: Cache<String, Option<TagRecord>>,
     hot_lists: Cache<String, List>,
     counted: held::Counted,
+    ledgers: ledgers::Unwritten,
     writes: Option<SyncSender<Write>>,
     writer: Option<JoinHandle<()>>,
 }
@@ -61,15 +62,18 @@ impl Records {
             |key: &String, list: &List| u32::try_from(key.len() + list.body.len()).unwrap_or(u32::MAX);
         let (writes, waiting) = sync_channel(MAX_WAITING);
         let shared = opened.clone();
+        let ledgers = ledgers::Unwritten::default();
+        let unwritten = ledgers.clone();
         let writer = std::thread::Builder::new()
             .name("records".to_owned())
-            .spawn(move || write_behind(&shared, &waiting))
+            .spawn(move || write_behind(&shared, &waiting, &unwritten))
             .ok();
         Self {
             opened,
             hot: Cache::new(HOT_TAGS),
             hot_lists: Cache::builder().max_capacity(HOT_LISTS).weigher(weigh).build(),
             counted: held::Counted::default(),
+            ledgers,
             writes: Some(writes),
             writer,
         }

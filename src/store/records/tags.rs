@@ -25,7 +25,12 @@ pub(super) fn create(transaction: &WriteTransaction) -> Result<(), redb::Error> 
 }
 
 impl Records {
-    /// What a tag pointed at.
+    /// What a tag pointed at, as far as memory knows; `None` if the store must be asked.
+    pub fn hot_tag(&self, repository: &Repository, tag: &Tag) -> Option<Option<TagRecord>> {
+        self.hot.get(&tag_key(repository, tag))
+    }
+
+    /// What a tag pointed at. Blocks, unless [`Self::hot_tag`] knows.
     pub fn tag(&self, repository: &Repository, tag: &Tag) -> Option<TagRecord> {
         let key = tag_key(repository, tag);
         if let Some(known) = self.hot.get(&key) {

@@ -4,6 +4,7 @@ use std::sync::mpsc::{Receiver, SyncSender};
 
 use redb::{Database, WriteTransaction};
 
+use super::ledgers::Unwritten;
 use super::opened::Opened;
 use crate::store::crash::{self, Point};
 
@@ -22,12 +23,12 @@ pub(super) enum Write {
 }
 
 /// Writes what waits, as one transaction each time, until nobody is left who could ask for more.
-pub(super) fn write_behind(opened: &Opened, waiting: &Receiver<Write>) {
+pub(super) fn write_behind(opened: &Opened, waiting: &Receiver<Write>, ledgers: &Unwritten) {
     while let Ok(first) = waiting.recv() {
         let batch: Vec<Write> = std::iter::once(first)
             .chain(waiting.try_iter().take(MAX_WAITING))
             .collect();
-        write(opened, &batch);
+        write(opened, &batch, ledgers);
         for write in batch {
             if let Write::Flush(written) = write {
                 // Who asked may have gone.
@@ -38,22 +39,22 @@ pub(super) fn write_behind(opened: &Opened, waiting: &Receiver<Write>) {
 }
 
 /// Writes a batch; a second time if the first failed, since one error makes the store refuse all that follows.
-fn write(opened: &Opened, batch: &[Write]) {
+fn write(opened: &Opened, batch: &[Write], ledgers: &Unwritten) {
     let Some(database) = opened.renewed() else { return };
-    let Err(error) = write_batch(&database, batch) else {
+    let Err(error) = write_batch(&database, batch, ledgers) else {
         return;
     };
     tracing::warn!(%error, records = batch.len(), "records could not be written: opening them again");
     drop(database);
     let again = opened
         .after_failure()
-        .map(|database| write_batch(&database, batch));
+        .map(|database| write_batch(&database, batch, ledgers));
     if !matches!(again, Some(Ok(()))) {
         tracing::warn!(records = batch.len(), "records were lost: the disk refuses them");
     }
 }
 
-fn write_batch(database: &Database, batch: &[Write]) -> Result<(), redb::Error> {
+fn write_batch(database: &Database, batch: &[Write], ledgers: &Unwritten) -> Result<(), redb::Error> {
     let mut transaction = database.begin_write()?;
     transaction.set_quick_repair(true);
     for write in batch {
@@ -61,8 +62,10 @@ fn write_batch(database: &Database, batch: &[Write]) -> Result<(), redb::Error> 
             change(&transaction)?;
         }
     }
+    let written = ledgers.write(&transaction)?;
     crash::point(Point::RecordsWritten);
     transaction.commit()?;
+    ledgers.written(written);
     crash::point(Point::RecordsCommitted);
     Ok(())
 }

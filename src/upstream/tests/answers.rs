@@ -99,3 +99,21 @@ async fn referrers_are_an_index_or_nothing() {
     assert_eq!(ask(page).await, Ok(None));
     assert_eq!(ask(missing).await, Ok(None));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_missing_is_asked_for_once_in_a_while_whatever_it_is() {
+    let script: Script = |_, _, _| answer("404 Not Found", "", "");
+    let world = world(script, |options| options.negative_ttl = Duration::from_secs(10));
+    for (seconds, asked) in [(0, 1), (9, 1), (1, 2)] {
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        for _ in 0..3 {
+            assert_eq!(world.read(Want::From(0)).await.unwrap_err(), Refusal::NotFound);
+            assert_eq!(world.upstream.tags(&path()).await.unwrap_err(), Refusal::NotFound);
+            let referrers = world.upstream.referrers(&path(), &digest()).await;
+            assert_eq!(referrers.unwrap(), None);
+        }
+        for part in ["/blobs/", "/tags/list", "/referrers/"] {
+            assert_eq!(world.count(part), asked, "{part} after {seconds} s more");
+        }
+    }
+}

@@ -210,11 +210,47 @@ async fn requests_that_are_refused_at_once_take_no_place_from_those_that_go() {
         exchange.shield.refused(0, LimitKind::Abuse, retry_after);
         throttle.refused(&exchange.shield, world.now());
         for _ in 0..20 {
-            assert!(throttle.place(&exchange.shield, exchange.clock).await.is_err());
+            assert!(
+                throttle
+                    .place(None, &exchange.shield, exchange.clock)
+                    .await
+                    .is_err()
+            );
         }
         tokio::time::advance(Duration::from_secs(seconds)).await;
         let start = tokio::time::Instant::now();
-        throttle.place(&exchange.shield, exchange.clock).await.unwrap();
+        throttle
+            .place(None, &exchange.shield, exchange.clock)
+            .await
+            .unwrap();
         assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_place_past_its_deadline_and_low_ranks_leave_some() {
+    let world = world(|_, _, _| answer("404 Not Found", "", ""), |_| {});
+    let exchange = world.upstream.exchange().unwrap();
+    exchange.throttle.refused(&exchange.shield, world.now());
+    let asker = |tier, seconds| {
+        Some(crate::policy::budget::Asker {
+            tier,
+            client: 0,
+            deadline: world.now() + Duration::from_secs(seconds),
+        })
+    };
+    let start = tokio::time::Instant::now();
+    let limited = |answer| matches!(answer, Err(Refusal::Limited { .. }));
+    assert!(limited(
+        world.upstream.head_for(&path(), &tag(), asker(0, 1)).await
+    ));
+    assert!(start.elapsed().is_zero(), "told at once");
+    // Of one in two seconds, the places of six seconds are asked for.
+    let (path, tag) = (path(), tag());
+    let head = |tier| world.upstream.head_for(&path, &tag, asker(tier, 20));
+    let (first, second, third, low) = tokio::join!(head(0), head(0), head(0), head(1));
+    assert!(limited(low), "the places behind are kept");
+    for answer in [first, second, third] {
+        assert_eq!(answer.unwrap_err(), Refusal::NotFound);
     }
 }

@@ -249,3 +249,55 @@ async fn a_registry_that_turns_from_passwords_to_tokens_has_refused_no_credentia
     assert!(second.await.unwrap().is_ok());
     assert_eq!(world.count(ROBOT), 3);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_cache_that_is_started_again_and_again_does_not_show_a_wrong_password_each_time() {
+    const BASIC: Script = |_, line, head| match line {
+        _ if line.starts_with("GET /token") => REFUSING("", line, head),
+        _ => answer("401 Unauthorized", "www-authenticate: Basic realm=\"r\"\r\n", ""),
+    };
+    for script in [REFUSING, BASIC] {
+        let mut world = world(script, |_| {});
+        // As the reading at the start asks.
+        for start in 0..5 {
+            assert!(world.upstream.head(&path(), &tag()).await.is_err());
+            assert_eq!(world.count(ROBOT), 1, "start {start}");
+            tokio::time::advance(Duration::from_secs(10)).await;
+            world.restart();
+        }
+        let pause = world.upstream.accounts()[0].parked.unwrap().since(world.now());
+        assert_eq!(pause, Duration::from_secs(10));
+        // The next pause is twice as long, over one more start.
+        tokio::time::advance(pause).await;
+        for seconds in [0, 119] {
+            tokio::time::advance(Duration::from_secs(seconds)).await;
+            assert!(world.buy("a/b").await.is_err());
+            assert_eq!(world.count(ROBOT), 2, "{seconds} s after the second refusal");
+            world.restart();
+        }
+        // The operator mends the password: that is another credential.
+        world.options.credentials[0].password = Secret::new("right".to_owned());
+        world.restart();
+        assert_eq!(world.upstream.accounts()[0].parked, None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_starts_with_the_account_that_is_not_refused() {
+    let mut world = world(ROBOT_REFUSED, with_spare);
+    for _ in 0..3 {
+        assert!(world.upstream.tags(&path()).await.is_ok());
+        world.restart();
+    }
+    assert_eq!(world.count(ROBOT), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_called_it_too_much_is_left_alone_over_a_restart_whatever_was_asked() {
+    let script: Script = |_, _, _| answer("429 Too Many Requests", "retry-after: 60\r\n", "");
+    let mut world = world(script, |_| {});
+    assert!(world.read(Want::From(0)).await.is_err());
+    world.restart();
+    let parked = world.upstream.exchange().unwrap().shield.parked();
+    assert_eq!(parked, Some(Duration::from_secs(60)));
+}

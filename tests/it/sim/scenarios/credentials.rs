@@ -123,6 +123,21 @@ async fn a_wrong_password_never_gets_its_account_locked() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_crash_loop_with_a_wrong_password_logs_in_once_not_at_each_start() {
+    for preset in with_two() {
+        let mut shop = shop_with(&preset, "crash loop", with(&[("large", "wrong")]));
+        let path = put(&shop, "library/app", 0);
+        for start in 0..5 {
+            assert!(!shop.curt().get(&path).await.is_good(), "{}", shop.label());
+            let logins = logins(&shop.sim.journal());
+            assert_eq!(logins, 1, "{}, start {start}", shop.label());
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            shop.restart().await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_password_that_becomes_right_is_found_out() {
     for preset in with_two() {
         let shop = shop_with(&preset, "wrong", with(&[("large", "new")]));

@@ -181,6 +181,29 @@ async fn an_upstream_that_answers_too_late_is_not_waited_for() {
     }
 }
 
+/// What has no content of its own to fall back on.
+#[tokio::test(start_paused = true)]
+async fn lists_of_an_upstream_or_a_token_service_that_hangs_are_not_waited_for() {
+    for preset in unhurried() {
+        for role in [Role::Registry, Role::Tokens] {
+            let shop = shop(&preset, &format!("{role:?} hangs"));
+            let image = shop.sim.image("library/app", "1", 1, 100);
+            shop.sim.slow(role, Duration::from_secs(300));
+            for path in [
+                "/v2/library/app/tags/list".to_owned(),
+                format!("/v2/library/app/referrers/{}", image.index),
+            ] {
+                let begun = shop.sim.now();
+                let answer = shop.curt().get(&path).await;
+                let took = shop.sim.now() - begun;
+                assert!(took <= 25_100, "{}: {path} after {took} ms", shop.label());
+                let served = role == Role::Registry && answer.is_good();
+                assert!(!served, "{}: {answer:?}", shop.label());
+            }
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_tag_that_was_taken_away_is_gone_and_its_digest_is_not() {
     for preset in unhurried() {
