@@ -24,7 +24,7 @@ const COST_STEP: f64 = 0.2;
 /// Readings that are further apart say nothing of the cost of one request, and cannot have overtaken each other.
 const CLOSE: Duration = Duration::from_secs(5);
 /// Most windows that an upstream's word of when something is left again is believed for: it may be careful.
-const PROMISED: u32 = 2;
+const PROMISED: f64 = 1.05;
 /// Costs beyond this are neighbours' spends, not ours.
 const MOST_COST: f64 = 2.0;
 
@@ -107,7 +107,7 @@ impl Bucket {
         }
         self.asked = self.asked.min(present);
         self.jumped = self.jumped.map(|at| at.min(present));
-        let latest = (now + self.window() * PROMISED).as_millis();
+        let latest = (now + self.window().mul_f64(PROMISED)).as_millis();
         self.exhausted_until = self.exhausted_until.map(|until| until.min(latest));
         self.cost = if self.cost.is_finite() {
             self.cost.clamp(0.0, MOST_COST)
@@ -207,7 +207,7 @@ impl Bucket {
         }
         // Without a window, only a reading can tell when it is over.
         let slot = self.named_window().and_then(|_| self.next_slot(now));
-        let promised = retry_after.map(|wait| now + wait.min(self.window() * PROMISED));
+        let promised = retry_after.map(|wait| now + wait.min(self.window().mul_f64(PROMISED)));
         let until = promised.or(slot).unwrap_or(now + self.reading_pause());
         self.exhausted_until = Some(until.as_millis());
         self.promised = promised.is_some();
