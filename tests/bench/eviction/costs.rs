@@ -13,6 +13,8 @@ use crate::workload::Random;
 const OBJECTS: u64 = 1_000_000;
 /// Bytes of each.
 const SIZE: u64 = 100_000;
+/// Objects of a long-used cache that were never used.
+const UNUSED: usize = 10;
 /// Calls that are timed.
 const CALLS: u64 = 1_000_000;
 
@@ -76,6 +78,12 @@ fn print_longest(held: &[Content], capacity: u64) {
     let mut choices = Vec::new();
     while !timed(&mut choices, || index.excess()).is_empty() {}
     longest("down to the low watermark", choices);
+    // What a cache looks like that was used for long before it is full for the first time.
+    let mut index = filled(Rules::new(capacity, 1.0, 1.0));
+    let used = &held[..held.len() - UNUSED];
+    used.iter()
+        .for_each(|name| index.pull(name, Time::from_millis(1)));
+    longest("all but ten were used", make_room(&mut index, SIZE, 100));
 }
 
 /// Makes room so often, and answers how long each choice took.
