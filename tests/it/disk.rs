@@ -1,5 +1,6 @@
 //! A disk that refuses, or is taken away: the client never learns of it.
 
+use std::path::Path;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -156,12 +157,24 @@ fn a_second_process_on_one_directory_is_refused() {
 #[tokio::test(start_paused = true)]
 async fn foreign_things_under_a_digests_name_are_not_served() {
     // F074, S087: a link, a folder, a pipe that nobody writes.
-    let world = world(Choices::default());
-    let bytes = content(MIB, 7);
-    let digest = world.registry.blob("library/app", bytes.clone());
-    let file = blob_file(world.directory.path(), &digest);
-    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-    std::os::unix::fs::symlink("/etc/passwd", file).unwrap();
-    let answer = world.seawall.get(&blob_path(&digest)).await;
-    assert!(answer.complete && answer.body == bytes);
+    let foreign: [(&str, fn(&Path)); 3] = [
+        ("link", |at| {
+            std::os::unix::fs::symlink("/etc/passwd", at).unwrap()
+        }),
+        ("folder", |at| std::fs::create_dir(at).unwrap()),
+        ("pipe", |at| {
+            let made = std::process::Command::new("mkfifo").arg(at).status().unwrap();
+            assert!(made.success());
+        }),
+    ];
+    for (seed, (what, put)) in foreign.into_iter().enumerate() {
+        let world = world(Choices::default());
+        let bytes = content(MIB, 7 + seed as u64);
+        let digest = world.registry.blob("library/app", bytes.clone());
+        let file = blob_file(world.directory.path(), &digest);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        put(&file);
+        let answer = world.seawall.get(&blob_path(&digest)).await;
+        assert!(answer.complete && answer.body == bytes, "{what}");
+    }
 }
