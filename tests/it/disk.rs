@@ -154,10 +154,13 @@ fn a_second_process_on_one_directory_is_refused() {
     );
 }
 
+/// Puts something there.
+type Put = fn(&Path);
+
 #[tokio::test(start_paused = true)]
 async fn foreign_things_under_a_digests_name_are_not_served() {
     // F074, S087: a link, a folder, a pipe that nobody writes.
-    let foreign: [(&str, fn(&Path)); 3] = [
+    let foreign: [(&str, Put); 3] = [
         ("link", |at| {
             std::os::unix::fs::symlink("/etc/passwd", at).unwrap()
         }),
