@@ -87,9 +87,7 @@ impl<'a> Source<'a> {
     /// Goes on with a head that was asked for anew, where the last batch ended or before.
     pub(super) fn go_on(&mut self, incoming: Incoming) {
         self.chunks.begin(incoming.start);
-        if self.alternate != incoming.alternate {
-            self.alternate = incoming.alternate;
-        }
+        self.alternate = incoming.alternate;
         self.head = Some(incoming);
     }
 
