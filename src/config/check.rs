@@ -8,7 +8,8 @@ use super::file::{Node, Table};
 use super::problem::Problems;
 use super::section::{Section, Wrong, boolean, count, duration, limit, size, text, word};
 use super::{
-    LogOptions, Settings, clients, defaults, proxies, purges, scrub, space, tiers, tls, upstreams, warms,
+    LogOptions, Settings, clients, defaults, proxies, purges, scrub, space, tiers, tls, upstreams, values,
+    warms,
 };
 use crate::policy::flight;
 use crate::server::Bounds;
@@ -173,11 +174,7 @@ fn address(node: &Node) -> Result<SocketAddr, Wrong> {
 }
 
 fn path(node: &Node) -> Result<PathBuf, Wrong> {
-    let path = text(node)?;
-    if path.is_empty() {
-        return Err(Wrong::expected("the path of a directory"));
-    }
-    Ok(PathBuf::from(path))
+    values::path(node, "the path of a directory")
 }
 
 fn header_bytes(node: &Node) -> Result<usize, Wrong> {

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::file::Node;
 use super::problem::Problems;
-use super::section::{Section, Wrong, text};
+use super::section::Section;
+use super::values;
 use crate::net::serving::{Serving, Unusable};
 
 /// Reads `server.tls`, and the files that it names.
@@ -18,7 +18,7 @@ pub(super) fn read(server: &Section<'_>, problems: &mut Problems) -> Option<Serv
                 r#"write both: tls = { certificate = "/etc/seawall/tls.crt", key = "/etc/seawall/tls.key" }"#;
             problems.add(&node.place, why, Some(hint.into()));
         }
-        tls.read(key, None, |node| path(node, what).map(Some), problems)
+        tls.read(key, None, |node| values::path(node, what).map(Some), problems)
     };
     let certificate = path(
         "certificate",
@@ -39,13 +39,5 @@ pub(super) fn read(server: &Section<'_>, problems: &mut Problems) -> Option<Serv
             problems.add(place, format!("{}{key}: {unusable}", tls.name), Some(hint.into()));
             None
         }
-    }
-}
-
-fn path(node: &Node, what: &'static str) -> Result<PathBuf, Wrong> {
-    let path = text(node)?;
-    match path.is_empty() {
-        true => Err(Wrong::expected(what)),
-        false => Ok(path.into()),
     }
 }

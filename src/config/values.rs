@@ -1,12 +1,13 @@
-//! Values of an `[[upstream]]` entry: names, URLs, networks, certificates.
+//! Values of one kind wherever they stand: names, URLs, networks, certificates, paths.
+
+use std::path::PathBuf;
 
 use http::Uri;
 use ipnet::IpNet;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 
 use super::file::Node;
 use super::section::{Wrong, text};
+use crate::net::tls;
 use crate::oci::Registry;
 
 /// A name that a Host header may carry.
@@ -62,15 +63,19 @@ pub(super) fn network(node: &Node) -> Result<IpNet, Wrong> {
 
 /// The certificates in a PEM file; at least one.
 pub(super) fn certificates(node: &Node) -> Result<Vec<Vec<u8>>, Wrong> {
-    let path = text(node)?;
-    let wrong = || Wrong::expected("the path of a PEM file with certificates");
-    let pem = std::fs::read(&path).map_err(|error| wrong().hint(format!("it cannot be read: {error}")))?;
-    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let certificates = read.map_err(|_| wrong().hint("it holds something that is not PEM"))?;
-    if certificates.is_empty() {
-        return Err(wrong().hint("there is no certificate in it"));
-    }
+    let wrong = "the path of a PEM file with certificates";
+    let read = tls::certificates(&path(node, wrong)?);
+    let certificates = read.map_err(|why| Wrong::expected(wrong).hint(why))?;
     Ok(certificates.into_iter().map(|each| each.to_vec()).collect())
+}
+
+/// A path, which is not empty; `what` says of what.
+pub(super) fn path(node: &Node, what: &'static str) -> Result<PathBuf, Wrong> {
+    let path = text(node)?;
+    match path.is_empty() {
+        true => Err(Wrong::expected(what)),
+        false => Ok(path.into()),
+    }
 }
 
 /// True if a URL leads to this machine only, by its host's name or address.

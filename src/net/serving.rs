@@ -11,6 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::tls;
+
 /// Bytes that rustls may hold encrypted and unsent: as much as one read of a file brings.
 const BUFFER: usize = 256 * 1024;
 
@@ -66,12 +68,7 @@ impl Serving {
             path: certificate.clone(),
             why,
         };
-        let pem = std::fs::read(&certificate).map_err(|error| wrong_certificate(error.to_string()))?;
-        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-        let chain = chain.map_err(|_| wrong_certificate("something in it is not PEM".to_owned()))?;
-        if chain.is_empty() {
-            return Err(wrong_certificate("there is no certificate in it".to_owned()));
-        }
+        let chain = tls::certificates(&certificate).map_err(wrong_certificate)?;
         let wrong_key = |why: String| Unusable::Key {
             path: key.clone(),
             why,

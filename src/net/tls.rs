@@ -1,8 +1,10 @@
-//! TLS towards upstreams: one provider, the machine's roots or the operator's.
+//! TLS towards upstreams: one provider, the machine's roots or the operator's; and certificates in files.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
 /// The configuration of a client that trusts the certificates of `ca` (DER) and no other, or, if there are
@@ -23,6 +25,20 @@ pub fn client_config(ca: &[Vec<u8>]) -> Arc<ClientConfig> {
         .with_root_certificates(roots)
         .with_no_client_auth();
     Arc::new(config)
+}
+
+/// The certificates in a PEM file; at least one. Blocks on the disk.
+///
+/// # Errors
+/// What is wrong with the file, in words that follow its name.
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let pem = std::fs::read(path).map_err(|error| format!("it cannot be read: {error}"))?;
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let certificates = read.map_err(|_| "it holds something that is not PEM".to_owned())?;
+    match certificates.is_empty() {
+        true => Err("there is no certificate in it".to_owned()),
+        false => Ok(certificates),
+    }
 }
 
 fn own_roots(ca: &[Vec<u8>]) -> RootCertStore {
