@@ -317,7 +317,10 @@ async fn where_head_is_of_no_use_nobody_is_refused_for_anothers_quota() {
         tokio::spawn(async move { get_from(&seawall, address, &manifest_path("second")).await })
     };
     let mine = ask(MINE);
-    tokio::task::yield_now().await;
+    // Whoever comes first opens the fetch, and is the one that pays for it.
+    while world.registry.seen(&Method::HEAD, "second").is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     let [_, alike, free] = [MINE, ALIKE, FREE].map(ask);
     told(&mine.await.unwrap());
     for other in [alike, free] {
