@@ -2,9 +2,10 @@
 //!
 //! Exit codes of what asks are listed in [`super`].
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
@@ -18,9 +19,15 @@ use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
 
-/// How long an answer may take: it asks nobody else.
+use super::progress::Progress;
+use super::words::span;
+
+/// How long an answer may take before it is asked whether anybody is still at work on it; and how long that may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Where that is asked: it waits for nothing.
+const LIVES: &str = "/livez";
 /// Most bytes of an answer.
 const MAX_ANSWER: usize = 64 << 20;
 /// Most bytes of one line of an answer that comes line by line.
@@ -52,36 +59,31 @@ impl std::fmt::Display for NoAnswer {
 }
 
 impl Admin {
-    /// What `path` answers to a GET.
+    /// What `path` answers to a GET; however long that takes, while Seawall lives.
     pub(super) fn get(self, path: &str) -> Result<Bytes, NoAnswer> {
-        self.run(whole(self.0, Method::GET, path, Bytes::new()))
+        self.run(whole(self.0, Method::GET, path, Bytes::new()), || true)
     }
 
-    /// What `path` answers to a POST of `value`.
+    /// What `path` answers to a POST of `value`; however long that takes, while Seawall lives.
     pub(super) fn post(self, path: &str, value: &impl Serialize) -> Result<Bytes, NoAnswer> {
-        self.run(whole(self.0, Method::POST, path, json(value)))
+        self.run(whole(self.0, Method::POST, path, json(value)), || true)
     }
 
-    /// What `path` answers to a POST of `value` that may take as long as it takes.
-    pub(super) fn post_and_wait(self, path: &str, value: &impl Serialize) -> Result<Bytes, NoAnswer> {
-        self.run(async {
-            let open = open(self.0, Method::POST, path, JSON, Full::new(json(value))).await?;
-            collect(open.body).await
-        })
-    }
-
-    /// Posts `value`, and hands over each line of the answer as it comes; however long that takes.
+    /// Posts `value`, and hands over each line of the answer as it comes; however long that takes, while Seawall
+    /// lives.
     pub(super) fn follow(
         self,
         path: &str,
         value: &impl Serialize,
         mut line: impl FnMut(&[u8]),
     ) -> Result<(), NoAnswer> {
+        let silent = Cell::new(true);
         let exchange = async {
-            let mut open = in_time(open(self.0, Method::POST, path, JSON, Full::new(json(value)))).await?;
+            let mut open = open(self.0, Method::POST, path, JSON, Full::new(json(value))).await?;
             let mut waiting = Vec::new();
             while let Some(frame) = open.body.frame().await {
                 let frame = frame.map_err(|error| NoAnswer::Unreachable(error.to_string()))?;
+                silent.set(false);
                 waiting.extend_from_slice(&frame.into_data().unwrap_or_default());
                 while let Some(end) = waiting.iter().position(|byte| *byte == b'\n') {
                     line(&waiting[..end]);
@@ -95,32 +97,35 @@ impl Admin {
             }
             Ok(())
         };
-        self.run(exchange)
+        self.run(exchange, || silent.get())
     }
 
     /// Hands over each piece of what `path` answers to a GET, with the length of the whole, until `piece` says no;
-    /// however long that takes.
+    /// however long that takes, while Seawall lives.
     pub(super) fn download(
         self,
         path: &str,
         mut piece: impl FnMut(u64, &[u8]) -> bool,
     ) -> Result<(), NoAnswer> {
+        let silent = Cell::new(true);
         let exchange = async {
             // What is asked for is collected before the head of the answer comes.
             let mut open = open(self.0, Method::GET, path, JSON, Full::new(Bytes::new())).await?;
             let length = open.body.size_hint().exact().unwrap_or(0);
             while let Some(frame) = open.body.frame().await {
                 let frame = frame.map_err(|error| NoAnswer::Unreachable(error.to_string()))?;
+                silent.set(false);
                 if !piece(length, &frame.into_data().unwrap_or_default()) {
                     break;
                 }
             }
             Ok(())
         };
-        self.run(exchange)
+        self.run(exchange, || silent.get())
     }
 
-    /// Posts an archive piece by piece, as `pieces` gives them, and tells how far it is; however long that takes.
+    /// Posts an archive piece by piece, as `pieces` gives them, and tells how far it is; however long that takes,
+    /// while Seawall lives.
     pub(super) fn upload(
         self,
         path: &str,
@@ -155,16 +160,37 @@ impl Admin {
             };
             collect(open.body).await
         };
-        self.run(exchange)
+        // How far it is is shown already.
+        self.run(exchange, || false)
     }
 
-    /// Runs `asking`, and says whom it asked if nobody answers.
-    fn run<T>(self, asking: impl Future<Output = Result<T, NoAnswer>>) -> Result<T, NoAnswer> {
+    /// Runs `asking` for as long as Seawall lives, and says whom it asked if nobody answers. If it takes long, a
+    /// person at a terminal is told, as long as `is_silent`: nothing else is shown then.
+    fn run<T>(
+        self,
+        asking: impl Future<Output = Result<T, NoAnswer>>,
+        is_silent: impl Fn() -> bool,
+    ) -> Result<T, NoAnswer> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| NoAnswer::Unreachable(format!("the runtime cannot start: {error}")))?;
-        runtime.block_on(asking).map_err(|no_answer| match no_answer {
+        let mut shown = Progress::on_stderr();
+        let late = |waited: Duration| {
+            if is_silent() {
+                shown.say(&format!(
+                    "no answer for {} yet; Seawall is alive and at work on it",
+                    span(waited)
+                ));
+            }
+        };
+        let lives = async || {
+            let alive = whole(self.0, Method::GET, LIVES, Bytes::new());
+            alive.await.map(drop)
+        };
+        let answered = runtime.block_on(patiently(asking, lives, late));
+        shown.end();
+        answered.map_err(|no_answer| match no_answer {
             NoAnswer::Unreachable(why) => NoAnswer::Unreachable(format!(
                 "the admin listener at {} cannot be asked: {why}; is `seawall serve` running, with this address \
                  as [server] admin?",
@@ -172,6 +198,39 @@ impl Admin {
             )),
             refused @ NoAnswer::Refused(..) => refused,
         })
+    }
+}
+
+/// Waits for an answer. Whenever it is late, asks whether the other side `lives`, tells `late` how long it has been if
+/// it does, and gives up if it does not. An answer that comes meanwhile counts.
+async fn patiently<T>(
+    asking: impl Future<Output = Result<T, NoAnswer>>,
+    lives: impl AsyncFn() -> Result<(), NoAnswer>,
+    mut late: impl FnMut(Duration),
+) -> Result<T, NoAnswer> {
+    let mut asking = pin!(asking);
+    let begun = Instant::now();
+    loop {
+        if let Ok(answer) = timeout(PATIENCE, &mut asking).await {
+            return answer;
+        }
+        let alive = tokio::select! {
+            biased;
+            answer = &mut asking => return answer,
+            alive = timeout(PATIENCE, lives()) => alive,
+        };
+        let waited = begun.elapsed();
+        let dead = |why: &dyn std::fmt::Display| {
+            let waited = span(waited);
+            NoAnswer::Unreachable(format!(
+                "no answer for {waited}, and asked whether it lives ({LIVES}): {why}"
+            ))
+        };
+        match alive {
+            Ok(Ok(())) => late(waited),
+            Ok(Err(why)) => return Err(dead(&why)),
+            Err(_) => return Err(dead(&format!("nothing for {}", span(PATIENCE)))),
+        }
     }
 }
 
@@ -203,18 +262,9 @@ fn json(value: &impl Serialize) -> Bytes {
         .into()
 }
 
-async fn in_time<T>(asking: impl Future<Output = Result<T, NoAnswer>>) -> Result<T, NoAnswer> {
-    let answer = tokio::time::timeout(PATIENCE, asking).await;
-    let late = format!("no answer within {} s", PATIENCE.as_secs());
-    answer.unwrap_or(Err(NoAnswer::Unreachable(late)))
-}
-
 async fn whole(admin: SocketAddr, method: Method, path: &str, body: Bytes) -> Result<Bytes, NoAnswer> {
-    in_time(async {
-        let open = open(admin, method, path, JSON, Full::new(body)).await?;
-        collect(open.body).await
-    })
-    .await
+    let open = open(admin, method, path, JSON, Full::new(body)).await?;
+    collect(open.body).await
 }
 
 async fn collect(body: Incoming) -> Result<Bytes, NoAnswer> {
@@ -264,4 +314,63 @@ pub(super) fn reason(path: &str, status: StatusCode, body: &[u8]) -> String {
         || format!("it answered {path} with status {status}"),
         str::to_owned,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::*;
+
+    /// Seconds after which an answer comes, and is asked whether Seawall lives.
+    async fn answered(
+        after: u64,
+        lives: impl AsyncFn() -> Result<(), NoAnswer>,
+    ) -> (Result<u64, NoAnswer>, Vec<u64>) {
+        let mut told = Vec::new();
+        let asking = async {
+            sleep(Duration::from_secs(after)).await;
+            Ok(after)
+        };
+        let answer = patiently(asking, lives, |waited| told.push(waited.as_secs())).await;
+        (answer, told)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_answer_is_waited_for_while_seawall_lives_and_the_wait_is_told() {
+        let alive = async || Ok(());
+        assert_eq!(answered(9, alive).await, (Ok(9), Vec::new()));
+        assert_eq!(answered(35, alive).await, (Ok(35), vec![10, 20, 30]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_never_comes_is_given_up_when_seawall_is_dead() {
+        let checks = Cell::new(0);
+        let dies = async || {
+            checks.set(checks.get() + 1);
+            match checks.get() {
+                1 => Ok(()),
+                _ => Err(NoAnswer::Unreachable("connection refused".to_owned())),
+            }
+        };
+        let (answer, told) = answered(3600, dies).await;
+        let why = answer.unwrap_err().to_string();
+        assert!(
+            why.contains("no answer for 20 s") && why.contains("connection refused"),
+            "{why}"
+        );
+        assert_eq!(told, [10]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_hangs_is_dead_unless_its_answer_comes_after_all() {
+        let hangs = async || std::future::pending().await;
+        let (answer, _) = answered(3600, hangs).await;
+        let why = answer.unwrap_err().to_string();
+        assert!(
+            why.contains("no answer for 20 s") && why.contains("/livez"),
+            "{why}"
+        );
+        assert_eq!(answered(15, hangs).await, (Ok(15), Vec::new()));
+    }
 }

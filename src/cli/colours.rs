@@ -1,6 +1,6 @@
 //! Colours of the terminal, by what they say.
 
-use std::io::IsTerminal as _;
+use std::io::IsTerminal;
 
 /// Whether the picture has colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,10 +22,15 @@ pub(super) enum Tone {
 }
 
 impl Colours {
-    /// Those that standard output can show, unless `NO_COLOR` is set.
+    /// Those that standard output can show.
     pub(super) fn of_stdout() -> Self {
+        Self::of(&std::io::stdout())
+    }
+
+    /// Those that a stream can show, unless `NO_COLOR` is set.
+    pub(super) fn of(stream: &impl IsTerminal) -> Self {
         let plain = std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty());
-        match std::io::stdout().is_terminal() && !plain {
+        match stream.is_terminal() && !plain {
             true => Self::Ansi,
             false => Self::None,
         }

@@ -1,5 +1,8 @@
 //! How answers look where they are shown.
 
+use std::io::IsTerminal;
+use std::os::fd::AsFd;
+
 use super::colours::Colours;
 
 /// Colours and room.
@@ -14,10 +17,15 @@ pub(super) struct Look {
 impl Look {
     /// What standard output can show.
     pub(super) fn of_stdout() -> Self {
-        let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok();
+        Self::of(&std::io::stdout())
+    }
+
+    /// What a stream can show.
+    pub(super) fn of(stream: &(impl IsTerminal + AsFd)) -> Self {
+        let size = rustix::termios::tcgetwinsize(stream).ok();
         let columns = size.map(|size| usize::from(size.ws_col));
         Self {
-            colours: Colours::of_stdout(),
+            colours: Colours::of(stream),
             width: columns.filter(|columns| *columns > 0),
         }
     }

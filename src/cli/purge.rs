@@ -112,9 +112,7 @@ impl Purging {
     /// Plans, or carries out the plan of that name.
     fn post(&self, admin: Admin, fingerprint: Option<String>) -> Result<(Vec<u8>, PurgeReport), ExitCode> {
         let ask = self.ask(fingerprint);
-        let body = admin
-            .post_and_wait("/api/v1/purge", &ask)
-            .map_err(|no| refused(&no))?;
+        let body = admin.post("/api/v1/purge", &ask).map_err(|no| refused(&no))?;
         let report = serde_json::from_slice(&body).map_err(|error| {
             complain(format_args!(
                 "error: the answer of the running Seawall is not understood: {error}"

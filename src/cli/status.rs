@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::colours::{Colours, Tone};
+use super::words::{self, span};
 use crate::cache::{AccountStatus, BucketStatus, Status, UpstreamStatus};
 use crate::clock::Time;
 
@@ -98,9 +99,9 @@ fn draw_bucket(out: &mut String, bucket: &BucketStatus, now: u64, colours: Colou
 }
 
 fn draw_figures(out: &mut String, bucket: &BucketStatus, who: &str, again: &str, now: u64, colours: Colours) {
-    let window = bucket
-        .window
-        .map_or(String::new(), |window| format!(" per {}", span(window)));
+    let window = bucket.window.map_or(String::new(), |window| {
+        format!(" per {}", span(Duration::from_secs(window)))
+    });
     let (gauge, left, limit) = (gauge(bucket, colours), bucket.remaining, bucket.limit);
     let _ = writeln!(out, "  {gauge}  {left} of {limit}{window} left, {who}");
     if bucket.state != "known" {
@@ -150,17 +151,7 @@ fn in_time(until: u64, now: u64) -> String {
     let wait = Time::from_millis(until).since(Time::from_millis(now));
     match wait {
         Duration::ZERO => "now".to_owned(),
-        wait => format!("in {}", span(wait.as_secs().max(1))),
-    }
-}
-
-/// Seconds, as people say them.
-fn span(seconds: u64) -> String {
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7200 => format!("{} min", seconds.div_ceil(60)),
-        7200..172_800 => format!("{} h", seconds.div_ceil(3600)),
-        _ => format!("{} d", seconds.div_ceil(86_400)),
+        wait => format!("in {}", words::wait(wait)),
     }
 }
 
@@ -275,13 +266,5 @@ mod tests {
             "{drawn}"
         );
         assert!(drawn.contains("quay.io  offline: "), "{drawn}");
-    }
-
-    #[test]
-    fn spans_are_rounded_up_to_what_people_say() {
-        assert_eq!(
-            [span(0), span(119), span(121), span(7200), span(172_800)].join(", "),
-            "0 s, 119 s, 3 min, 2 h, 2 d"
-        );
     }
 }

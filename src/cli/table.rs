@@ -2,7 +2,7 @@
 
 use super::colours::{Colours, Tone};
 use super::look::Look;
-use super::words::clean;
+use super::words::{clean, cut};
 
 /// Spaces between columns.
 const GAP: usize = 2;
@@ -143,15 +143,6 @@ impl Table {
         out.push('\n');
         out
     }
-}
-
-/// The text, or as much of it as there is room for.
-fn cut(text: &str, room: usize) -> String {
-    if text.chars().count() <= room {
-        return text.to_owned();
-    }
-    let kept = text.chars().take(room.saturating_sub(1));
-    kept.chain(['…']).collect()
 }
 
 /// A line below a table.

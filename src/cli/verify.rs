@@ -1,15 +1,17 @@
 //! `seawall verify`: hash what is held again, and show what is damaged.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
 
 use super::admin::Admin;
-use super::colours::{Colours, Tone};
-use super::words::size;
+use super::colours::Tone;
+use super::look::Look;
+use super::progress::Progress;
+use super::table::{Column, Table};
+use super::words::{clean, json_line, size};
 use super::{Asking, SOMETHING_WRONG, WRONG_ARGUMENTS, complain, print, summary_of};
 use crate::cache::{DamagedObject, Mended, VerifyEvent, VerifyProgress, VerifySummary};
 use crate::config;
@@ -99,7 +101,7 @@ pub(super) fn drawn(answer: &[u8]) -> Result<String, serde_json::Error> {
         match serde_json::from_slice(line)? {
             VerifyEvent::Progress(_) => {}
             VerifyEvent::Damaged(object) => damaged.push(object),
-            VerifyEvent::Summary(summary) => out = draw(&damaged, &summary, Colours::None),
+            VerifyEvent::Summary(summary) => out = draw(&damaged, &summary, Look::plain()),
         }
     }
     Ok(out)
@@ -108,52 +110,30 @@ pub(super) fn drawn(answer: &[u8]) -> Result<String, serde_json::Error> {
 fn follow(admin: Admin, request: &serde_json::Value, json: bool) -> ExitCode {
     let mut damaged = Vec::new();
     let mut summary = None;
-    let line_of = Progress::on_stderr();
+    let mut under_way = Progress::on_stderr();
     let followed = admin.follow(VERIFY, request, |line| {
         if json {
             // A script that has read enough is no reason to stop.
-            let _ = print(&format!("{}\n", String::from_utf8_lossy(line)));
+            let _ = print(&json_line(line));
         }
         match serde_json::from_slice(line) {
-            Ok(VerifyEvent::Progress(progress)) => line_of.show(&progress_line(&progress)),
+            Ok(VerifyEvent::Progress(progress)) => under_way.say(&progress_line(&progress)),
             Ok(VerifyEvent::Damaged(object)) => damaged.push(object),
             Ok(VerifyEvent::Summary(told)) => summary = Some(told),
             Err(_) => {}
         }
     });
-    line_of.show("");
+    under_way.end();
     let summary = match summary_of(followed, summary) {
         Ok(summary) => summary,
         Err(code) => return code,
     };
     if !json {
-        let _ = print(&draw(&damaged, &summary, Colours::of_stdout()));
+        let _ = print(&draw(&damaged, &summary, Look::of_stdout()));
     }
     match summary.damaged == 0 && summary.unreadable.is_empty() {
         true => ExitCode::SUCCESS,
         false => ExitCode::from(SOMETHING_WRONG),
-    }
-}
-
-/// One line on a terminal that is written over; nothing elsewhere.
-struct Progress {
-    terminal: bool,
-}
-
-impl Progress {
-    /// On standard error: standard output belongs to what was found.
-    fn on_stderr() -> Self {
-        Self {
-            terminal: std::io::stderr().is_terminal(),
-        }
-    }
-
-    fn show(&self, line: &str) {
-        if self.terminal {
-            let mut out = std::io::stderr().lock();
-            // A terminal that went away is no failure.
-            let _ = write!(out, "\r\x1b[K{line}").and_then(|()| out.flush());
-        }
     }
 }
 
@@ -173,15 +153,15 @@ fn progress_line(progress: &VerifyProgress) -> String {
 }
 
 /// What was found, for people.
-fn draw(damaged: &[DamagedObject], summary: &VerifySummary, colours: Colours) -> String {
-    let mut out = String::new();
+fn draw(damaged: &[DamagedObject], summary: &VerifySummary, look: Look) -> String {
+    let colours = look.colours;
+    let mut out = table_of(damaged).draw(look);
     if !damaged.is_empty() {
-        draw_damaged(&mut out, damaged, colours);
         out.push('\n');
     }
     // Writing to a String cannot fail, here and below.
     for why in &summary.unreadable {
-        let _ = writeln!(out, "{}", colours.paint(Tone::Bad, why));
+        let _ = writeln!(out, "{}", colours.paint(Tone::Bad, &clean(why)));
     }
     if let (Some(part), Some(seed)) = (summary.part, summary.seed) {
         let percent = (part * 100_000.0).round() / 1000.0;
@@ -226,8 +206,16 @@ fn draw(damaged: &[DamagedObject], summary: &VerifySummary, colours: Colours) ->
     out
 }
 
-fn draw_damaged(out: &mut String, damaged: &[DamagedObject], colours: Colours) {
-    let rows = damaged.iter().map(|object| {
+fn table_of(damaged: &[DamagedObject]) -> Table {
+    let mut table = Table::new(&[
+        Column::left("DAMAGED"),
+        Column::left("KIND").spare(2),
+        Column::right("SIZE").spare(3),
+        Column::left("WHY").spare(1),
+        Column::left("NAMED BY"),
+        Column::left("DONE"),
+    ]);
+    for object in damaged {
         let done = match (object.mended, &object.failed) {
             (Mended::Aside, _) => "put aside".to_owned(),
             (Mended::Restored, _) => "written anew from memory".to_owned(),
@@ -240,33 +228,16 @@ fn draw_damaged(out: &mut String, damaged: &[DamagedObject], colours: Colours) {
             true => "nobody known".to_owned(),
             false => object.named_by.join(", "),
         };
-        [
+        table.row([
             object.digest.clone(),
             object.kind.clone(),
             size(object.size),
             object.why.clone(),
             named,
             done,
-        ]
-    });
-    let head = ["DAMAGED", "KIND", "SIZE", "WHY", "NAMED BY", "DONE"].map(str::to_owned);
-    let rows: Vec<[String; 6]> = std::iter::once(head).chain(rows).collect();
-    let width = |column: usize| {
-        rows.iter()
-            .map(|row| row[column].chars().count())
-            .max()
-            .unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..5).map(width).collect();
-    for (number, row) in rows.iter().enumerate() {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(&widths) {
-            let _ = write!(line, "{cell:width$}  ");
-        }
-        line.push_str(&row[5]);
-        let tone = if number == 0 { Tone::Faint } else { Tone::Name };
-        let _ = writeln!(out, "{}", colours.paint(tone, line.trim_end()));
+        ]);
     }
+    table
 }
 
 #[cfg(test)]
@@ -303,7 +274,7 @@ mod tests {
             damaged(Mended::Failed, Some("it is down")),
         ];
         let picture = [
-            "DAMAGED    KIND  SIZE     WHY                        NAMED BY               DONE",
+            "DAMAGED    KIND     SIZE  WHY                        NAMED BY               DONE",
             "sha256:ab  blob  3.0 MiB  does not hash to its name  docker.io/library/app  fetched again",
             "sha256:ab  blob  3.0 MiB  does not hash to its name  docker.io/library/app  put aside, not fetched: it is down",
             "",
@@ -313,7 +284,7 @@ mod tests {
             "fetched again when they are pulled next, or now by: seawall verify --digest sha256:ab --refetch",
             "",
         ];
-        assert_eq!(draw(&rows, &summary, Colours::None), picture.join("\n"));
+        assert_eq!(draw(&rows, &summary, Look::plain()), picture.join("\n"));
     }
 
     #[test]
@@ -323,7 +294,7 @@ mod tests {
             ..VerifySummary::default()
         };
         assert_eq!(
-            draw(&[], &summary, Colours::None),
+            draw(&[], &summary, Look::plain()),
             "2 objects of 0 B in 0.0 s: none is damaged\n"
         );
     }

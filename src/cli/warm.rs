@@ -12,8 +12,8 @@ use serde_json::json;
 use super::admin::Admin;
 use super::colours::Tone;
 use super::images;
-use super::progress::{Progress, span};
-use super::words::{count, size};
+use super::progress::Progress;
+use super::words::{clean, count, json_line, size, wait};
 use super::{Asking, SOMETHING_WRONG, complain, print, summary_of};
 use crate::cache::{Missed, WarmEvent, WarmImage, WarmState, WarmSummary};
 use crate::clock::{Clock, Time};
@@ -137,7 +137,7 @@ fn follow(admin: Admin, request: &serde_json::Value, json: bool) -> ExitCode {
         let event = serde_json::from_slice(line);
         if json {
             // A script that has read enough is no reason to stop.
-            let _ = print(&format!("{}\n", String::from_utf8_lossy(line)));
+            let _ = print(&json_line(line));
         }
         match event {
             Ok(WarmEvent::Image(image)) if !json => show(&mut progress, &image),
@@ -198,8 +198,9 @@ fn told(summary: &WarmSummary, now: Time) -> String {
     );
     for Missed { image, why, again } in &summary.missed {
         let again = again.map(|at| Time::from_millis(at).since(now));
-        let again = again.map_or(String::new(), |wait| format!("; try again in {}", span(wait)));
-        out.push_str(&format!("missed {image}: {why}{again}\n"));
+        let again = again.map_or(String::new(), |until| format!("; try again in {}", wait(until)));
+        out.push_str(&clean(&format!("missed {image}: {why}{again}")));
+        out.push('\n');
     }
     out
 }

@@ -1,5 +1,7 @@
 //! Figures and names as people read them, and nothing that a terminal would obey.
 
+use std::time::Duration;
+
 use crate::clock::Time;
 
 /// Hex digits of a shortened digest: as many as docker shows.
@@ -29,6 +31,11 @@ pub(super) fn clean_json(json: &str) -> String {
     out
 }
 
+/// One line of an answer that comes line by line, for scripts; harmless on a terminal.
+pub(super) fn json_line(line: &[u8]) -> String {
+    format!("{}\n", clean_json(&String::from_utf8_lossy(line)))
+}
+
 /// Bytes, in the unit that leaves few digits.
 pub(super) fn size(bytes: u64) -> String {
     let mut value = bytes as f64;
@@ -46,16 +53,31 @@ pub(super) fn size(bytes: u64) -> String {
     }
 }
 
-/// How long ago something was, rounded down.
+/// A span of time, in the unit that leaves few digits; rounded down.
+pub(super) fn span(span: Duration) -> String {
+    in_units(span.as_secs(), |seconds, unit| seconds / unit)
+}
+
+/// A span that is to be waited for; rounded up, so that it is over by then.
+pub(super) fn wait(span: Duration) -> String {
+    let seconds = span.as_millis().div_ceil(1000);
+    in_units(u64::try_from(seconds).unwrap_or(u64::MAX), u64::div_ceil)
+}
+
+fn in_units(seconds: u64, divide: impl Fn(u64, u64) -> u64) -> String {
+    let (unit, word) = match seconds {
+        0..120 => (1, "s"),
+        120..7200 => (60, "min"),
+        7200..172_800 => (3600, "h"),
+        172_800..63_072_000 => (86_400, "d"),
+        _ => (31_536_000, "y"),
+    };
+    format!("{} {word}", divide(seconds, unit))
+}
+
+/// How long ago something was.
 pub(super) fn age(now: u64, then: u64) -> String {
-    let seconds = Time::from_millis(now).since(Time::from_millis(then)).as_secs();
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7200 => format!("{} min", seconds / 60),
-        7200..172_800 => format!("{} h", seconds / 3600),
-        172_800..63_072_000 => format!("{} d", seconds / 86_400),
-        _ => format!("{} y", seconds / 31_536_000),
-    }
+    span(Time::from_millis(now).since(Time::from_millis(then)))
 }
 
 /// How long ago something was, if it ever was.
@@ -113,6 +135,15 @@ pub(super) fn kind(media_type: &str) -> &str {
     }
 }
 
+/// The text, or as much of its beginning as there is room for.
+pub(super) fn cut(text: &str, room: usize) -> String {
+    if text.chars().count() <= room {
+        return text.to_owned();
+    }
+    let kept = text.chars().take(room.saturating_sub(1));
+    kept.chain(['…']).take(room).collect()
+}
+
 /// A part of a whole: `all`, `62 %`, `none`.
 pub(super) fn part(part: u64, whole: u64) -> String {
     match part {
@@ -164,6 +195,16 @@ mod tests {
         let sizes = [0, 999, 1000, 10_240, 102_400, 1 << 20, 1 << 30, 5 << 40];
         let words = "0 B, 999 B, 1.0 KiB, 10.0 KiB, 100 KiB, 1.0 MiB, 1.0 GiB, 5.0 TiB";
         assert_eq!(sizes.map(size).join(", "), words);
+    }
+
+    #[test]
+    fn what_is_waited_for_is_over_when_it_is_said_to_be() {
+        let waits = [0, 1, 119_000, 119_001, 121_000, 7_200_000, days(2), days(730)];
+        let words = "0 s, 1 s, 119 s, 2 min, 3 min, 2 h, 2 d, 2 y";
+        assert_eq!(
+            waits.map(|millis| wait(Duration::from_millis(millis))).join(", "),
+            words
+        );
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! What is held on the disk, and what is wrong with it.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
-use super::{GAUGE, span};
+use super::GAUGE;
 use crate::cache::{CacheStatus, DiskStatus};
 use crate::cli::colours::{Colours, Tone};
-use crate::cli::words::size;
-use crate::clock::Time;
+use crate::cli::words::{age, size, span};
 
 /// Draws the cache, if anything was told of it.
 pub(super) fn draw(out: &mut String, cache: &CacheStatus, now: u64, colours: Colours) {
@@ -26,8 +26,7 @@ pub(super) fn draw(out: &mut String, cache: &CacheStatus, now: u64, colours: Col
 /// Nothing, as long as nothing is wrong.
 fn draw_trouble(out: &mut String, disk: &DiskStatus, now: u64, colours: Colours) {
     let Some(since) = disk.since else { return };
-    let lasted = Time::from_millis(now).since(Time::from_millis(since));
-    let head = format!("{} for {}", disk.state, span(lasted.as_secs()));
+    let head = format!("{} for {}", disk.state, age(now, since));
     let _ = writeln!(out, "  disk         {}", colours.paint(Tone::Bad, &head));
     let _ = writeln!(
         out,
@@ -82,10 +81,12 @@ fn draw_scrub(out: &mut String, cache: &CacheStatus, now: u64, colours: Colours)
     let scrub = &cache.scrub;
     if let Some(period) = scrub.period {
         let last = scrub.ended.map_or("no pass has ended yet".to_owned(), |ended| {
-            let ago = Time::from_millis(now).since(Time::from_millis(ended));
-            format!("last pass ended {} ago", span(ago.as_secs()))
+            format!("last pass ended {} ago", age(now, ended))
         });
-        let (done, period) = ((scrub.progress * 100.0).floor(), span(period));
+        let (done, period) = (
+            (scrub.progress * 100.0).floor(),
+            span(Duration::from_secs(period)),
+        );
         let _ = writeln!(
             out,
             "  scrub        {done} % of this pass, one in {period}; {last}"
@@ -146,7 +147,7 @@ mod tests {
             "  finding out what is held: nothing new is kept until then",
             "  scrub        42 % of this pass, one in 7 d; last pass ended 4 min ago",
             "  put aside    2 damaged, each kept for 30 days at most: see the log",
-            "  disk         read-only for 5 min",
+            "  disk         read-only for 4 min",
             "  meanwhile    pulls go on and are not kept; what is held is served",
             "  error        Read-only file system (os error 30)",
             "  to do        mount it read-write again",
