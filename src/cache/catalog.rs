@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::{Cache, Shelves};
 use crate::clock::Time;
 use crate::oci::{Digest, Platform, Repository};
@@ -43,12 +45,7 @@ impl Cache {
         &self,
         look: impl FnOnce(&Catalog, Time) -> T + Send + 'static,
     ) -> io::Result<T> {
-        let turn = self
-            .surveys
-            .clone()
-            .acquire_owned()
-            .await
-            .map_err(io::Error::other)?;
+        let turn = self.turn().await?;
         let (shelves, now) = (self.shelves.clone(), self.clock.now());
         blocking(move || {
             let looked = shelves.catalog().map(|catalog| look(&catalog, now));
@@ -56,6 +53,12 @@ impl Cache {
             looked
         })
         .await
+    }
+
+    /// Waits for the turn to look through everything: it takes memory, and a thread. Cancel-safe.
+    pub(super) async fn turn(&self) -> io::Result<OwnedSemaphorePermit> {
+        let turn = self.surveys.clone().acquire_owned().await;
+        turn.map_err(io::Error::other)
     }
 
     /// What the disk is used for, with the `top` largest repositories, and the `most` that would go first.

@@ -2,10 +2,15 @@
 //!
 //! Read on every question for a tag, so they stand in memory; changed seldom, so each change replaces the file
 //! before it takes effect. The disk shelf is told which contents it must keep, whenever that changes.
+//!
+//! A change waits for no purge: what a purge under way is about to remove is refused at once, and everything else can
+//! be held or released between two of its removals.
 
 use std::collections::HashSet;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use tokio::sync::MutexGuard;
 
 use super::{Cache, Shelves};
 use crate::clock::Time;
@@ -13,6 +18,7 @@ use crate::oci::{Descriptor, Digest, Manifest, Reference, Repository, Tag};
 use crate::policy::eviction::{Content, Shelf};
 use crate::policy::freshness::TagRecord;
 use crate::policy::holds::{Hold, Holds, Kind, Name};
+use crate::policy::retention::{Item, Plan};
 use crate::store::{Disk, HoldsFile, blocking};
 
 /// Why something cannot be held.
@@ -21,6 +27,9 @@ pub enum HoldError {
     /// It is not in the cache.
     #[error("{0} is not held here: pull it through this cache first, or `seawall warm {0}`")]
     NotHeld(Name),
+    /// A purge is removing it.
+    #[error("{0} is being purged at this moment: pull it again when that is over, then it can be held")]
+    Going(Name),
     /// The file cannot be written.
     #[error("the locks and pins cannot be written down, so nothing has changed: {0}")]
     Disk(#[from] io::Error),
@@ -31,8 +40,10 @@ pub enum HoldError {
 pub(super) struct Keeper {
     file: HoldsFile,
     holds: RwLock<Arc<Holds>>,
-    /// One change at a time, purges among them: what a purge takes for free must not be locked meanwhile.
-    changing: Mutex<()>,
+    /// One change at a time. A purge that removes something waits in the same line, for each removal anew.
+    changing: Arc<tokio::sync::Mutex<()>>,
+    /// What a purge under way removes.
+    purging: Mutex<Option<Arc<Plan>>>,
     /// The disk shelf is told one set after the other.
     telling: Mutex<()>,
 }
@@ -44,7 +55,8 @@ impl Keeper {
         Self {
             file,
             holds: RwLock::new(Arc::new(holds)),
-            changing: Mutex::default(),
+            changing: Arc::default(),
+            purging: Mutex::default(),
             telling: Mutex::default(),
         }
     }
@@ -54,9 +66,44 @@ impl Keeper {
         self.holds.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Nothing is held or released before this is dropped. Only for what blocks anyway.
+    /// Nothing is held or released before this is dropped: soon, since somebody waits. Blocks.
     pub(super) fn still(&self) -> MutexGuard<'_, ()> {
-        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+        self.changing.blocking_lock()
+    }
+
+    /// What a plan removes cannot be held before this is dropped. Blocks.
+    pub(super) fn let_go(&self, plan: Arc<Plan>) -> LettingGo<'_> {
+        let _still = self.still();
+        *self.purging.lock().unwrap_or_else(PoisonError::into_inner) = Some(plan);
+        LettingGo(self)
+    }
+
+    /// True if a purge under way removes a tag, or the manifest that is meant by a name.
+    pub(super) fn is_going(&self, name: &Name, manifest: &Digest) -> bool {
+        let plan = self
+            .purging
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        plan.is_some_and(|plan| {
+            let repository = Some(name.repository.clone());
+            let tag = match &name.reference {
+                Reference::Tag(tag) => plan.removes(&Item::Tag(name.repository.clone(), tag.clone())),
+                Reference::Digest(_) => false,
+            };
+            let manifest = |of| plan.removes(&Item::Manifest(of, *manifest));
+            tag || manifest(repository) || manifest(None)
+        })
+    }
+}
+
+/// A purge is under way.
+pub(super) struct LettingGo<'a>(&'a Keeper);
+
+impl Drop for LettingGo<'_> {
+    fn drop(&mut self) {
+        let purging = &self.0.purging;
+        *purging.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
@@ -76,18 +123,18 @@ impl Cache {
         let missing = || HoldError::NotHeld(name.clone());
         let descriptor = self.descriptor_of(name).await.ok_or_else(missing)?;
         let (hold, now, shelves) = (name.clone(), self.clock.now(), self.shelves.clone());
-        let is_held = self.change(move |holds| {
-            // A purge may have taken it meanwhile; none runs now.
-            let is_held = shelves.disk.holds(Shelf::Manifests, &descriptor.digest);
-            if is_held {
-                holds.hold(hold, kind, descriptor, now);
+        let changed = self.change(move |holds| {
+            // A purge may be about to take it, or have taken it meanwhile.
+            if shelves.keeper.is_going(&hold, &descriptor.digest) {
+                return Err(HoldError::Going(hold));
             }
-            is_held
+            if !shelves.disk.holds(Shelf::Manifests, &descriptor.digest) {
+                return Err(HoldError::NotHeld(hold));
+            }
+            holds.hold(hold, kind, descriptor, now);
+            Ok(())
         });
-        match is_held.await? {
-            true => Ok(()),
-            false => Err(missing()),
-        }
+        changed.await?
     }
 
     /// Holds something no longer. False if it was not held so.
@@ -96,7 +143,11 @@ impl Cache {
     /// [`HoldError`] if it cannot be written down.
     pub async fn release(&self, name: &Name, kind: Kind) -> Result<bool, HoldError> {
         let name = name.clone();
-        self.change(move |holds| holds.release(&name, kind)).await
+        let released = self.change(move |holds| match holds.release(&name, kind) {
+            true => Ok(()),
+            false => Err(()),
+        });
+        Ok(released.await?.is_ok())
     }
 
     /// The manifests and blobs that are kept because they are held, whether they are here or not; sorted.
@@ -131,25 +182,29 @@ impl Cache {
                 tracing::info!(%repository, %tag, digest = %descriptor.digest, "a pinned tag has moved");
             };
             moved(&repository, &tag);
-            let change = move |holds: &mut Holds| holds.moved(&repository, &tag, &descriptor);
+            let change = move |holds: &mut Holds| match holds.moved(&repository, &tag, &descriptor) {
+                true => Ok(()),
+                false => Err(()),
+            };
             if let Err(error) = cache.change(change).await {
                 tracing::error!(%error, "a pinned tag has moved, and its pin could not follow");
             }
         });
     }
 
-    /// Changes what is held, first in the file; then tells the disk shelf what to keep. False if `change` changed
-    /// nothing.
-    async fn change(
+    /// Changes what is held, first in the file; then tells the disk shelf what to keep. Says what `change` says; what
+    /// it refuses changes nothing.
+    async fn change<R: Send + 'static>(
         &self,
-        change: impl FnOnce(&mut Holds) -> bool + Send + 'static,
-    ) -> Result<bool, HoldError> {
+        change: impl FnOnce(&mut Holds) -> Result<(), R> + Send + 'static,
+    ) -> io::Result<Result<(), R>> {
+        let still = self.shelves.keeper.changing.clone().lock_owned().await;
         let shelves = self.shelves.clone();
         let changed = blocking(move || {
-            let _still = shelves.keeper.still();
+            let _still = still;
             shelves.change_holds(change)
         });
-        Ok(changed.await?)
+        changed.await
     }
 
     /// What a name means, if it is in the cache.
@@ -172,18 +227,21 @@ impl Cache {
 
 impl Shelves {
     /// As [`Cache::hold`] and its like, for who has the keeper still. Blocks.
-    pub(super) fn change_holds(&self, change: impl FnOnce(&mut Holds) -> bool) -> io::Result<bool> {
+    pub(super) fn change_holds<R>(
+        &self,
+        change: impl FnOnce(&mut Holds) -> Result<(), R>,
+    ) -> io::Result<Result<(), R>> {
         let keeper = &self.keeper;
         let mut holds = keeper.holds().as_ref().clone();
-        if !change(&mut holds) {
-            return Ok(false);
+        if let Err(refused) = change(&mut holds) {
+            return Ok(Err(refused));
         }
         keeper.file.save(&holds, self.disk.health())?;
         let mut current = keeper.holds.write().unwrap_or_else(PoisonError::into_inner);
         *current = Arc::new(holds);
         drop(current);
         self.keep_held();
-        Ok(true)
+        Ok(Ok(()))
     }
 
     /// Tells the disk shelf which contents the operator holds. Blocks.

@@ -249,6 +249,8 @@ pub struct Cache {
     quotas: Arc<Quotas>,
     /// One catalog at a time is looked through: it is large.
     surveys: Arc<Semaphore>,
+    /// One purge at a time is carried out.
+    purges: Arc<Semaphore>,
     tasks: TaskTracker,
     clock: Clock,
     /// Counts what is spent for whoever asks by this clone: a warm has one of its own.
@@ -311,6 +313,7 @@ impl Cache {
             listings: coalesce::Coalesce::new(tasks.clone()),
             quotas: Arc::new(quotas),
             surveys: Arc::new(Semaphore::new(1)),
+            purges: Arc::new(Semaphore::new(1)),
             tasks,
             clock,
             spent: Arc::default(),

@@ -77,31 +77,46 @@ pub enum PurgeError {
 }
 
 impl Cache {
-    /// What a purge would remove now. Cancel-safe.
+    /// What a purge would remove now. Waits for its turn to look through everything. Cancel-safe.
     ///
     /// # Errors
     /// [`PurgeError::Disk`] if the disk cannot be listed.
     pub async fn plan_purge(&self, purge: Purge) -> Result<Plan, PurgeError> {
+        let turn = self.turn().await?;
         let (shelves, now) = (self.shelves.clone(), self.clock.now());
-        Ok(blocking(move || Ok(shelves.plan(&purge, now)?.0)).await?)
+        let planned = blocking(move || {
+            let planned = shelves.plan(&purge, now);
+            drop(turn);
+            Ok(planned?.0)
+        });
+        Ok(planned.await?)
     }
 
-    /// Removes what a purge removes now; if a fingerprint is given, only if that is the plan of that name.
+    /// Removes what a purge removes now; if a fingerprint is given, only if that is the plan of that name. One purge at
+    /// a time does; lists are drawn up while it removes.
     ///
-    /// Not cancel-safe in effect: it goes on when the caller goes away.
+    /// Not cancel-safe in effect: once begun it goes on when the caller goes away.
     ///
     /// # Errors
     /// [`PurgeError`]; nothing was removed then.
     pub async fn purge(&self, purge: Purge, fingerprint: Option<String>) -> Result<Purged, PurgeError> {
+        let alone = self.purges.clone().acquire_owned().await;
+        let alone = alone.map_err(io::Error::other)?;
+        let turn = self.turn().await?;
         let (shelves, now) = (self.shelves.clone(), self.clock.now());
         let purged = blocking(move || {
-            // One purge at a time, and nothing is locked between its plan and its end.
-            let _still = shelves.keeper.still();
-            let (plan, pointed) = shelves.plan(&purge, now)?;
+            let _alone = alone;
+            let planned = shelves.plan(&purge, now);
+            drop(turn);
+            let (plan, pointed) = planned?;
             if fingerprint.is_some_and(|fingerprint| fingerprint != plan.fingerprint()) {
                 return Ok(Err(PurgeError::Changed(plan)));
             }
+            let plan = Arc::new(plan);
+            let going = shelves.keeper.let_go(plan.clone());
             let (failed, spared) = shelves.apply(&plan, &purge, &pointed);
+            drop(going);
+            let plan = Arc::unwrap_or_clone(plan);
             Ok(Ok(Purged { plan, failed, spared }))
         });
         purged.await?
@@ -233,3 +248,5 @@ fn blob(digest: Digest) -> Content {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod turns;

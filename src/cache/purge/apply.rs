@@ -4,13 +4,13 @@ use std::collections::{HashMap, HashSet};
 
 use super::{Pointed, blob, everywhere, exactly, file_of, manifest};
 use crate::cache::Shelves;
-use crate::oci::{Digest, Repository, Tag};
-use crate::policy::eviction::{Content, Shelf};
+use crate::oci::{Digest, Tag};
+use crate::policy::eviction::Content;
 use crate::policy::holds::Name;
 use crate::policy::retention::{Item, Leftover, Plan, Purge, Staying, Why};
 
-/// Records forgotten before the writer is waited for: half of what it lets wait.
-const BATCH: usize = 4096;
+/// Records forgotten at a time: who wants to hold something meanwhile waits for no more.
+const STEP: usize = 256;
 
 /// A plan that is being carried out.
 struct Applying<'a> {
@@ -60,33 +60,42 @@ impl Applying<'_> {
     /// Forgets tags that point where they did and are not held, and waits until that is on disk.
     fn forget_tags(&mut self, pointed: &Pointed) {
         let (plan, shelves) = (self.plan, self.shelves);
-        let holds = shelves.keeper.holds();
-        let mut forgotten: Vec<(&Repository, &Tag, &Digest)> = Vec::new();
-        for going in &plan.goes {
-            let Item::Tag(repository, tag) = &going.item else {
-                continue;
-            };
-            let Some(digest) = pointed.get(&(repository.clone(), tag.clone())) else {
-                continue;
-            };
-            if let Some(kind) = holds.kind_of(&Name::of_tag(repository, tag)) {
-                self.spare(&going.item, Why::Held(kind));
-            } else if let Some(now) = shelves.records.remove_tag_of(repository, tag, digest) {
-                self.spare(&going.item, Why::Moved(now));
-                self.mean(now, tag);
-            } else {
-                forgotten.push((repository, tag, digest));
-                if forgotten.len().is_multiple_of(BATCH) {
-                    shelves.records.flush();
+        let tags = plan.goes.iter().filter_map(|going| match &going.item {
+            Item::Tag(repository, tag) => {
+                let digest = pointed.get(&(repository.clone(), tag.clone()))?;
+                Some((&going.item, (repository, tag, digest)))
+            }
+            Item::Manifest(..) | Item::Blob(_) | Item::Left(..) => None,
+        });
+        let mut forgotten = Vec::new();
+        for step in tags.collect::<Vec<_>>().chunks(STEP) {
+            let still = shelves.keeper.still();
+            let holds = shelves.keeper.holds();
+            let mut free = Vec::with_capacity(step.len());
+            for (item, tag) in step {
+                match holds.kind_of(&Name::of_tag(tag.0, tag.1)) {
+                    Some(kind) => self.spare(item, Why::Held(kind)),
+                    None => free.push((*item, *tag)),
+                }
+            }
+            let names: Vec<_> = free.iter().map(|(_, tag)| *tag).collect();
+            let moved = shelves.records.remove_tags(&names);
+            drop(still);
+            for ((item, tag), moved) in free.into_iter().zip(moved) {
+                match moved {
+                    Some(now) => {
+                        self.spare(item, Why::Moved(now));
+                        self.mean(now, tag.1);
+                    }
+                    None => forgotten.push(tag),
                 }
             }
         }
         shelves.records.flush();
-        for (repository, tag, digest) in forgotten {
-            if shelves.records.has_written(repository, tag, digest) {
-                tracing::warn!(%repository, %tag, "a tag could not be purged: the disk does not take its removal");
-                self.failed += 1;
-            }
+        let written = shelves.records.have_written(&forgotten);
+        for ((repository, tag, _), _) in forgotten.iter().zip(written).filter(|(_, written)| *written) {
+            tracing::warn!(%repository, %tag, "a tag could not be purged: the disk does not take its removal");
+            self.failed += 1;
         }
     }
 
@@ -104,26 +113,27 @@ impl Applying<'_> {
 
     /// Forgets the records of manifests, and waits until that is on disk.
     fn forget_manifests(&mut self) {
-        let (plan, records) = (self.plan, &self.shelves.records);
-        let mut forgotten = 0;
-        for going in &plan.goes {
-            let Item::Manifest(Some(repository), digest) = &going.item else {
-                continue;
-            };
-            let tag = self.meant.get(digest).filter(|_| !self.exact.contains(digest));
-            if let Some(tag) = tag.cloned() {
-                self.spare(&going.item, Why::Tagged(tag));
-            } else if self.shelves.disk.keeps(&manifest(*digest)) {
-                self.spare(&going.item, self.shelves.some_hold());
-            } else {
-                records.remove_held(repository, digest);
-                forgotten += 1;
-                if forgotten % BATCH == 0 {
-                    records.flush();
+        let (plan, shelves) = (self.plan, self.shelves);
+        let manifests = plan.goes.iter().filter_map(|going| match &going.item {
+            Item::Manifest(Some(repository), digest) => Some((&going.item, (repository, digest))),
+            Item::Manifest(None, _) | Item::Tag(..) | Item::Blob(_) | Item::Left(..) => None,
+        });
+        for step in manifests.collect::<Vec<_>>().chunks(STEP) {
+            let _still = shelves.keeper.still();
+            let mut free = Vec::with_capacity(step.len());
+            for (item, (repository, digest)) in step {
+                let tag = self.meant.get(*digest).filter(|_| !self.exact.contains(*digest));
+                if let Some(tag) = tag.cloned() {
+                    self.spare(item, Why::Tagged(tag));
+                } else if shelves.disk.keeps(&manifest(**digest)) {
+                    self.spare(item, shelves.some_hold());
+                } else {
+                    free.push((*repository, *digest));
                 }
             }
+            shelves.records.remove_held(&free);
         }
-        records.flush();
+        shelves.records.flush();
     }
 
     /// Removes the files that nobody has come to want.
@@ -134,6 +144,7 @@ impl Applying<'_> {
             let Some(content) = file_of(&going.item) else {
                 continue;
             };
+            let _still = shelves.keeper.still();
             if shelves.disk.keeps(&content) {
                 self.spare(&going.item, shelves.some_hold());
             } else if wanted.contains(&content) && !self.exact.contains(&content.digest) {
@@ -147,10 +158,6 @@ impl Applying<'_> {
     fn remove_file(&mut self, content: &Content) {
         let shelves = self.shelves;
         shelves.memory.remove(&content.digest);
-        if content.shelf == Shelf::Manifests {
-            // Pulls that are not written down yet would bring its record back.
-            shelves.records.forget_pulls(&content.digest);
-        }
         if let Err(error) = shelves.disk.remove(content) {
             tracing::warn!(digest = %content.digest, %error, "a file could not be purged");
             self.failed += 1;

@@ -26,17 +26,17 @@ struct Held {
     _folder: TempDir,
 }
 
-const NOW: Time = Time::from_millis(1000);
+pub(super) const NOW: Time = Time::from_millis(1000);
 
-fn repository() -> Repository {
+pub(super) fn repository() -> Repository {
     "docker.io/library/app".parse().unwrap()
 }
 
-fn tag(tag: &str) -> Tag {
+pub(super) fn tag(tag: &str) -> Tag {
     tag.parse().unwrap()
 }
 
-fn everything() -> Purge {
+pub(super) fn everything() -> Purge {
     Purge::Rules(Rules {
         filters: vec![Filter::parse(".*:dev").unwrap()],
         ago: None,
@@ -45,26 +45,30 @@ fn everything() -> Purge {
     })
 }
 
+pub(super) fn options(folder: &TempDir) -> Options {
+    Options {
+        directory: folder.path().to_owned(),
+        space: Space::UNBOUNDED,
+        memory: 1 << 20,
+        freshness: Vec::new(),
+        on_exhausted: Vec::new(),
+        clients: Clients::default(),
+        bandwidth: None,
+        flights: flight::Rules {
+            cooling: Duration::ZERO,
+            finish_below: 0,
+        },
+        verify_first_serve: false,
+        scrub: None,
+    }
+}
+
 fn shelves(folder: &TempDir) -> Shelves {
     let disk = Disk::open(folder.path()).unwrap();
     let records = Records::open(&disk.records_path());
     let keeper = Keeper::open(&disk);
     Shelves {
-        options: Options {
-            directory: folder.path().to_owned(),
-            space: Space::UNBOUNDED,
-            memory: 1 << 20,
-            freshness: Vec::new(),
-            on_exhausted: Vec::new(),
-            clients: Clients::default(),
-            bandwidth: None,
-            flights: flight::Rules {
-                cooling: Duration::ZERO,
-                finish_below: 0,
-            },
-            verify_first_serve: false,
-            scrub: None,
-        },
+        options: options(folder),
         disk,
         memory: Memory::new(1 << 20),
         records,
@@ -94,31 +98,7 @@ fn held() -> Held {
 impl Held {
     /// Another manifest that names the layer is pulled under a tag.
     fn pull(&self, name: &str, content: &str) -> Digest {
-        let digest = Digest::sha256(content.as_bytes());
-        let shelves = &self.shelves;
-        shelves
-            .disk
-            .put(Shelf::Manifests, &digest, content.as_bytes())
-            .unwrap();
-        let record = ManifestRecord {
-            media_type: MediaType::OCI_MANIFEST,
-            size: content.len() as u64,
-            source: "docker.io".to_owned(),
-            stored: NOW,
-            children: Vec::new(),
-            blobs: vec![(self.layer, 5)],
-            has_config: false,
-            platform: Some("linux/amd64".to_owned()),
-            subject: None,
-        };
-        shelves.records.put_held(&repository(), &digest, &record);
-        let record = TagRecord {
-            descriptor: descriptor(digest),
-            validated: NOW,
-        };
-        shelves.records.put_tag(&repository(), &tag(name), record);
-        shelves.records.flush();
-        digest
+        put_image(&self.shelves, self.layer, name, content)
     }
 
     /// Plans to purge, has something happen, and carries the plan out.
@@ -137,6 +117,32 @@ impl Held {
         let record = self.shelves.records.tag(&repository(), &tag(name));
         record.map(|record| record.descriptor.digest)
     }
+}
+
+/// A manifest that names one layer is pulled under a tag.
+pub(super) fn put_image(shelves: &Shelves, layer: Digest, name: &str, content: &str) -> Digest {
+    let digest = Digest::sha256(content.as_bytes());
+    let written = shelves.disk.put(Shelf::Manifests, &digest, content.as_bytes());
+    written.unwrap();
+    let record = ManifestRecord {
+        media_type: MediaType::OCI_MANIFEST,
+        size: content.len() as u64,
+        source: "docker.io".to_owned(),
+        stored: NOW,
+        children: Vec::new(),
+        blobs: vec![(layer, 5)],
+        has_config: false,
+        platform: Some("linux/amd64".to_owned()),
+        subject: None,
+    };
+    shelves.records.put_held(&repository(), &digest, &record);
+    let record = TagRecord {
+        descriptor: descriptor(digest),
+        validated: NOW,
+    };
+    shelves.records.put_tag(&repository(), &tag(name), record);
+    shelves.records.flush();
+    digest
 }
 
 fn descriptor(digest: Digest) -> Descriptor {
@@ -246,10 +252,10 @@ fn what_is_held_after_the_plan_stays_with_all_that_it_names() {
         let hold = |holds: &mut Holds| {
             let name = Name::of_tag(&repository(), &tag("dev"));
             holds.hold(name, kind, descriptor(held.manifest), NOW);
-            true
+            Ok::<(), ()>(())
         };
         let purged = held.purge(&everything(), || {
-            assert!(held.shelves.change_holds(hold).unwrap());
+            held.shelves.change_holds(hold).unwrap().unwrap();
         });
         assert_eq!(held.tagged("dev"), Some(held.manifest));
         assert!(held.has(Shelf::Manifests, &held.manifest) && held.has(Shelf::Blobs, &held.layer));
@@ -330,9 +336,9 @@ fn a_download_under_way_stays_and_so_do_all_copies_of_what_is_held() {
     let hold = |holds: &mut Holds| {
         let name = Name::of_tag(&repository(), &tag("dev"));
         holds.hold(name, Kind::Pin, descriptor(held.manifest), NOW);
-        true
+        Ok::<(), ()>(())
     };
-    let hold = || assert!(held.shelves.change_holds(hold).unwrap());
+    let hold = || held.shelves.change_holds(hold).unwrap().unwrap();
     assert_eq!(
         spared(&held.purge(&exactly(layer), hold)),
         [(layer.to_string(), "pinned")]

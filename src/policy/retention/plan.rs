@@ -92,6 +92,12 @@ impl Plan {
         self.goes.iter().filter_map(|going| going.won).sum()
     }
 
+    /// True if it removes this tag, or manifest of a repository.
+    pub fn removes(&self, item: &Item) -> bool {
+        let goes = &self.goes;
+        goes.binary_search_by(|going| going.item.cmp(item)).is_ok()
+    }
+
     /// The manifests and blobs whose files go, manifests first.
     pub fn files(&self) -> impl Iterator<Item = Content> {
         let going = self.goes.iter().filter(|going| going.won.is_some());

@@ -119,6 +119,7 @@ fn changed(inner: &Inner, outcomes: Vec<(Name, Result<(), Refused>)>) -> Result<
 fn not_held(name: &Name, error: &HoldError) -> Refused {
     match error {
         HoldError::NotHeld(_) => Refused(StatusCode::NOT_FOUND, error.to_string()),
+        HoldError::Going(_) => Refused(StatusCode::CONFLICT, error.to_string()),
         HoldError::Disk(_) => Refused(StatusCode::INTERNAL_SERVER_ERROR, format!("{name}: {error}")),
     }
 }

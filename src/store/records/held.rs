@@ -181,11 +181,6 @@ impl Records {
             .collect()
     }
 
-    /// Forgets pulls of a manifest that are not written down yet: it is gone.
-    pub fn forget_pulls(&self, digest: &Digest) {
-        self.counted.lock().retain(|(_, other), _| other != digest);
-    }
-
     /// Adds pulls to those that are written down.
     pub fn put_pulls(&self, pulls: &[(Repository, Digest, Pulls)]) {
         let each = pulls.iter();
@@ -226,12 +221,25 @@ impl Records {
         });
     }
 
-    /// Forgets for good that a manifest is held for a repository. Blocks while the writer does not keep up.
-    pub fn remove_held(&self, repository: &Repository, digest: &Digest) {
-        let key = key(repository, digest);
+    /// Forgets for good that manifests are held for a repository each, with their pulls. Blocks while the writer does
+    /// not keep up.
+    pub fn remove_held(&self, manifests: &[(&Repository, &Digest)]) {
+        {
+            let mut counted = self.counted.lock();
+            for (repository, digest) in manifests {
+                // They would be written down as those of nothing.
+                counted.remove(&((*repository).clone(), **digest));
+            }
+        }
+        let keys = manifests.iter();
+        let keys: Vec<String> = keys.map(|(repository, digest)| key(repository, digest)).collect();
         self.change_surely(move |transaction| {
-            transaction.open_table(MANIFESTS)?.remove(key.as_str())?;
-            transaction.open_table(PULLS)?.remove(key.as_str())?;
+            let mut manifests = transaction.open_table(MANIFESTS)?;
+            let mut pulls = transaction.open_table(PULLS)?;
+            for key in &keys {
+                manifests.remove(key.as_str())?;
+                pulls.remove(key.as_str())?;
+            }
             Ok(())
         });
     }
@@ -239,7 +247,7 @@ impl Records {
     /// Forgets a manifest for all repositories: its file is gone.
     pub fn remove_manifest(&self, digest: &Digest) {
         let digest = *digest;
-        self.change(move |transaction| forget(transaction, &digest));
+        self.change(move |transaction| forget(transaction, [&digest].into_iter()));
     }
 
     /// What is remembered of a manifest of a repository. Blocks.
@@ -315,14 +323,19 @@ fn keys_of(digest: &Digest) -> (String, String) {
     (format!("{digest} "), format!("{digest}!"))
 }
 
-/// Forgets a manifest for all repositories.
-pub(super) fn forget(transaction: &WriteTransaction, digest: &Digest) -> Result<(), redb::Error> {
-    let (from, to) = keys_of(digest);
-    let range = from.as_str()..to.as_str();
-    transaction
-        .open_table(MANIFESTS)?
-        .retain_in(range.clone(), |_, _| false)?;
-    transaction.open_table(PULLS)?.retain_in(range, |_, _| false)?;
+/// Forgets manifests for all repositories.
+pub(super) fn forget<'a>(
+    transaction: &WriteTransaction,
+    digests: impl Iterator<Item = &'a Digest>,
+) -> Result<(), redb::Error> {
+    let mut manifests = transaction.open_table(MANIFESTS)?;
+    let mut pulls = transaction.open_table(PULLS)?;
+    for digest in digests {
+        let (from, to) = keys_of(digest);
+        let range = from.as_str()..to.as_str();
+        manifests.retain_in(range.clone(), |_, _| false)?;
+        pulls.retain_in(range, |_, _| false)?;
+    }
     Ok(())
 }
 

@@ -32,13 +32,11 @@ pub(super) fn forget(transaction: &WriteTransaction, gone: &[Content]) -> Result
         let digest = content.digest.to_string();
         match content.shelf {
             Shelf::Blobs => drop(sizes.remove(digest.as_str())?),
-            Shelf::Manifests => {
-                types.remove(digest.as_str())?;
-                super::held::forget(transaction, &content.digest)?;
-            }
+            Shelf::Manifests => drop(types.remove(digest.as_str())?),
         }
     }
-    Ok(())
+    let manifests = gone.iter().filter(|content| content.shelf == Shelf::Manifests);
+    super::held::forget(transaction, manifests.map(|content| &content.digest))
 }
 
 impl Records {

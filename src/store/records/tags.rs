@@ -66,41 +66,62 @@ impl Records {
         });
     }
 
-    /// Forgets a tag for good, unless it points elsewhere than at `digest` by now: then says where, and all of it stays.
-    /// Blocks while the writer does not keep up.
-    pub fn remove_tag_of(&self, repository: &Repository, tag: &Tag, digest: &Digest) -> Option<Digest> {
-        // Known from here on, if it is at all.
-        let _ = self.tag(repository, tag);
-        let (key, digest) = (tag_key(repository, tag), *digest);
-        let forgotten = self.hot.entry(key.clone()).and_compute_with(|entry| {
-            let record = entry.and_then(moka::Entry::into_value);
-            match record {
-                Some(record) if record.descriptor.digest != digest => Op::Nop,
-                Some(_) | None => Op::Put(None),
+    /// Forgets tags for good, unless they point elsewhere than at their digest by now: then says where, and all of
+    /// them that do stay. Blocks while the writer does not keep up.
+    pub fn remove_tags(&self, tags: &[(&Repository, &Tag, &Digest)]) -> Vec<Option<Digest>> {
+        let mut forgotten = Vec::with_capacity(tags.len());
+        let moved = tags.iter().map(|(repository, tag, digest)| {
+            let moved = self.forget_hot(repository, tag, digest);
+            if moved.is_none() {
+                forgotten.push((tag_key(repository, tag), **digest));
             }
+            moved
         });
-        if let CompResult::Unchanged(entry) = forgotten {
-            return entry.into_value().map(|record| record.descriptor.digest);
-        }
+        let moved = moved.collect();
         self.change_surely(move |transaction| {
             let mut table = transaction.open_table(TAGS)?;
-            // What was remembered meanwhile may stand here already.
-            let stored = table.get(key.as_str())?.and_then(|row| decode_tag(row.value()));
-            if stored.is_none_or(|record| record.descriptor.digest == digest) {
-                table.remove(key.as_str())?;
+            for (key, digest) in &forgotten {
+                // What was remembered meanwhile may stand here already.
+                let stored = table.get(key.as_str())?.and_then(|row| decode_tag(row.value()));
+                if stored.is_none_or(|record| record.descriptor.digest == *digest) {
+                    table.remove(key.as_str())?;
+                }
             }
             Ok(())
         });
-        None
+        moved
     }
 
-    /// True if what is on disk says that a tag points at `digest`, or cannot be read. Blocks.
-    pub fn has_written(&self, repository: &Repository, tag: &Tag, digest: &Digest) -> bool {
-        let stored = self.look_up(TAGS, &tag_key(repository, tag));
-        stored.is_none_or(|row| {
-            let record = row.and_then(|bytes| decode_tag(&bytes));
-            record.is_some_and(|record| record.descriptor.digest == *digest)
-        })
+    /// Forgets a tag in memory, unless it points elsewhere: then says where.
+    fn forget_hot(&self, repository: &Repository, tag: &Tag, digest: &Digest) -> Option<Digest> {
+        // Known from here on, if it is at all.
+        let _ = self.tag(repository, tag);
+        let key = tag_key(repository, tag);
+        let forgotten = self.hot.entry(key).and_compute_with(|entry| {
+            let record = entry.and_then(moka::Entry::into_value);
+            match record {
+                Some(record) if record.descriptor.digest != *digest => Op::Nop,
+                Some(_) | None => Op::Put(None),
+            }
+        });
+        match forgotten {
+            CompResult::Unchanged(entry) => entry.into_value().map(|record| record.descriptor.digest),
+            _ => None,
+        }
+    }
+
+    /// For each of these tags, true if what is on disk says that it points at its digest, or cannot be read. Blocks.
+    pub fn have_written(&self, tags: &[(&Repository, &Tag, &Digest)]) -> Vec<bool> {
+        let look = || {
+            let table = self.reading()?.open_table(TAGS).ok()?;
+            let points = |(repository, tag, digest): &(&Repository, &Tag, &Digest)| {
+                let row = table.get(tag_key(repository, tag).as_str()).ok()?;
+                let record = row.and_then(|row| decode_tag(row.value()));
+                Some(record.is_some_and(|record| record.descriptor.digest == **digest))
+            };
+            Some(tags.iter().map(|tag| points(tag).unwrap_or(true)).collect())
+        };
+        look().unwrap_or_else(|| vec![true; tags.len()])
     }
 
     /// Some tags of a repository whose records are kept, sorted, at most `most`. Blocks.

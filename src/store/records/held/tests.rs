@@ -65,7 +65,7 @@ fn pulls_are_added_up_and_forgotten_with_what_was_held() {
     records.remove_manifest(&digest(1));
     assert_eq!(all(&records), [(one.to_string(), digest(2), 0)]);
     assert_eq!(records.held_anywhere(&digest(1)), None);
-    records.remove_held(&one, &digest(2));
+    records.remove_held(&[(&one, &digest(2))]);
     assert!(all(&records).is_empty());
 }
 

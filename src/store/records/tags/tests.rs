@@ -24,6 +24,11 @@ fn record(content: &str) -> TagRecord {
     }
 }
 
+/// Forgets the tag unless it has moved; says where it has.
+fn forget(records: &Records, digest: &Digest) -> Option<Digest> {
+    records.remove_tags(&[(&repository(), &tag(), digest)])[0]
+}
+
 /// What the tag points at, in memory and on disk.
 fn points_at(records: &Records) -> (Option<Digest>, Option<Digest>) {
     records.flush();
@@ -41,14 +46,11 @@ fn a_tag_that_has_moved_keeps_what_it_points_at_now() {
     records.put_tag(&repository(), &tag(), old.clone());
     records.put_tag(&repository(), &tag(), new.clone());
     let digest = new.descriptor.digest;
-    assert_eq!(
-        records.remove_tag_of(&repository(), &tag(), &old.descriptor.digest),
-        Some(digest)
-    );
+    assert_eq!(forget(&records, &old.descriptor.digest), Some(digest));
     assert_eq!(points_at(&records), (Some(digest), Some(digest)));
-    assert_eq!(records.remove_tag_of(&repository(), &tag(), &digest), None);
+    assert_eq!(forget(&records, &digest), None);
     assert_eq!(points_at(&records), (None, None));
-    assert!(!records.has_written(&repository(), &tag(), &digest));
+    assert_eq!(records.have_written(&[(&repository(), &tag(), &digest)]), [false]);
 }
 
 #[test]
@@ -73,7 +75,7 @@ fn a_tag_that_moves_while_it_is_being_forgotten_keeps_what_it_points_at_then() {
         validated: 2,
     };
     records.put_bytes(TAGS, key, serde_json::to_vec(&stored).unwrap());
-    records.remove_tag_of(&repository(), &tag(), &old.descriptor.digest);
+    forget(&records, &old.descriptor.digest);
     drop(go);
     assert_eq!(points_at(&records).1, Some(new.descriptor.digest));
 }
@@ -95,7 +97,7 @@ fn what_a_purge_forgets_is_forgotten_however_much_waits_to_be_written() {
         records.change(|_| Ok(()));
     }
     std::thread::scope(|scope| {
-        let forget = || records.remove_tag_of(&repository(), &tag(), &old.descriptor.digest);
+        let forget = || forget(&records, &old.descriptor.digest);
         let forgetting = scope.spawn(forget);
         // It is about to ask the writer then, who has no place for it.
         while records.tag(&repository(), &tag()).is_some() {
