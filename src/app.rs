@@ -58,6 +58,7 @@ async fn run(settings: Settings, requests: Option<AccessLog>) -> Result<(), Star
     let clock = Clock::start();
     let tasks = TaskTracker::new();
     let metrics = Arc::new(Metrics::new());
+    metrics.config.started(clock.now().as_millis());
     let disk = Disk::open(&settings.cache.directory).map_err(|error| StartError(error.to_string()))?;
     let greeting = greeting(&settings);
     let Settings {

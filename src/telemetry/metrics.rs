@@ -3,6 +3,7 @@
 //! Labels come from our own enums and the names in the configuration only: no repository, tag, digest or client ever becomes a label, so the
 //! number of series does not depend on what strangers ask for.
 
+pub mod config;
 pub mod disk;
 pub mod lanes;
 pub mod quotas;
@@ -82,6 +83,8 @@ pub struct Metrics {
     fills: IntGauge,
     connections: IntGauge,
     panics: IntCounter,
+    /// The configuration: read again, applied or refused.
+    pub config: config::Config,
     /// The disk: what failed, how it does.
     pub disk: disk::Disk,
     /// Lanes: open, opened and refused.
@@ -130,6 +133,7 @@ impl Metrics {
             fills: gauge("seawall_fills", "Downloads under way."),
             connections: gauge("seawall_connections", "Connections of clients."),
             panics: counter("seawall_panics_total", "Requests that ended in a panic."),
+            config: config::Config::new(&registry),
             disk: disk::Disk::new(&registry),
             lanes: lanes::Lanes::new(&registry),
             quotas: quotas::Quotas::new(&registry),
