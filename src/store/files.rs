@@ -1,4 +1,4 @@
-//! Every change that the disk shelf makes to the file system, one function each.
+//! Every change that the shelf and the records make to the file system, one function each.
 //!
 //! There is no more to it than the system calls. Unit tests record the steps here, to try out what a crash
 //! may leave of them (`simulation`).
@@ -77,5 +77,13 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
     fs::remove_file(path)?;
     #[cfg(test)]
     note(Step::Remove(path.to_owned()));
+    Ok(())
+}
+
+/// Waits until the names in a folder are on stable storage.
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()?;
+    #[cfg(test)]
+    note(Step::SyncFolder(path.to_owned()));
     Ok(())
 }

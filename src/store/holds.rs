@@ -3,7 +3,7 @@
 //! Plain and small, and apart from the records, which may be lost: what an operator said must not be. It is
 //! replaced whole, and on stable storage before the old one goes.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -107,7 +107,7 @@ impl HoldsFile {
         crash::point(Point::HoldsNamed);
         // Without it a crash may bring the old file back, and with it a lock that was refused to nobody.
         match self.path.parent() {
-            Some(folder) => File::open(folder)?.sync_all(),
+            Some(folder) => files::sync_folder(folder),
             None => Ok(()),
         }
     }

@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::Database;
+use redb::backends::FileBackend;
 
 use super::PAGE_CACHE;
+use crate::store::files;
 
 /// The database, for as long as it can be used.
 pub(super) struct Opened {
@@ -82,11 +84,22 @@ fn file_id(path: &Path) -> Option<FileId> {
 }
 
 fn open(path: &Path) -> Result<(Arc<Database>, FileId), redb::Error> {
-    let database = Database::builder().set_cache_size(PAGE_CACHE).create(path)?;
+    let file = files::make(path)?;
+    let is_new = file.metadata()?.len() == 0;
+    let backend = FileBackend::new(file)?;
+    #[cfg(test)]
+    let backend = crate::store::simulation::Noted::new(backend, path);
+    let database = Database::builder()
+        .set_cache_size(PAGE_CACHE)
+        .create_with_backend(backend)?;
     let mut begin = database.begin_write()?;
     begin.set_quick_repair(true);
     super::create_tables(&begin)?;
     begin.commit()?;
+    if is_new && let Some(folder) = path.parent() {
+        // What is reported to be on disk is there only as long as the file has its name.
+        files::sync_folder(folder)?;
+    }
     let file = file_id(path).ok_or(redb::Error::Io(std::io::ErrorKind::NotFound.into()))?;
     Ok((Arc::new(database), file))
 }
@@ -107,7 +120,7 @@ fn open_or_renew(path: &Path) -> Option<(Arc<Database>, FileId)> {
                 return Err(error);
             }
             tracing::warn!(%error, "the records are damaged or unreadable: beginning anew; content is kept");
-            if let Err(error) = std::fs::rename(path, path.with_extension("damaged")) {
+            if let Err(error) = files::rename(path, &path.with_extension("damaged")) {
                 tracing::warn!(%error, "the damaged records could not be put aside");
             }
             open(path)
