@@ -38,6 +38,7 @@ pub struct StartError(String);
 /// # Errors
 /// [`StartError`] if a listener, the cache directory or an upstream cannot be prepared.
 pub fn serve(settings: Settings) -> Result<(), StartError> {
+    refuse_huge_pages();
     let log = log::start(settings.log.json, &settings.log.level);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -52,6 +53,15 @@ pub fn serve(settings: Settings) -> Result<(), StartError> {
     // Blocking file work that is stuck on a dead disk does not keep the process alive.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
+}
+
+/// Has the kernel back memory with small pages. The allocator asks for huge ones otherwise: a process that has just
+/// started holds 29 MB instead of 15, one that fetches 59 instead of 22, and a request stands still for milliseconds
+/// while the kernel moves other pages out of the way of a huge one. Programs started from here inherit it.
+fn refuse_huge_pages() {
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!(%error, "huge pages cannot be refused");
+    }
 }
 
 async fn run(settings: Settings, requests: Option<AccessLog>) -> Result<(), StartError> {
