@@ -1,43 +1,45 @@
 //! From where the bytes are to the socket.
 //!
-//! A file is read without leaving the reactor while its pages are in memory (`RWF_NOWAIT`), and on the
-//! blocking pool when they are not. A fill is followed piece by piece. A body that cannot be completed ends
+//! A file is sent or read without leaving the reactor while its pages are in memory, and brought there on the
+//! blocking pool when they are not ([`pages`]). A fill is followed piece by piece. A body that cannot be completed ends
 //! with an error, which breaks the connection: a client never mistakes it for a complete one.
 
+mod pages;
+
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, IoSliceMut};
-use std::os::unix::fs::FileExt;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use rustix::io::ReadWriteFlags;
 use tokio::sync::mpsc::Receiver;
 
 use super::sendfile::{LONGEST_RUN, Runs};
 use crate::cache::{Body, Broken, Pacer, Piece, Reader, Rescue};
 use crate::oci::ByteRange;
-use crate::store::{OpenFile, reading};
+use crate::store::OpenFile;
 
 /// Bytes read and handed to hyper at a time (performance.md: 64 KiB halves the throughput).
 const CHUNK: u64 = 256 * 1024;
 
 type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+/// A run of a file.
+struct Run {
+    file: Arc<OpenFile>,
+    offset: u64,
+    end: u64,
+    /// What goes on when the file cannot be read.
+    rescue: Option<Arc<Rescue>>,
+}
+
 /// A reader gives its next piece, and itself back.
 type Step = (Box<Reader>, Result<Option<Piece>, Broken>);
 
 enum Segment {
     Bytes(Bytes),
-    File {
-        file: Arc<OpenFile>,
-        offset: u64,
-        end: u64,
-        /// What goes on when the file cannot be read.
-        rescue: Option<Arc<Rescue>>,
-    },
+    File(Run),
     Reader(Box<Reader>),
     Lines(Receiver<Bytes>),
 }
@@ -46,6 +48,8 @@ enum State {
     Ready,
     /// A read that began at this offset; the rest of the file is the next segment.
     Reading(Pending<io::Result<Bytes>>, u64),
+    /// Pages from this offset on are on their way into memory; the file is the next segment.
+    BringingIn(Pending<io::Result<()>>, u64),
     Rescuing(Pending<Result<Reader, Broken>>),
     Following(Pending<Step>),
     Awaiting(Pending<(Receiver<Bytes>, Option<Bytes>)>),
@@ -61,6 +65,8 @@ pub(crate) struct PullBody {
     runs: Option<Runs>,
     /// What says how much may be sent, and when; `None` for as much as the reader takes.
     pacer: Option<Box<Pacer>>,
+    /// The offset from which on pages were last brought in. Those that are gone again are read instead.
+    brought_in: Option<u64>,
 }
 
 impl PullBody {
@@ -72,6 +78,7 @@ impl PullBody {
             left: Some(0),
             runs: None,
             pacer: None,
+            brought_in: None,
         }
     }
 
@@ -84,6 +91,7 @@ impl PullBody {
             left,
             runs: None,
             pacer: None,
+            brought_in: None,
         }
     }
 
@@ -95,6 +103,7 @@ impl PullBody {
             left: length,
             runs: None,
             pacer: None,
+            brought_in: None,
         }
     }
 
@@ -107,6 +116,7 @@ impl PullBody {
             left: length,
             runs: None,
             pacer: None,
+            brought_in: None,
         }
     }
 
@@ -119,6 +129,7 @@ impl PullBody {
             left: Some(range.len()),
             runs: None,
             pacer: None,
+            brought_in: None,
         }
     }
 
@@ -138,6 +149,7 @@ impl PullBody {
             left: Some(left),
             runs: None,
             pacer: None,
+            brought_in: None,
         }
     }
 
@@ -158,7 +170,7 @@ impl PullBody {
     fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<u64> {
         let at_hand = match self.segments.front() {
             Some(Segment::Bytes(bytes)) => bytes.len() as u64,
-            Some(Segment::File { offset, end, .. }) => end.saturating_sub(*offset),
+            Some(Segment::File(run)) => run.end.saturating_sub(run.offset),
             Some(Segment::Reader(_) | Segment::Lines(_)) | None => 0,
         };
         match &mut self.pacer {
@@ -170,8 +182,10 @@ impl PullBody {
     /// A stand-in for the next run of a file whose pages are in memory.
     fn stand_in(&self, file: &Arc<OpenFile>, offset: u64, end: u64) -> Option<Bytes> {
         let runs = self.runs.as_ref()?;
-        let len = (end - offset).min(LONGEST_RUN);
-        is_resident(file, offset, len).then(|| runs.stand_in(file, offset, len))?
+        match pages::resident(file, offset, end) {
+            0 => None,
+            len => runs.stand_in(file, offset, len),
+        }
     }
 
     fn emit(&mut self, bytes: Bytes) -> Poll<Option<io::Result<Frame<Bytes>>>> {
@@ -202,17 +216,42 @@ impl PullBody {
     /// is a way.
     fn go_on_elsewhere(&mut self, from: u64, error: io::Error) -> io::Result<()> {
         match self.segments.pop_front() {
-            Some(Segment::File {
+            Some(Segment::File(Run {
                 end,
                 rescue: Some(rescue),
                 ..
-            }) => {
+            })) => {
                 let rest = async move { rescue.read(from, end, error).await };
                 self.state = State::Rescuing(Box::pin(rest));
                 Ok(())
             }
             _ => Err(error),
         }
+    }
+
+    /// Sends what is in memory of a file, with at most `room` bytes, or begins to fetch it from the disk.
+    fn step_file(&mut self, mut run: Run, room: u64) -> Option<Poll<Option<io::Result<Frame<Bytes>>>>> {
+        let (offset, end) = (run.offset, run.end.min(run.offset.saturating_add(room)));
+        let len = usize::try_from((end - offset).min(CHUNK)).unwrap_or(0);
+        let stand_in = self.stand_in(&run.file, offset, end);
+        let bring_in = stand_in.is_none() && self.runs.is_some() && self.brought_in != Some(offset);
+        if bring_in {
+            let pages = pages::bring_in(run.file.clone(), offset, run.end);
+            self.brought_in = Some(offset);
+            self.state = State::BringingIn(Box::pin(pages), offset);
+            self.segments.push_front(Segment::File(run));
+            return None;
+        }
+        if let Some(bytes) = stand_in.or_else(|| pages::read_resident(&run.file, offset, len)) {
+            run.offset += bytes.len() as u64;
+            self.segments.push_front(Segment::File(run));
+            return Some(self.emit(bytes));
+        }
+        run.offset += len as u64;
+        let reading = pages::read(run.file.clone(), offset, len);
+        self.state = State::Reading(Box::pin(reading), offset);
+        self.segments.push_front(Segment::File(run));
+        None
     }
 
     /// Takes the next step that needs no waiting, with at most `room` bytes; `None` if the state has to be polled.
@@ -229,49 +268,8 @@ impl PullBody {
                 }
                 Some(self.emit(bytes))
             }
-            Segment::File { offset, end, .. } if offset >= end => None,
-            Segment::File {
-                file,
-                offset,
-                end,
-                rescue,
-            } => {
-                let now = end.min(offset.saturating_add(room));
-                if let Some(bytes) = self.stand_in(&file, offset, now) {
-                    let offset = offset + bytes.len() as u64;
-                    self.segments.push_front(Segment::File {
-                        file,
-                        offset,
-                        end,
-                        rescue,
-                    });
-                    return Some(self.emit(bytes));
-                }
-                let len = usize::try_from((now - offset).min(CHUNK)).unwrap_or(0);
-                match read_resident(&file, offset, len) {
-                    Some(bytes) => {
-                        let offset = offset + bytes.len() as u64;
-                        self.segments.push_front(Segment::File {
-                            file,
-                            offset,
-                            end,
-                            rescue,
-                        });
-                        Some(self.emit(bytes))
-                    }
-                    None => {
-                        let rest = Segment::File {
-                            file: file.clone(),
-                            offset: offset + len as u64,
-                            end,
-                            rescue,
-                        };
-                        self.segments.push_front(rest);
-                        self.state = State::Reading(Box::pin(read_blocking(file, offset, len)), offset);
-                        None
-                    }
-                }
-            }
+            Segment::File(run) if run.offset >= run.end => None,
+            Segment::File(run) => self.step_file(run, room),
             Segment::Lines(mut lines) => {
                 self.state = State::Awaiting(Box::pin(async move {
                     let line = lines.recv().await;
@@ -314,6 +312,13 @@ impl http_body::Body for PullBody {
                         Err(error) => self.go_on_elsewhere(from, error)?,
                     }
                 }
+                State::BringingIn(pages, from) => {
+                    let (brought, from) = (ready!(pages.as_mut().poll(context)), *from);
+                    self.state = State::Ready;
+                    if let Err(error) = brought {
+                        self.go_on_elsewhere(from, error)?;
+                    }
+                }
                 State::Rescuing(rescue) => {
                     let reader = ready!(rescue.as_mut().poll(context)).map_err(io::Error::other)?;
                     self.state = State::Ready;
@@ -338,12 +343,12 @@ impl http_body::Body for PullBody {
                         }
                         Ok(Some(Piece::File { file, offset, len })) => {
                             self.segments.push_front(Segment::Reader(reader));
-                            self.segments.push_front(Segment::File {
+                            self.segments.push_front(Segment::File(Run {
                                 file,
                                 offset,
                                 end: offset + len,
                                 rescue: None,
-                            });
+                            }));
                         }
                         Err(broken) => return Poll::Ready(Some(Err(io::Error::other(broken)))),
                     }
@@ -378,45 +383,13 @@ fn segment(body: &Body, range: Option<ByteRange>) -> Option<Segment> {
         })),
         Body::File(file, size, rescue) => {
             let (offset, end) = range.map_or((0, *size), |range| (range.start, range.end + 1));
-            Some(Segment::File {
+            Some(Segment::File(Run {
                 file: file.clone(),
                 offset,
                 end,
                 rescue: Some(rescue.clone()),
-            })
+            }))
         }
         Body::Filling(following) => Some(Segment::Reader(Box::new(following.read(range)))),
     }
-}
-
-/// True if the first, middle and last byte of a run are in the page cache: `sendfile` would block the
-/// reactor on a page that is not.
-fn is_resident(file: &File, offset: u64, len: u64) -> bool {
-    [offset, offset + len / 2, offset + len - 1]
-        .into_iter()
-        .all(|at| read_resident(file, at, 1).is_some())
-}
-
-/// Reads what is in the page cache; `None` if the disk would have to be waited for, or the kernel cannot
-/// say.
-fn read_resident(file: &File, offset: u64, len: usize) -> Option<Bytes> {
-    let mut buffer = vec![0; len];
-    let read = rustix::io::preadv2(
-        file,
-        &mut [IoSliceMut::new(&mut buffer)],
-        offset,
-        ReadWriteFlags::NOWAIT,
-    );
-    let read = read.ok().filter(|read| *read > 0)?;
-    buffer.truncate(read);
-    Some(buffer.into())
-}
-
-async fn read_blocking(file: Arc<OpenFile>, offset: u64, len: usize) -> io::Result<Bytes> {
-    reading(move || {
-        let mut buffer = vec![0; len];
-        file.read_exact_at(&mut buffer, offset)?;
-        Ok(Bytes::from(buffer))
-    })
-    .await
 }

@@ -10,7 +10,7 @@ use rustix::fs::{Advice, fadvise};
 
 use crate::Options;
 use crate::load::{Run, Wire, request};
-use crate::machine::{Server, each_in_a_thread, forget_peak, peak, pin, resident};
+use crate::machine::{Server, each_in_a_thread, forget_peak, peak, pin, resident, unpin};
 use crate::servers::{Nginx, QUIET, nginx, seawall};
 use crate::shelf::{Shelf, warm};
 use crate::support::Result;
@@ -39,10 +39,9 @@ pub(crate) fn beside_a_cold_disk(options: &Options, shelf: &mut Shelf) -> Result
     for number in 0..COLD {
         cold.push(shelf.blob(COLD_BYTES, number)?);
     }
-    pin("0")?;
+    unpin()?;
     let nginx = nginx(shelf.root(), &shelf.files(), &Nginx::default())?;
     let seawall = seawall(shelf.root(), &nginx.server.address, "", QUIET)?;
-    pin("1")?;
     let all: Vec<String> = cold.iter().chain([&hit]).cloned().collect();
     warm(shelf, [&seawall.server, &nginx.server], &all)?;
     let kept: Vec<PathBuf> = cold.iter().map(|path| kept(&seawall.directory, path)).collect();
@@ -81,6 +80,8 @@ fn hits_beside(server: &Server, hit: &str, cold: &[String], files: &[PathBuf]) -
     thread::scope(|scope| {
         let pulls = scope.spawn(|| {
             each_in_a_thread(cold.iter().zip(files), |(path, file)| {
+                // What is measured is how long the server keeps the hits waiting, not how long these threads do.
+                rustix::process::nice(10)?;
                 let (file, request) = (File::open(file)?, request(&server.address, "GET", path));
                 // Only what is written down can be dropped.
                 file.sync_all()?;
