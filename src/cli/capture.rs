@@ -64,7 +64,11 @@ pub fn capture(
             get(&format!("UPLOAD {}", importing.asks())).map(|body| bundle::drawn(&body))
         }
         Command::Verify(verifying) => get(&verifying.asks()).map(|body| verify::drawn(&body)),
-        Command::Serve(_) | Command::Check(_) | Command::Unlock(_) | Command::Unpin(_) => {
+        Command::Serve(_)
+        | Command::Check(_)
+        | Command::Unlock(_)
+        | Command::Unpin(_)
+        | Command::MirrorConfig(_) => {
             return Err("it is not captured".to_owned());
         }
     };

@@ -13,6 +13,7 @@ mod holds;
 mod images;
 mod inspect;
 mod look;
+mod mirror;
 mod progress;
 mod purge;
 mod status;
@@ -77,6 +78,8 @@ enum Command {
     Unpin(holds::Holding),
     /// List what is locked and pinned
     Holds(Asking),
+    /// Print or write what makes containerd, Docker, podman, CRI-O, BuildKit, k3s and kaniko pull through Seawall
+    MirrorConfig(mirror::Mirroring),
     /// Fetch images before anybody asks for them
     Warm(warm::Warming),
     /// Write images that are held into a file: an OCI image layout, for where no registry can be reached
@@ -134,6 +137,7 @@ pub fn main() -> ExitCode {
         Command::Pin(holding) => holding.run("pin"),
         Command::Unpin(holding) => holding.run("unpin"),
         Command::Holds(asking) => holds::list(&asking),
+        Command::MirrorConfig(mirroring) => mirroring.run(),
         Command::Warm(warming) => warm::run(&warming),
         Command::Export(exporting) => bundle::export(&exporting),
         Command::Import(importing) => bundle::import(&importing),

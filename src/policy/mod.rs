@@ -17,6 +17,7 @@ pub mod holds;
 pub mod lanes;
 pub mod listing;
 pub mod login;
+pub mod mirrors;
 pub mod naming;
 pub mod pacing;
 pub mod proxies;

@@ -310,6 +310,7 @@ fn place<'a>(world: &'a World, seawall: &'a Seawall) -> Result<Place<'a>> {
         directory: world.directory()?,
         seawall,
         images: &world.images,
+        falls_back: false,
     })
 }
 

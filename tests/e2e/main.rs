@@ -17,6 +17,7 @@ mod crash;
 mod disk;
 mod kills;
 mod lame;
+mod mirrors;
 mod pulls;
 mod refused;
 mod shield;
@@ -32,12 +33,24 @@ use support::{Result, Verdict, World};
 /// A test: its name is the sentence it proves.
 type Test = (&'static str, fn(&World) -> Result<Verdict>);
 
-const TESTS: [Test; 32] = [
+const TESTS: [Test; 35] = [
     (
         "all clients together cost one upstream GET per digest when cold",
         pulls::cold_together,
     ),
     ("a warm pull costs no upstream GET", pulls::warm),
+    (
+        "clients pull with what mirror-config writes, and each digest costs one upstream GET",
+        pulls::as_configured,
+    ),
+    (
+        "mirror-config writes no mirror that does not answer, and leaves the machine as it found it",
+        mirrors::only_what_answers,
+    ),
+    (
+        "a followed mirror is written while it answers, and taken out while it does not",
+        mirrors::followed,
+    ),
     ("a pull by path prefix names the registry", pulls::by_prefix),
     (
         "an index and its platforms arrive byte for byte",

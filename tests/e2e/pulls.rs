@@ -93,14 +93,35 @@ pub(crate) fn platforms(world: &World) -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
+/// All clients one after the other, with what `seawall mirror-config` writes for them and nothing else.
+pub(crate) fn as_configured(world: &World) -> Result<Verdict> {
+    if let Some(skipped) = world.skips_without_seawall() {
+        return Ok(skipped);
+    }
+    let before = world.upstream.asked()?.len();
+    let seawall = world.seawall()?;
+    for client in clients::ALL {
+        pull_by(world, &seawall, client, true)?;
+    }
+    let asked = world.upstream.asked()?.split_off(before);
+    expect_one_get_each(&asked, &world.images.app)?;
+    Ok(Verdict::Passed)
+}
+
+/// A pull that goes nowhere but to the mirror.
+fn pull_with(world: &World, seawall: &Seawall, client: Client) -> Result {
+    pull_by(world, seawall, client, false)
+}
+
 /// One client's pull into a directory that is gone afterwards.
-fn pull_with(world: &World, seawall: &Seawall, (name, pull): Client) -> Result {
+fn pull_by(world: &World, seawall: &Seawall, (name, pull): Client, falls_back: bool) -> Result {
     let directory = world.directory()?;
     let images: &Images = &world.images;
     let place = Place {
         directory: directory.clone(),
         seawall,
         images,
+        falls_back,
     };
     match pull(&place, &images.app).map_err(|error| format!("{name}: {error}"))? {
         Verdict::Passed => {}

@@ -23,6 +23,7 @@ pub(crate) fn warm_pulls_cost_nothing(world: &World) -> Result<Verdict> {
             directory: directory.clone(),
             seawall: &seawall,
             images: &world.images,
+            falls_back: false,
         };
         pull(&place, &world.images.app).map_err(|error| format!("{name}: {error}"))?;
         std::fs::remove_dir_all(directory)?;
@@ -58,6 +59,7 @@ pub(crate) fn fifty_warm_images(world: &World) -> Result<Verdict> {
             directory: world.directory()?,
             seawall: &seawall,
             images: &world.images,
+            falls_back: false,
         };
         pull(&place, image).map_err(|error| format!("{name}: {error}"))?;
     }
@@ -119,6 +121,7 @@ pub(crate) fn podman_waits(world: &World) -> Result<Verdict> {
         directory: world.directory()?,
         seawall: &seawall,
         images: &world.images,
+        falls_back: false,
     };
     pull(&place, &world.images.app).map_err(|error| format!("{name}: {error}"))?;
     let took = start.elapsed();
@@ -194,6 +197,7 @@ fn expect_refused(world: &World, seawall: &Seawall, (name, pull): Client, words:
         directory: world.directory()?,
         seawall,
         images: &world.images,
+        falls_back: false,
     };
     let start = Instant::now();
     let told = match pull(&place, &world.images.app) {

@@ -43,8 +43,7 @@ impl Containerd {
 /// Pulls with `ctr` and compares everything in the content store.
 pub(super) fn pull(place: &Place<'_>, image: &Image) -> Result<Verdict> {
     let mut containerd = Containerd::start(&place.directory)?;
-    let hosts = place.directory.join("hosts");
-    write_hosts(&hosts, &place.seawall.address)?;
+    let hosts = configured(place)?;
     let snapshotter = if overlay_works(&place.directory)? {
         "overlayfs"
     } else {
@@ -64,14 +63,19 @@ pub(super) fn pull(place: &Place<'_>, image: &Image) -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
-/// The three lines of the README. The server is the mirror too, so that no pull goes past it.
-fn write_hosts(hosts: &Path, address: &str) -> Result {
-    let directory = hosts.join("docker.io");
-    fs::create_dir_all(&directory)?;
-    let text = format!(
-        "server = \"http://{address}\"\n[host.\"http://{address}\"]\n  capabilities = [\"pull\", \"resolve\"]\n"
-    );
-    Ok(fs::write(directory.join("hosts.toml"), text)?)
+/// containerd's directory of hosts. Where no pull may go past the mirror, it is the server too.
+fn configured(place: &Place<'_>) -> Result<PathBuf> {
+    place.configure("containerd")?;
+    let hosts = place.machine().join("etc/containerd/certs.d");
+    if !place.falls_back {
+        let path = hosts.join("docker.io/hosts.toml");
+        let text = fs::read_to_string(&path)?;
+        fs::write(
+            &path,
+            format!("server = \"http://{}\"\n{text}", place.seawall.address),
+        )?;
+    }
+    Ok(hosts)
 }
 
 fn settings(base: &Path, root: &Path, socket: &Path) -> String {

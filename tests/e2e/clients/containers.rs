@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Place, expect_equal, overlay_works};
 use crate::support::content::same_tree;
 use crate::support::process::{command, run};
-use crate::support::{Image, Result, Verdict};
+use crate::support::{Image, Result, Seawall, Verdict};
 
 /// Pulls with podman and compares digests and every file in the mounted image.
 pub(super) fn podman(place: &Place<'_>, image: &Image) -> Result<Verdict> {
@@ -89,7 +89,7 @@ struct Environment {
 impl Environment {
     fn make(place: &Place<'_>) -> Result<Self> {
         let directory = &place.directory;
-        let registries = registries_conf(directory, &place.seawall.location)?;
+        let registries = registries_conf(place)?;
         let storage = directory.join("storage.conf");
         let driver = if overlay_works(directory)? {
             "overlay"
@@ -123,10 +123,22 @@ impl Environment {
     }
 }
 
-/// A `registries.conf` that gets all of `docker.io` from `location`, and from nowhere else.
-pub(super) fn registries_conf(directory: &Path, location: &str) -> Result<PathBuf> {
-    let path = directory.join("registries.conf");
-    let text = format!("[[registry]]\nprefix = \"docker.io\"\nlocation = \"{location}\"\ninsecure = true\n");
-    fs::write(&path, text)?;
+/// The `registries.conf` of Seawall. Where no pull may go past the mirror, it takes the registry's place.
+pub(super) fn registries_conf(place: &Place<'_>) -> Result<PathBuf> {
+    place.configure("podman")?;
+    let path = place
+        .machine()
+        .join("etc/containers/registries.conf.d/50-seawall.conf");
+    if !place.falls_back {
+        let Seawall {
+            address, location, ..
+        } = place.seawall;
+        let text = fs::read_to_string(&path)?;
+        let text = text.replace(&format!("\"{address}/docker.io\""), &format!("\"{location}\""));
+        fs::write(
+            &path,
+            text.replace("location = \"docker.io\"\n[[registry.mirror]]\n", ""),
+        )?;
+    }
     Ok(path)
 }

@@ -73,11 +73,11 @@ fn start(place: &Place<'_>, containerd: &Containerd, socket: &str) -> Result<Pro
         "data-root": directory.join("data"), "exec-root": directory.join("exec"),
         "pidfile": directory.join("docker.pid"),
         "bridge": "none", "iptables": false, "ip-forward": false, "ip-masq": false,
-        "registry-mirrors": [format!("http://{}", place.seawall.address)],
-        "insecure-registries": ["127.0.0.0/8"],
     });
-    let config = directory.join("daemon.json");
+    let config = place.machine().join("etc/docker/daemon.json");
+    fs::create_dir_all(config.parent().unwrap_or(directory))?;
     fs::write(&config, settings.to_string())?;
+    place.configure("docker")?;
     let mut serve = command("dockerd");
     serve.arg("--config-file").arg(&config);
     let mut process = Process::start("dockerd", serve, directory)?;

@@ -20,6 +20,23 @@ pub(crate) struct Place<'a> {
     pub(crate) seawall: &'a Seawall,
     /// What the bytes must be.
     pub(crate) images: &'a Images,
+    /// Whether the registry itself may be asked when the mirror has no answer, as the written configuration has it.
+    pub(crate) falls_back: bool,
+}
+
+impl Place<'_> {
+    /// The directory that stands for the machine's root.
+    pub(crate) fn machine(&self) -> PathBuf {
+        self.directory.join("machine")
+    }
+
+    /// Has Seawall write `program`'s configuration.
+    fn configure(&self, program: &str) -> Result {
+        let mut configure = command(env!("CARGO_BIN_EXE_seawall"));
+        configure.args(["mirror-config", program, "--write", "--wait", "10s"]);
+        configure.args(["--address", &self.seawall.address, "--root"]);
+        run(configure.arg(self.machine())).map(|_| ())
+    }
 }
 
 /// A client by name, and its pull: it fails unless every byte is the image's.

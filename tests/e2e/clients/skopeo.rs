@@ -12,7 +12,7 @@ use crate::support::{Image, Images, Result, Verdict};
 
 /// Pulls by the image's full name, through a configured mirror.
 pub(super) fn pull(place: &Place<'_>, image: &Image) -> Result<Verdict> {
-    let registries = registries_conf(&place.directory, &place.seawall.location)?;
+    let registries = registries_conf(place)?;
     let mut skopeo = command("skopeo");
     skopeo.arg("--registries-conf").arg(registries);
     copy(
