@@ -68,7 +68,9 @@ pub fn capture(
         | Command::Check(_)
         | Command::Unlock(_)
         | Command::Unpin(_)
-        | Command::MirrorConfig(_) => {
+        | Command::MirrorConfig(_)
+        | Command::Completions(_)
+        | Command::Man(_) => {
             return Err("it is not captured".to_owned());
         }
     };

@@ -9,11 +9,13 @@ mod admin;
 mod bundle;
 mod capture;
 mod colours;
+mod examples;
 mod holds;
 mod images;
 mod inspect;
 mod look;
 mod mirror;
+mod pages;
 mod progress;
 mod purge;
 mod status;
@@ -29,7 +31,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bytes::Bytes;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use http::StatusCode;
 
 use self::admin::{Admin, NoAnswer};
@@ -88,6 +90,10 @@ enum Command {
     Import(bundle::Importing),
     /// Hash what is held again, put aside what is damaged, and fetch that again if asked to
     Verify(verify::Verifying),
+    /// Print completions for a shell
+    Completions(pages::Completions),
+    /// Print the manual, or write all its pages
+    Man(pages::Man),
 }
 
 #[derive(Debug, Args)]
@@ -111,7 +117,7 @@ struct Asking {
 
 /// Runs the command the process was started with, and says how it ended.
 pub fn main() -> ExitCode {
-    match Arguments::parse().command {
+    match arguments().command {
         Command::Serve(configuration) => configured(&configuration, |settings| {
             app::serve(settings).map_or_else(
                 |error| {
@@ -142,7 +148,20 @@ pub fn main() -> ExitCode {
         Command::Export(exporting) => bundle::export(&exporting),
         Command::Import(importing) => bundle::import(&importing),
         Command::Verify(verifying) => verify::run(&verifying),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
     }
+}
+
+/// The command line, as it is parsed, completed and described.
+fn definition() -> clap::Command {
+    examples::added(Arguments::command())
+}
+
+/// What the process was started with; what is wrong with it ends the process.
+fn arguments() -> Arguments {
+    let matches = definition().get_matches();
+    Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
 /// Asks a running Seawall how its upstreams stand.
@@ -255,13 +274,11 @@ fn complain(text: impl Display) {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent_and_names_its_file() {
-        Arguments::command().debug_assert();
+        definition().debug_assert();
         let parsed = Arguments::try_parse_from(["seawall", "serve", "--config", "a.toml"]).unwrap();
         let Command::Serve(configuration) = parsed.command else {
             panic!("another command")

@@ -1,3 +1,5 @@
+//! What each program is told, word for word; and what is put is taken back.
+
 use proptest::prelude::*;
 
 use super::*;

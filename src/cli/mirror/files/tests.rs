@@ -1,3 +1,5 @@
+//! Putting into and taking out of real files.
+
 use super::*;
 use crate::policy::mirrors::{Program, pieces};
 use crate::policy::naming::Pattern;
