@@ -235,7 +235,7 @@ impl Cache {
 }
 
 /// Held for nanoseconds, never across an await.
-fn lock(flights: &SharedFlights) -> MutexGuard<'_, Flights<Digest, Arc<Fill>>> {
+pub(super) fn lock(flights: &SharedFlights) -> MutexGuard<'_, Flights<Digest, Arc<Fill>>> {
     flights.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

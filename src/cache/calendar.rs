@@ -1,5 +1,7 @@
 //! What is done by the calendar.
 
+use tokio_util::sync::CancellationToken;
+
 use super::{Cache, Purged};
 use crate::policy::retention::{Purge, Rules};
 use crate::policy::schedule::Schedule;
@@ -14,17 +16,22 @@ pub struct ScheduledPurge {
 }
 
 impl Cache {
-    /// Waits for the next run of a schedule; `None` if there is none any more. Cancel-safe. What takes longer than
-    /// until the next run misses that.
-    pub async fn next_run(&self, schedule: &Schedule) -> Option<()> {
+    /// Waits for the next run of a schedule; `None` if there is none any more, or `replaced` comes before. Cancel-safe.
+    /// What takes longer than until the next run misses that.
+    pub async fn next_run(&self, schedule: &Schedule, replaced: &CancellationToken) -> Option<()> {
         let due = schedule.next(self.clock.now())?;
-        tokio::time::sleep(due.since(self.clock.now())).await;
-        Some(())
+        tokio::select! {
+            // What is due now is done, whatever comes at the same time: who waits next waits for the run after.
+            biased;
+            () = tokio::time::sleep(due.since(self.clock.now())) => Some(()),
+            () = replaced.cancelled() => None,
+        }
     }
 
-    /// Purges whenever it is time. Ends only where a schedule does; to be dropped when Seawall stops.
-    pub async fn purge_by_calendar(&self, purge: &ScheduledPurge) {
-        while self.next_run(&purge.schedule).await.is_some() {
+    /// Purges whenever it is time, until `replaced`, which lets a purge that is under way end. To be dropped when
+    /// Seawall stops.
+    pub async fn purge_by_calendar(&self, purge: &ScheduledPurge, replaced: &CancellationToken) {
+        while self.next_run(&purge.schedule, replaced).await.is_some() {
             let filters: Vec<String> = purge.rules.filters.iter().map(ToString::to_string).collect();
             let filters = filters.join(" ");
             match self.purge(Purge::Rules(purge.rules.clone()), None).await {

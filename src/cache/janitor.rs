@@ -51,10 +51,9 @@ impl Cache {
     /// Does nothing while nothing happens, but for looking whether others fill the disk.
     async fn tidy_now_and_then(&self) {
         let disk = &self.shelves.disk;
-        let guards = self.shelves.options.space.min_free > 0;
         let mut written = self.clock.now();
         loop {
-            if !guards && !disk.has_changes() {
+            if disk.space().min_free == 0 && !disk.has_changes() {
                 disk.stirred().await;
             }
             tokio::time::sleep(TICK).await;

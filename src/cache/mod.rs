@@ -11,6 +11,7 @@ mod blob;
 mod bundle;
 mod calendar;
 mod catalog;
+mod changed;
 mod check;
 mod coalesce;
 mod disk;
@@ -38,7 +39,7 @@ mod verify;
 mod warm;
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -208,9 +209,8 @@ pub struct Listing {
     pub outcome: Outcome,
 }
 
-/// What every part of the cache shares.
+/// What every part of the cache shares, whatever its configuration is.
 struct Shelves {
-    options: Options,
     disk: Disk,
     memory: Memory,
     records: Records,
@@ -220,6 +220,8 @@ struct Shelves {
     blame: Mutex<Blame>,
     /// Places in memory for chunks that are fetched ahead.
     ahead: Arc<Semaphore>,
+    /// Whether a blob is hashed again when it is first served after a start.
+    verifies: AtomicBool,
 }
 
 impl Shelves {
@@ -236,9 +238,10 @@ impl Shelves {
 
 type SharedFlights = Arc<Mutex<Flights<Digest, Arc<fill::Fill>>>>;
 
-/// The cache. Clones share everything.
+/// The cache, under one configuration. Clones share everything.
 #[derive(Clone)]
 pub struct Cache {
+    options: Arc<Options>,
     shelves: Arc<Shelves>,
     upstreams: Arc<Upstreams>,
     flights: SharedFlights,
@@ -283,7 +286,7 @@ impl Cache {
             clock,
         );
         let shelves = Shelves {
-            options,
+            verifies: AtomicBool::new(options.verify_first_serve),
             disk,
             memory,
             records,
@@ -304,6 +307,7 @@ impl Cache {
             }
         });
         Self {
+            options: Arc::new(options),
             shelves,
             upstreams,
             flights,
@@ -322,7 +326,7 @@ impl Cache {
 
     /// What holds for a tag of a repository, or for what has no tag.
     fn rules(&self, chosen: &Chosen, tag: Option<&Tag>) -> &freshness::Rules {
-        self.shelves.options.freshness[chosen.entry].rules(&chosen.repository.path, tag)
+        self.options.freshness[chosen.entry].rules(&chosen.repository.path, tag)
     }
 
     /// The upstream of a repository, unless it is not to be asked.

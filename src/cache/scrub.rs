@@ -27,7 +27,7 @@ impl Cache {
     /// Hashes everything held within the configured period, over and over, until `stop`; returns at once if that
     /// is not wanted. Cancel-safe.
     pub async fn scrub(&self, stop: &CancellationToken) {
-        let Some(period) = self.shelves.options.scrub else {
+        let Some(period) = self.options.scrub else {
             return;
         };
         tokio::select! {

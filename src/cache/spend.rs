@@ -82,7 +82,7 @@ impl Cache {
     ///
     /// Cancel-safe: what was read is known.
     pub async fn read_budgets(&self) {
-        let freshness = &self.shelves.options.freshness;
+        let freshness = &self.options.freshness;
         self.upstreams
             .read_budgets(|entry| freshness[entry].usual.offline)
             .await;
@@ -130,7 +130,7 @@ impl Cache {
         failure: Failure,
         onward: impl FnOnce(Failure) -> Failure,
     ) -> Failure {
-        let sent_on = self.shelves.options.on_exhausted[chosen.entry] == OnExhausted::FallThrough;
+        let sent_on = self.options.on_exhausted[chosen.entry] == OnExhausted::FallThrough;
         match failure.kind {
             Kind::Limited(_) if sent_on => onward(failure),
             _ => failure,

@@ -159,7 +159,7 @@ impl Cache {
         let standing = self.shelves.disk.standing();
         CacheStatus {
             capacity: standing.capacity,
-            configured: self.shelves.options.space.capacity,
+            configured: self.options.space.capacity,
             held: standing.held,
             objects: standing.shelves.iter().map(|shelf| shelf.objects).sum(),
             reserved: standing.reserved,
@@ -175,7 +175,7 @@ impl Cache {
         let progress = self.shelves.scrub_progress();
         let record = self.shelves.scrub_record();
         ScrubStatus {
-            period: self.shelves.options.scrub.map(|period| period.as_secs()),
+            period: self.options.scrub.map(|period| period.as_secs()),
             progress,
             damaged: record.damaged,
             ended: Some(record.ended).filter(|ended| *ended > 0),
@@ -220,14 +220,14 @@ impl Cache {
                     spending.allowance(&label, *account, allowance);
                 }
             }
-            for (tier, count) in self.shelves.options.clients.tiers.iter().zip(waiting) {
+            for (tier, count) in self.options.clients.tiers.iter().zip(waiting) {
                 spending.waiting(&label, &tier.name, count);
             }
         }
     }
 
     fn is_offline(&self, entry: usize) -> bool {
-        self.shelves.options.freshness[entry].usual.offline
+        self.options.freshness[entry].usual.offline
     }
 
     fn status_of(&self, registry: String, label: &str, upstream: &Upstream, offline: bool) -> UpstreamStatus {
@@ -239,20 +239,14 @@ impl Cache {
         let accounts = upstream.accounts();
         let (buckets, waiting) = upstream.budget();
         let (spent, avoided) = self.shelves.metrics.spending.of(label);
-        let tiers = self
-            .shelves
-            .options
-            .clients
-            .tiers
-            .iter()
-            .map(|tier| tier.name.clone());
+        let tiers = self.options.clients.tiers.iter().map(|tier| tier.name.clone());
         UpstreamStatus {
             registry,
             state: state.to_owned(),
             reason,
             buckets: buckets
                 .into_iter()
-                .map(|bucket| bucket_status(bucket, &accounts, upstream, &self.shelves.options.clients.tiers))
+                .map(|bucket| bucket_status(bucket, &accounts, upstream, &self.options.clients.tiers))
                 .collect(),
             accounts: accounts.into_iter().map(account_status).collect(),
             waiting: tiers.zip(waiting).filter(|(_, count)| *count > 0).collect(),

@@ -38,7 +38,7 @@ use self::admin::{Admin, NoAnswer};
 pub use self::capture::{Capture, capture};
 use self::colours::Colours;
 use self::look::Look;
-use crate::app;
+use crate::app::{self, Source};
 use crate::config::{self, Environment, Settings};
 
 /// The configuration is wrong.
@@ -119,7 +119,11 @@ struct Asking {
 pub fn main() -> ExitCode {
     match arguments().command {
         Command::Serve(configuration) => configured(&configuration, |settings| {
-            app::serve(settings).map_or_else(
+            let source = Source {
+                file: configuration.config.clone(),
+                environment: Environment::of_process(),
+            };
+            app::serve(settings, source).map_or_else(
                 |error| {
                     complain(format_args!("error: {error}"));
                     ExitCode::FAILURE

@@ -11,6 +11,7 @@ use std::path::Path;
 
 mod access;
 mod alternates;
+mod changes;
 mod check;
 mod clients;
 mod defaults;
@@ -33,6 +34,7 @@ mod upstreams;
 mod values;
 mod warms;
 
+pub use changes::{Change, Changes, NEEDS_RESTART, What};
 pub use environment::Environment;
 pub use problem::{Place, Problem, Report};
 pub use show::effective;

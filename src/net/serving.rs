@@ -12,6 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::tls;
+use crate::oci::Digest;
 
 /// Bytes that rustls may hold encrypted and unsent: as much as one read of a file brings.
 const BUFFER: usize = 256 * 1024;
@@ -44,6 +45,8 @@ pub struct Serving {
     pub certificate: PathBuf,
     /// PEM file of the key.
     pub key: PathBuf,
+    /// Tells what stands in both files from anything else.
+    content: Digest,
     acceptor: TlsAcceptor,
 }
 
@@ -69,11 +72,13 @@ impl Serving {
             why,
         };
         let chain = tls::certificates(&certificate).map_err(wrong_certificate)?;
+        let mut content: Vec<u8> = chain.iter().flat_map(|each| each.to_vec()).collect();
         let wrong_key = |why: String| Unusable::Key {
             path: key.clone(),
             why,
         };
         let pem = std::fs::read(&key).map_err(|error| wrong_key(error.to_string()))?;
+        content.extend_from_slice(&pem);
         let private = PrivateKeyDer::from_pem_slice(&pem)
             .map_err(|_| wrong_key("there is no unencrypted private key in PEM in it".to_owned()))?;
         let config = config(chain, private).map_err(|error| match error {
@@ -84,10 +89,16 @@ impl Serving {
             other => wrong_key(format!("not usable: {other}")),
         })?;
         Ok(Self {
+            content: Digest::sha256(&content),
             acceptor: Arc::new(config).into(),
             certificate,
             key,
         })
+    }
+
+    /// True if `other` shows clients the same certificates, with the same key.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.content == other.content
     }
 
     /// Shakes hands with a client.

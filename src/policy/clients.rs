@@ -66,6 +66,12 @@ impl Clients {
         }
     }
 
+    /// The number of a named client.
+    pub fn number_of(&self, name: &str) -> Option<u64> {
+        let place = self.rules.iter().position(|rule| rule.name == name)?;
+        u64::try_from(place).ok()
+    }
+
     /// What people call a client: its name, else its address or network.
     pub fn name_of(&self, client: u64) -> String {
         let named = usize::try_from(client)

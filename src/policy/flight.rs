@@ -84,6 +84,11 @@ pub struct Flights<K, V> {
 }
 
 impl<K: Eq + Hash + Clone, V: Clone> Flights<K, V> {
+    /// Other rules hold from now on; what cools down does so as long as it was to.
+    pub fn set_rules(&mut self, rules: Rules) {
+        self.rules = rules;
+    }
+
     /// No flights, under these rules.
     pub fn new(rules: Rules) -> Self {
         Self {

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::sendfile::Runs;
 use super::watch::{Signs, Verdict, Watchdog};
 use super::wire::Watched;
-use super::{Inner, admin, handshake, http, preface};
+use super::{Inner, Live, admin, handshake, http, preface};
 
 /// Bytes of headers an HTTP/2 peer may send for one request, decompressed (S112).
 const H2_HEADER_BYTES: u32 = 16 * 1024;
@@ -35,10 +35,11 @@ pub(super) enum Kind {
 }
 
 /// Serves a connection until it ends. Dropping the future drops the connection.
-pub(super) async fn serve<I>(inner: Arc<Inner>, mut io: I, peer: SocketAddr, kind: Kind, runs: Option<Runs>)
+pub(super) async fn serve<I>(live: &Live, mut io: I, peer: SocketAddr, kind: Kind, runs: Option<Runs>)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let inner = live.load_full();
     let _counted = inner.metrics.connected();
     let peer = match kind {
         Kind::Pull => preface::client(&inner, &mut io, peer).await,
@@ -48,23 +49,32 @@ where
     match &inner.options.tls {
         Some(tls) if kind == Kind::Pull => {
             if let Some(io) = handshake::shake(&inner, tls, io, peer).await {
-                talk(inner, io, peer, kind, None).await;
+                drop(inner);
+                talk(live, io, peer, kind, None).await;
             }
         }
-        _ => talk(inner, io, peer, kind, runs).await,
+        _ => {
+            drop(inner);
+            talk(live, io, peer, kind, runs).await;
+        }
     }
 }
 
 /// Speaks HTTP with a peer until the connection ends.
-async fn talk<I>(inner: Arc<Inner>, io: I, peer: SocketAddr, kind: Kind, runs: Option<Runs>)
+async fn talk<I>(live: &Live, io: I, peer: SocketAddr, kind: Kind, runs: Option<Runs>)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    // Kept no longer than a request: a connection outlives configurations.
+    let now = live.load_full();
+    let (builder, bounds) = (builder(&now), now.options.bounds);
+    let (draining, cut) = (now.draining.clone(), now.cut.clone());
+    drop(now);
     let signs = Arc::new(Signs::default());
     let io = Watched::new(io, signs.clone());
-    let (answering, answer_signs) = (inner.clone(), signs.clone());
+    let (live, answer_signs) = (live.clone(), signs.clone());
     let service = service_fn(move |request| {
-        let (inner, signs, runs) = (answering.clone(), answer_signs.clone(), runs.clone());
+        let (inner, signs, runs) = (live.load_full(), answer_signs.clone(), runs.clone());
         async move {
             match kind {
                 Kind::Pull => http::answer(inner, request, peer, signs, runs).await,
@@ -72,11 +82,10 @@ where
             }
         }
     });
-    let builder = builder(&inner);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
     // The operator is served while clients are drained: that is when /readyz has something to say.
     let mut drains = kind == Kind::Pull;
-    let mut watchdog = Watchdog::new(signs, inner.options.bounds);
+    let mut watchdog = Watchdog::new(signs, bounds);
     loop {
         tokio::select! {
             ended = connection.as_mut() => {
@@ -85,11 +94,11 @@ where
                 }
                 return;
             }
-            () = inner.draining.cancelled(), if drains => {
+            () = draining.cancelled(), if drains => {
                 drains = false;
                 connection.as_mut().graceful_shutdown();
             }
-            () = inner.cut.cancelled() => return,
+            () = cut.cancelled() => return,
             verdict = watchdog.look() => match verdict {
                 Verdict::Well => {}
                 Verdict::Idle => connection.as_mut().graceful_shutdown(),

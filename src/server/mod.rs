@@ -15,6 +15,7 @@ mod health;
 mod http;
 mod preface;
 mod pull;
+mod reload;
 mod respond;
 mod sendfile;
 #[cfg(test)]
@@ -24,9 +25,10 @@ mod wire;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -42,6 +44,7 @@ use crate::policy::proxies::Proxies;
 use crate::telemetry::log::RequestLog;
 use crate::telemetry::metrics::Metrics;
 use connection::Kind;
+pub use reload::{Reload, ReloadRequest, Reloads};
 use sendfile::Socket;
 
 /// The first wait after an accept that failed (out of descriptors); doubled from then on.
@@ -99,9 +102,13 @@ pub struct AccessLog {
 /// Serves clients and the operator. Clones share everything.
 #[derive(Clone)]
 pub struct Server {
-    inner: Arc<Inner>,
+    live: Live,
 }
 
+/// What is served with at the moment. A request ends with what it began with.
+type Live = Arc<ArcSwap<Inner>>;
+
+/// One configuration, and what it is served with. Never changed: another one takes its place.
 struct Inner {
     options: Options,
     cache: Arc<Cache>,
@@ -115,6 +122,8 @@ struct Inner {
     cut: CancellationToken,
     /// The requests of HTTP/2 connections.
     streams: TaskTracker,
+    /// Where reloads are asked for; empty where nobody listens.
+    reloads: Arc<OnceLock<Reloads>>,
 }
 
 impl Server {
@@ -127,19 +136,55 @@ impl Server {
         requests: Option<AccessLog>,
         clock: Clock,
     ) -> Self {
+        let inner = Inner {
+            options,
+            cache,
+            names,
+            metrics,
+            requests,
+            clock,
+            draining: CancellationToken::new(),
+            cut: CancellationToken::new(),
+            streams: TaskTracker::new(),
+            reloads: Arc::default(),
+        };
         Self {
-            inner: Arc::new(Inner {
-                options,
-                cache,
-                names,
-                metrics,
-                requests,
-                clock,
-                draining: CancellationToken::new(),
-                cut: CancellationToken::new(),
-                streams: TaskTracker::new(),
-            }),
+            live: Arc::new(ArcSwap::from_pointee(inner)),
         }
+    }
+
+    /// Serves with these from the next request on; with another certificate from the next connection on. Where it
+    /// listens, and how many connections it takes, stays as it was.
+    pub fn change(
+        &self,
+        options: Options,
+        cache: Arc<Cache>,
+        names: Arc<Names>,
+        requests: Option<AccessLog>,
+    ) {
+        let now = self.now();
+        self.live.store(Arc::new(Inner {
+            options,
+            cache,
+            names,
+            requests,
+            metrics: now.metrics.clone(),
+            clock: now.clock,
+            draining: now.draining.clone(),
+            cut: now.cut.clone(),
+            streams: now.streams.clone(),
+            reloads: now.reloads.clone(),
+        }));
+    }
+
+    /// Has reloads asked for there from now on; only the first call counts.
+    pub fn take_reloads(&self, reloads: Reloads) {
+        // Whoever is second asks the same.
+        let _ = self.now().reloads.set(reloads);
+    }
+
+    fn now(&self) -> Arc<Inner> {
+        self.live.load_full()
     }
 
     /// Serves until `shutdown`, then lets connections finish until the drain deadline and cuts what is left.
@@ -153,16 +198,17 @@ impl Server {
     ) {
         let (clients, operators) = (TaskTracker::new(), TaskTracker::new());
         let (server, connections) = (self.clone(), operators.clone());
-        let cut = self.inner.cut.clone();
+        let now = self.now();
+        let cut = now.cut.clone();
         tasks.spawn(async move {
             server
                 .accept(admin, Kind::Admin, ADMIN_CONNECTIONS, cut, &connections)
                 .await;
         });
-        let most = self.inner.options.bounds.connections;
+        let most = now.options.bounds.connections;
         self.accept(listener, Kind::Pull, most, shutdown, &clients).await;
         self.drain(&clients).await;
-        for ending in [clients, operators, self.inner.streams.clone()] {
+        for ending in [clients, operators, now.streams.clone()] {
             ending.close();
             ending.wait().await;
         }
@@ -171,14 +217,15 @@ impl Server {
     /// Lets clients finish what they asked for, but not for ever.
     async fn drain(&self, clients: &TaskTracker) {
         tracing::info!(connections = clients.len(), "draining");
-        self.inner.draining.cancel();
+        let now = self.now();
+        now.draining.cancel();
         clients.close();
-        let finished = tokio::time::timeout(self.inner.options.drain, clients.wait()).await;
+        let finished = tokio::time::timeout(now.options.drain, clients.wait()).await;
         if finished.is_err() {
             let cut = clients.len();
             tracing::warn!(connections = cut, "connections were cut at the drain deadline");
         }
-        self.inner.cut.cancel();
+        now.cut.cancel();
     }
 
     /// Serves one connection to its end: the seam at which tests stand in for the network.
@@ -186,7 +233,7 @@ impl Server {
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        connection::serve(self.inner.clone(), io, peer, Kind::Pull, None).await;
+        connection::serve(&self.live, io, peer, Kind::Pull, None).await;
     }
 
     /// Serves one connection of the operator to its end: the same seam on the admin side.
@@ -194,7 +241,7 @@ impl Server {
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        connection::serve(self.inner.clone(), io, peer, Kind::Admin, None).await;
+        connection::serve(&self.live, io, peer, Kind::Admin, None).await;
     }
 
     async fn accept(
@@ -227,11 +274,11 @@ impl Server {
                 }
             };
             wait = ACCEPT_WAIT;
-            let inner = self.inner.clone();
+            let live = self.live.clone();
             connections.spawn(async move {
                 let socket = Socket::new(socket);
                 let runs = socket.runs();
-                connection::serve(inner, socket, peer, kind, Some(runs)).await;
+                connection::serve(&live, socket, peer, kind, Some(runs)).await;
                 drop(place);
             });
         }

@@ -36,25 +36,40 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 ///
 /// A `level` that cannot be read means `info`.
 pub fn start(json: bool, level: &str) -> LogGuard {
-    let guard = LogGuard::writing_to(io::stderr());
-    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let mut guard = LogGuard::writing_to(io::stderr());
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(filter(level))
         .with_writer(guard.lines.clone())
         .log_internal_errors(false);
     // Installing fails only if a subscriber is there already, which then stays.
-    let _ = if json {
-        tracing::subscriber::set_global_default(builder.json().flatten_event(true).finish())
+    let level: SetLevel = if json {
+        let builder = builder.json().flatten_event(true).with_filter_reloading();
+        let handle = builder.reload_handle();
+        let _ = tracing::subscriber::set_global_default(builder.finish());
+        Box::new(move |filter| handle.reload(filter).is_ok())
     } else {
-        tracing::subscriber::set_global_default(builder.with_ansi(false).finish())
+        let builder = builder.with_ansi(false).with_filter_reloading();
+        let handle = builder.reload_handle();
+        let _ = tracing::subscriber::set_global_default(builder.finish());
+        Box::new(move |filter| handle.reload(filter).is_ok())
     };
+    guard.level = Some(level);
     guard
 }
+
+fn filter(level: &str) -> EnvFilter {
+    EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"))
+}
+
+/// Has another filter decide from now on; false if the subscriber is gone.
+type SetLevel = Box<dyn Fn(EnvFilter) -> bool + Send + Sync>;
 
 /// Keeps the log going. Dropping it writes what still waits, for a second at most.
 pub struct LogGuard {
     lines: RequestLog,
-    done: Receiver<()>,
+    /// Asked by the end only.
+    done: Mutex<Receiver<()>>,
+    level: Option<SetLevel>,
 }
 
 impl LogGuard {
@@ -68,7 +83,20 @@ impl LogGuard {
             write_lines(&shared, sink);
             let _ = finished.try_send(());
         });
-        Self { lines, done }
+        Self {
+            lines,
+            done: Mutex::new(done),
+            level: None,
+        }
+    }
+
+    /// Logs what is of at least this level from now on. A `level` that cannot be read means `info`.
+    pub fn set_level(&self, level: &str) {
+        if let Some(set) = &self.level
+            && !set(filter(level))
+        {
+            tracing::warn!(level, "the level of the log cannot be changed any more");
+        }
     }
 
     /// A handle for lines that are formatted already.
@@ -81,7 +109,8 @@ impl Drop for LogGuard {
     fn drop(&mut self) {
         self.lines.0.waiting().stopping = true;
         self.lines.0.stirred.notify_one();
-        match self.done.recv_timeout(FLUSH_LIMIT) {
+        let done = self.done.get_mut().unwrap_or_else(PoisonError::into_inner);
+        match done.recv_timeout(FLUSH_LIMIT) {
             Ok(()) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
         }
     }

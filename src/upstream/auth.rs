@@ -84,6 +84,11 @@ impl Auth {
         }
     }
 
+    /// True if it shows this credential.
+    pub(super) fn shows(&self, credential: &Option<Credential>) -> bool {
+        self.credential == *credential
+    }
+
     /// What the registry will want for `path`, going by what it wanted before.
     pub(super) async fn foresee(&self, client: &Wire, path: &RepositoryPath) -> Result<Proof, Refusal> {
         let known = self.known().clone();

@@ -1,5 +1,6 @@
 //! One request and what it takes to get its answer: authentication, redirects, retries.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use crate::net::client::SendError;
 use crate::net::url::{Scheme, Url};
 use crate::oci::RepositoryPath;
 use crate::policy::budget::Asker;
+use crate::policy::login::Mark;
 
 /// Most redirects followed for one request.
 const MAX_REDIRECTS: usize = 5;
@@ -58,14 +60,16 @@ pub(super) struct Answer {
 /// Talks to one registry.
 pub(super) struct Exchange {
     pub(super) base: Url,
-    pub(super) client: Wire,
+    pub(super) client: Arc<Wire>,
     /// What proves each account; one at least.
-    pub(super) accounts: Vec<Auth>,
-    pub(super) shield: Shield,
-    pub(super) throttle: Throttle,
-    pub(super) retries: Retries,
-    pub(super) negatives: Negatives,
-    pub(super) lanes: Lanes,
+    pub(super) accounts: Vec<Arc<Auth>>,
+    /// What tells each credential from others, in the ledger.
+    pub(super) marks: Vec<Option<Mark>>,
+    pub(super) shield: Arc<Shield>,
+    pub(super) throttle: Arc<Throttle>,
+    pub(super) retries: Arc<Retries>,
+    pub(super) negatives: Arc<Negatives>,
+    pub(super) lanes: Arc<Lanes>,
     /// True once a redirect of a manifest told figures.
     pub(super) redirects_tell: AtomicBool,
     pub(super) timeouts: Timeouts,
@@ -135,12 +139,12 @@ impl Exchange {
         let login = self.auth(ask).record();
         let answer = match result {
             Ok(answer) => {
-                self.shield.note_login(ask.account, &login);
+                self.shield.note_login(ask.account, self.mark(ask), &login);
                 answer
             }
             // Not the registry's answer, but the token service's.
             Err(refusal) => {
-                self.shield.park(ask.account, &login);
+                self.shield.park(ask.account, self.mark(ask), &login);
                 if let Refusal::Limited { kind, retry_after } = refusal {
                     self.shield.refused(ask.account, kind, retry_after);
                 }

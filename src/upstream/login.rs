@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::exchange::{Answer, Ask, Exchange};
 use super::{LimitKind, Refusal};
 use crate::clock::{Clock, Time};
-use crate::policy::login::{Login, Refused};
+use crate::policy::login::{Login, Mark, Refused};
 
 /// Logins at once with a credential that is known to be good: should it turn bad, as many fail, which is
 /// less than what registries lock for.
@@ -132,6 +132,11 @@ impl Logins {
 }
 
 impl Exchange {
+    /// What tells the credential that is asked with from others, in the ledger.
+    pub(super) fn mark(&self, ask: &Ask<'_>) -> Option<Mark> {
+        self.marks.get(ask.account).copied().flatten()
+    }
+
     /// As [`Self::ask`], for what costs nothing: where an account turns out to be no good, the next one asks.
     /// Nobody takes over for the last: private content is not asked for without its credential.
     pub(super) async fn ask_freely(&self, ask: &mut Ask<'_>) -> Result<Answer, Refusal> {

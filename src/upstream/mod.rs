@@ -4,6 +4,7 @@ mod alternate;
 mod auth;
 mod body;
 pub mod challenge;
+mod changed;
 mod exchange;
 mod fetch;
 pub mod lanes;
@@ -68,7 +69,7 @@ pub struct Credential {
 }
 
 /// How one registry, or every registry of a pattern, is reached.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// The registries this is for.
     pub registry: Pattern,

@@ -2,18 +2,20 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use lru::LruCache;
 use rustls::ClientConfig;
 
 use super::alternate::Alternates;
 use super::auth::Auth;
+use super::changed::{Purse, purse};
 use super::exchange::Exchange;
 use super::lanes::Lanes;
 use super::negative::Negatives;
 use super::retry::Retries;
-use super::shield::{Keep, Keeper, Logbook, Shield};
+use super::shield::Keep;
 use super::throttle::Throttle;
 use super::wire::Wire;
 use super::{Credential, Options, Refusal, profile};
@@ -26,7 +28,7 @@ use crate::oci::Registry;
 use crate::policy::budget::{Ledger, Rules};
 use crate::policy::naming::{Chosen, Pattern};
 
-/// Most upstreams of patterns kept ready, of which clients choose the names. The longest unused one goes, with
+/// Most upstreams of a pattern kept ready, of which clients choose the names. The longest unused one goes, with
 /// all that was learnt of it.
 const MAX_READY: NonZeroUsize = NonZeroUsize::new(256).expect("is not zero");
 
@@ -41,39 +43,53 @@ pub struct Budgets {
 
 /// What was known at the start, and who writes down what is learnt.
 #[derive(Default)]
-struct Known {
-    budgets: Budgets,
-    keep: Arc<OnceLock<Keep>>,
+pub(super) struct Known {
+    pub(super) budgets: Budgets,
+    pub(super) keep: Arc<OnceLock<Keep>>,
 }
 
 /// One upstream registry.
 pub struct Upstream {
+    /// How it was made.
+    pub(super) options: Options,
     exchange: Result<Exchange, UrlError>,
     pub(super) manifest_limit: u64,
-    pub(super) alternates: Alternates,
+    pub(super) alternates: Arc<Alternates>,
 }
 
 impl Upstream {
-    fn new(entry: &Entry, registry: &Registry, known: &Known, dialer: &Dialer, clock: Clock) -> Self {
-        let plain = |options: &Options, registry: &Registry, own: bool, known: &Known| {
-            let tls = if own { &entry.tls } else { &entry.usual };
-            Self {
-                exchange: exchange(options, tls, registry, known, dialer, clock),
-                manifest_limit: options.manifest_limit,
-                alternates: Alternates::default(),
-            }
-        };
+    /// What of `before`, the upstream that this one takes the place of, may be kept is.
+    fn new(
+        entry: &Entry,
+        registry: &Registry,
+        known: &Known,
+        (dialer, clock): (&Dialer, Clock),
+        before: Option<&Self>,
+    ) -> Self {
+        let plain =
+            |options: &Options, registry: &Registry, own: bool, known: &Known, before: Option<&Self>| {
+                let tls = if own { &entry.tls } else { &entry.usual };
+                Self {
+                    exchange: exchange(options, tls, registry, known, (dialer, clock), before),
+                    options: options.clone(),
+                    manifest_limit: options.manifest_limit,
+                    alternates: Arc::default(),
+                }
+            };
         // What stands beside it spends nothing of its budget.
         let beside = |options: &Options, registry: &Registry, own: bool| {
-            let mut beside = plain(options, registry, own, &Known::default());
+            let mut beside = plain(options, registry, own, &Known::default(), None);
             if let Ok(exchange) = &mut beside.exchange {
-                exchange.throttle = Throttle::impatient();
+                exchange.throttle = Arc::new(Throttle::impatient());
             }
             beside
         };
+        let options = &entry.options;
+        let kept = before.filter(|before| before.options.has_alternates_of(options));
+        let kept = kept.map(|before| before.alternates.clone());
         Self {
-            alternates: Alternates::new(&entry.options, registry, beside),
-            ..plain(&entry.options, registry, true, known)
+            alternates: kept.unwrap_or_else(|| Arc::new(Alternates::new(options, registry, beside))),
+            ..plain(options, registry, true, known, before)
         }
     }
 
@@ -96,18 +112,21 @@ pub struct Used {
 
 /// All upstreams, by entry of the configuration.
 pub struct Upstreams {
-    known: Known,
-    entries: Vec<Entry>,
-    /// Those of patterns.
-    ready: Mutex<LruCache<(usize, Registry), Arc<Upstream>>>,
+    pub(super) known: Known,
+    pub(super) entries: Vec<Arc<Entry>>,
+    /// What trusts the machine's certificates.
+    usual: Arc<ClientConfig>,
     dialer: Dialer,
     clock: Clock,
 }
 
-struct Entry {
-    options: Options,
+/// One entry of the configuration. As long as it does not change, every configuration shares it.
+pub(super) struct Entry {
+    pub(super) options: Options,
     /// Its upstream, if it has a name: what is spent of its budget is not forgotten.
     own: OnceLock<Arc<Upstream>>,
+    /// Its upstreams, if it is a pattern.
+    ready: Mutex<LruCache<Registry, Arc<Upstream>>>,
     /// Its name in metrics.
     label: Arc<str>,
     tls: Arc<ClientConfig>,
@@ -115,31 +134,98 @@ struct Entry {
     usual: Arc<ClientConfig>,
 }
 
+impl Entry {
+    fn new(options: Options, usual: &Arc<ClientConfig>) -> Self {
+        Self {
+            label: options.registry.to_string().into(),
+            tls: if options.ca.is_empty() {
+                Arc::clone(usual)
+            } else {
+                tls::client_config(&options.ca)
+            },
+            usual: Arc::clone(usual),
+            own: OnceLock::new(),
+            ready: Mutex::new(LruCache::new(MAX_READY)),
+            options,
+        }
+    }
+
+    /// Its upstream of that name, which `make` makes if there is none yet.
+    fn get(&self, registry: &Registry, make: impl FnOnce() -> Arc<Upstream>) -> Arc<Upstream> {
+        if let Pattern::Exact(_) = self.options.registry {
+            return Arc::clone(self.own.get_or_init(make));
+        }
+        Arc::clone(self.ready().get_or_insert(registry.clone(), make))
+    }
+
+    fn ready(&self) -> MutexGuard<'_, LruCache<Registry, Arc<Upstream>>> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Upstreams {
     /// Prepares the upstreams; connections are opened when needed. Reads the machine's certificates.
     pub fn new(options: Vec<Options>, budgets: Budgets, dialer: &Dialer, clock: Clock) -> Self {
         let usual = tls::client_config(&[]);
-        let entry = |options: Options| Entry {
-            label: options.registry.to_string().into(),
-            tls: if options.ca.is_empty() {
-                Arc::clone(&usual)
-            } else {
-                tls::client_config(&options.ca)
-            },
-            usual: Arc::clone(&usual),
-            own: OnceLock::new(),
-            options,
-        };
+        let entry = |options: Options| Arc::new(Entry::new(options, &usual));
         Self {
             known: Known {
                 budgets,
                 keep: Arc::default(),
             },
             entries: options.into_iter().map(entry).collect(),
-            ready: Mutex::new(LruCache::new(MAX_READY)),
             dialer: dialer.clone(),
+            usual,
             clock,
         }
+    }
+
+    /// These upstreams under another configuration, beside the present one. Those that did not change are shared
+    /// with it; of the others everything is kept that did not change: budgets and what is spent of them above all.
+    /// What nobody asks any more ends with its last request.
+    ///
+    /// `budgets` is what is written down by now.
+    #[must_use]
+    pub fn changed(&self, options: Vec<Options>, budgets: Budgets) -> Self {
+        let entry = |options: Options| {
+            let same = self.entries.iter().find(|entry| entry.options == options);
+            same.map_or_else(|| Arc::new(Entry::new(options, &self.usual)), Arc::clone)
+        };
+        let changed = Self {
+            entries: options.into_iter().map(entry).collect(),
+            known: Known {
+                budgets,
+                keep: self.known.keep.clone(),
+            },
+            usual: Arc::clone(&self.usual),
+            dialer: self.dialer.clone(),
+            clock: self.clock,
+        };
+        for used in self.used() {
+            changed.inherit(&used, &self.entries[used.entry]);
+        }
+        for used in changed.used() {
+            used.upstream.set_rules(&changed.known.budgets.rules);
+        }
+        changed
+    }
+
+    /// Has the upstream of that name, if there is to be one, take the place of the one before.
+    fn inherit(&self, before: &Used, entry: &Arc<Entry>) {
+        let exact = |other: &&Arc<Entry>| other.options.registry == Pattern::Exact(before.registry.clone());
+        let same = |other: &&Arc<Entry>| other.options.registry == entry.options.registry;
+        let entries = || self.entries.iter();
+        if let Some(heir) = entries().find(exact).or_else(|| entries().find(same))
+            && !Arc::ptr_eq(heir, entry)
+        {
+            let make = || self.make(heir, &before.registry, Some(&before.upstream));
+            heir.get(&before.registry, make);
+        }
+    }
+
+    fn make(&self, entry: &Entry, registry: &Registry, before: Option<&Upstream>) -> Arc<Upstream> {
+        let way = (&self.dialer, self.clock);
+        Arc::new(Upstream::new(entry, registry, &self.known, way, before))
     }
 
     /// Has ledgers written down by `keep` when a refusal tells what must survive a restart; only the first call
@@ -158,20 +244,7 @@ impl Upstreams {
     pub fn get(&self, chosen: &Chosen) -> Arc<Upstream> {
         let registry = &chosen.repository.registry;
         let entry = &self.entries[chosen.entry];
-        let make = || {
-            Arc::new(Upstream::new(
-                entry,
-                registry,
-                &self.known,
-                &self.dialer,
-                self.clock,
-            ))
-        };
-        if let Pattern::Exact(_) = entry.options.registry {
-            return Arc::clone(entry.own.get_or_init(make));
-        }
-        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(ready.get_or_insert((chosen.entry, registry.clone()), make))
+        entry.get(registry, || self.make(entry, registry, None))
     }
 
     /// What metrics call the upstream: the name of its entry in the configuration.
@@ -197,23 +270,20 @@ impl Upstreams {
 
     /// The upstreams that were asked for so far, in the order of the configuration.
     pub fn used(&self) -> Vec<Used> {
-        let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
-        let used = ready.iter().map(|((entry, registry), upstream)| Used {
-            entry: *entry,
-            registry: registry.clone(),
-            upstream: upstream.clone(),
-        });
-        let own = self.entries.iter().enumerate().filter_map(|(index, entry)| {
-            let Pattern::Exact(registry) = &entry.options.registry else {
-                return None;
+        let mut used = Vec::new();
+        for (index, entry) in self.entries.iter().enumerate() {
+            let own = match &entry.options.registry {
+                Pattern::Exact(registry) => entry.own.get().map(|upstream| (registry, upstream)),
+                Pattern::Suffix(_) | Pattern::Any => None,
             };
-            Some(Used {
+            let ready = entry.ready();
+            let all = ready.iter().chain(own).map(|(registry, upstream)| Used {
                 entry: index,
                 registry: registry.clone(),
-                upstream: entry.own.get()?.clone(),
-            })
-        });
-        let mut used: Vec<Used> = used.chain(own).collect();
+                upstream: upstream.clone(),
+            });
+            used.extend(all);
+        }
         used.sort_by(|one, other| (one.entry, &one.registry).cmp(&(other.entry, &other.registry)));
         used
     }
@@ -237,8 +307,8 @@ fn exchange(
     tls: &Arc<ClientConfig>,
     registry: &Registry,
     known: &Known,
-    dialer: &Dialer,
-    clock: Clock,
+    (dialer, clock): (&Dialer, Clock),
+    before: Option<&Upstream>,
 ) -> Result<Exchange, UrlError> {
     let profile = profile::of(registry);
     let base = match (&options.url, profile.url) {
@@ -259,43 +329,41 @@ fn exchange(
     let mut token_hosts = options.token_hosts.clone();
     token_hosts.extend(profile.token_hosts.iter().map(|host| (*host).to_owned()));
     let times = options.timeouts;
-    let ledger = known.budgets.ledgers.get(registry.as_str()).cloned();
-    let written = ledger.as_ref().map(|ledger| ledger.logins.clone());
-    let book = Logbook::new(written.unwrap_or_default(), &credentials);
-    let logins = book.logins(clock);
+    let Purse {
+        shield,
+        marks,
+        logins,
+    } = purse(&credentials, registry, known, clock, before);
+    let kept = before.and_then(|before| before.way_to(options));
+    let accounts = credentials.into_iter().zip(logins).map(|(credential, login)| {
+        let known = kept.and_then(|kept| kept.accounts.iter().find(|auth| auth.shows(&credential)));
+        let hosts = token_hosts.clone();
+        let new = || Auth::new(base.clone(), credential, hosts, times.idle, login, clock);
+        known.map_or_else(|| Arc::new(new()), Arc::clone)
+    });
+    let wire = || {
+        let client = Client::new(dialer.clone(), gate, tls, times.connect, times.headers);
+        Arc::new(Wire::new(client, clock))
+    };
+    let lanes = || options.lanes.unwrap_or_else(|| profile::lanes(registry.as_str()));
+    let same =
+        kept.filter(|_| before.is_some_and(|before| before.options.credentials == options.credentials));
     Ok(Exchange {
-        client: Wire::new(
-            Client::new(dialer.clone(), gate, tls, times.connect, times.headers),
-            clock,
+        accounts: accounts.collect(),
+        client: kept.map_or_else(wire, |kept| kept.client.clone()),
+        retries: kept.map_or_else(|| Arc::new(Retries::new()), |kept| kept.retries.clone()),
+        throttle: kept.map_or_else(Arc::default, |kept| kept.throttle.clone()),
+        lanes: kept.map_or_else(|| Arc::new(Lanes::new(lanes())), |kept| kept.lanes.clone()),
+        // Another credential may be shown what this one was not.
+        negatives: same.map_or_else(
+            || Arc::new(Negatives::new(options.negative_ttl, clock)),
+            |same| same.negatives.clone(),
         ),
-        shield: Shield::new(
-            known.budgets.rules.clone(),
-            credentials.iter().map(name).collect(),
-            ledger,
-            clock,
-        )
-        .keeping(book, Keeper::new(registry, &known.keep)),
-        accounts: credentials
-            .into_iter()
-            .zip(logins)
-            .map(|(credential, login)| {
-                let hosts = token_hosts.clone();
-                Auth::new(base.clone(), credential, hosts, times.idle, login, clock)
-            })
-            .collect(),
+        redirects_tell: AtomicBool::new(kept.is_some_and(|kept| kept.redirects_tell.load(Ordering::Relaxed))),
         base,
-        retries: Retries::new(),
-        throttle: Throttle::default(),
-        lanes: Lanes::new(options.lanes.unwrap_or_else(|| profile::lanes(registry.as_str()))),
-        negatives: Negatives::new(options.negative_ttl, clock),
-        redirects_tell: std::sync::atomic::AtomicBool::new(false),
+        marks,
+        shield,
         timeouts: times,
         clock,
     })
-}
-
-/// What people call an account.
-fn name(credential: &Option<Credential>) -> String {
-    let name = credential.as_ref().map(|credential| credential.username.clone());
-    name.unwrap_or_else(|| "anonymous".to_owned())
 }

@@ -8,7 +8,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -34,16 +34,18 @@ const MAX_TRIES: usize = 3;
 pub(super) struct Shield {
     state: Mutex<State>,
     /// What people call the accounts.
-    names: Vec<String>,
-    /// What tells each credential from others, in the ledger.
-    marks: Vec<Option<Mark>>,
+    pub(super) names: Vec<String>,
     keeper: Keeper,
+    /// The shield that took this one's place, because there are other accounts now.
+    successor: OnceLock<Arc<Self>>,
     clock: Clock,
 }
 
 struct State {
     budget: Budget<Key>,
     logins: Written,
+    /// What tells each credential from others, in the ledger.
+    marks: Vec<Option<Mark>>,
     waiting: HashMap<Key, oneshot::Sender<Verdict>>,
 }
 
@@ -80,11 +82,12 @@ impl Shield {
             state: Mutex::new(State {
                 budget: Budget::new(rules, names.len(), ledger, clock.now()),
                 logins: Written::default(),
+                marks: Vec::new(),
                 waiting: HashMap::new(),
             }),
             names,
-            marks: Vec::new(),
             keeper: Keeper::default(),
+            successor: OnceLock::new(),
             clock,
         }
     }
@@ -135,8 +138,10 @@ impl Shield {
     }
 
     /// An account is not used while its credential is parked. The others go on.
-    pub(super) fn park(&self, account: usize, login: &Login) {
-        self.note_login(account, login);
+    pub(super) fn park(&self, account: usize, mark: Option<Mark>, login: &Login) {
+        if !self.note_login(account, mark, login) {
+            return;
+        }
         let now = self.clock.now();
         if let Some((until, _)) = login.parked(now) {
             let mut state = self.lock();

@@ -24,6 +24,7 @@ mod proxies;
 mod purge;
 mod quotas;
 mod range;
+mod reload;
 mod repair;
 mod servable;
 mod served_by_tls;

@@ -8,6 +8,7 @@ use seawall::oci::{Digest, Reference};
 use seawall::policy::holds::{Kind, Name};
 use seawall::policy::retention::{Exact, Filter, Item, Purge, Rules};
 use seawall::policy::schedule::{Schedule, Zone};
+use tokio_util::sync::CancellationToken;
 
 use crate::support::seawall::{Choices, Seawall, read};
 use crate::support::world::{Image, OCI_MANIFEST, World, blob_file, blob_path, image, manifest_path, world};
@@ -231,7 +232,8 @@ async fn a_scheduled_purge_runs_at_its_time_and_again() {
         schedule,
     };
     let cache = world.seawall.cache.clone();
-    let purging = tokio::spawn(async move { cache.purge_by_calendar(&purge).await });
+    let purging =
+        tokio::spawn(async move { cache.purge_by_calendar(&purge, &CancellationToken::new()).await });
     // The first run comes within a day, when the tag is too young; the third within three.
     tokio::time::sleep(Duration::from_secs(25 * 3600)).await;
     assert!(blob_file(world.directory.path(), &dev.layer).exists());

@@ -9,6 +9,7 @@ use seawall::oci::{Digest, Platforms, Tag};
 use seawall::policy::naming::{Entry, Names, Pattern};
 use seawall::policy::schedule::{Schedule, Zone};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use crate::support::operator::lines;
 use crate::support::registry::Script;
@@ -306,7 +307,11 @@ async fn what_is_scheduled_is_warmed_when_it_is_due_and_again() {
         schedule: Schedule::parse("*/10 * * * *", Zone::utc()).unwrap(),
     };
     let cache = world.seawall.cache.clone();
-    let running = tokio::spawn(async move { cache.warm_by_calendar(&scheduled, &names).await });
+    let running = tokio::spawn(async move {
+        cache
+            .warm_by_calendar(&scheduled, &names, &CancellationToken::new())
+            .await
+    });
     tokio::time::sleep(Duration::from_secs(601)).await;
     assert_eq!(counted(&world), 1);
     let heads = world.registry.seen(&Method::HEAD, &manifest_path("1")).len();

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
@@ -88,7 +89,7 @@ impl Download {
     /// when it was committed.
     async fn is_trusted(&self, size: u64) -> bool {
         let (shelves, digest) = (self.shelves.clone(), self.fill.digest);
-        !self.shelves.options.verify_first_serve
+        !self.shelves.verifies.load(Ordering::Relaxed)
             && blocking(move || Ok(shelves.records.size(&digest)))
                 .await
                 .is_ok_and(|kept| kept == Some(size))

@@ -68,7 +68,6 @@ fn shelves(folder: &TempDir) -> Shelves {
     let records = Records::open(&disk.records_path());
     let keeper = Keeper::open(&disk);
     Shelves {
-        options: options(folder),
         disk,
         memory: Memory::new(1 << 20),
         records,
@@ -77,6 +76,7 @@ fn shelves(folder: &TempDir) -> Shelves {
         scrub: Mutex::default(),
         blame: Mutex::default(),
         ahead: Arc::new(tokio::sync::Semaphore::new(1)),
+        verifies: false.into(),
     }
 }
 

@@ -8,6 +8,7 @@
 //!                           └ miss ── when_allowed: a place, a write operation ── fetch
 //! ```
 
+mod changed;
 mod operations;
 mod pacer;
 mod start;
@@ -15,7 +16,7 @@ mod start;
 mod tests;
 
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lru::LruCache;
@@ -29,7 +30,7 @@ pub(super) use self::start::{Pass, Start};
 use super::{Asker, Failure, Kind};
 use crate::clock::Clock;
 use crate::oci::Code;
-use crate::policy::clients::Clients;
+use crate::policy::clients::{Clients, Tier};
 use crate::policy::pacing::{self, Pace};
 use crate::policy::quota::{Left, UsedUp};
 use crate::telemetry::metrics::Metrics;
@@ -41,12 +42,17 @@ const MOST_CLIENTS: NonZeroUsize = NonZeroUsize::new(16_384).expect("it is not z
 /// When to ask again after a quota that names no time: it ends with somebody's download.
 const RETRY_SOON: Duration = Duration::from_secs(5);
 
+/// The index of a tier, and the number of a client.
+type Key = (usize, u64);
+
 /// The quotas of all clients.
 pub struct Quotas {
     clients: Clients,
     link: Option<Arc<SharedLink>>,
-    known: Mutex<LruCache<(usize, u64), Arc<Client>>>,
+    weights: Vec<u32>,
+    known: Mutex<LruCache<Key, Arc<Client>>>,
     metrics: Arc<Metrics>,
+    tasks: TaskTracker,
     clock: Clock,
 }
 
@@ -54,10 +60,10 @@ pub struct Quotas {
 pub struct Client {
     tier: usize,
     number: u64,
-    reads: Option<Operations>,
-    writes: Option<Operations>,
+    reads: Option<Arc<Operations>>,
+    writes: Option<Arc<Operations>>,
     places: Option<Places>,
-    pace: Option<Mutex<Pace>>,
+    pace: Option<Arc<Mutex<Pace>>>,
     /// Bytes it takes at a time.
     lease: u64,
     /// Counts how often its bodies waited.
@@ -74,10 +80,12 @@ impl Quotas {
         clock: Clock,
     ) -> Self {
         let weights: Vec<u32> = clients.tiers.iter().map(|tier| tier.quota.weight).collect();
-        let link = bandwidth.map(|rate| Arc::new(SharedLink::new(rate, &weights, tasks, clock)));
+        let link = bandwidth.map(|rate| Arc::new(SharedLink::new(rate, &weights, tasks.clone(), clock)));
         Self {
             clients,
             link,
+            weights,
+            tasks,
             known: Mutex::new(LruCache::new(MOST_CLIENTS)),
             metrics,
             clock,
@@ -91,22 +99,35 @@ impl Quotas {
         if quota.is_unlimited() && self.link.is_none() {
             return None;
         }
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let client = known.get_or_insert((asker.tier, asker.client), || {
-            let rates = [quota.bandwidth, self.link.as_ref().map(|link| link.rate)];
-            let leases = rates.into_iter().flatten().map(pacing::lease);
-            Arc::new(Client {
-                tier: asker.tier,
-                number: asker.client,
-                reads: quota.reads.map(|figure| Operations::new(figure, self.clock)),
-                writes: quota.writes.map(|figure| Operations::new(figure, self.clock)),
-                places: quota.fills.map(Places::new),
-                pace: quota.bandwidth.map(|rate| Mutex::new(Pace::new(rate))),
-                lease: leases.min().unwrap_or(u64::MAX),
-                waits: self.metrics.quotas.waits(&tier.name),
-            })
-        });
-        Some(client.clone())
+        let key = (asker.tier, asker.client);
+        let mut known = self.known();
+        Some(
+            known
+                .get_or_insert(key, || Arc::new(self.client(key, tier)))
+                .clone(),
+        )
+    }
+
+    /// One that has taken nothing yet.
+    fn client(&self, (index, number): Key, tier: &Tier) -> Client {
+        let quota = &tier.quota;
+        let rates = [quota.bandwidth, self.link.as_ref().map(|link| link.rate)];
+        let leases = rates.into_iter().flatten().map(pacing::lease);
+        let operations = |figure| Arc::new(Operations::new(figure, self.clock));
+        Client {
+            tier: index,
+            number,
+            reads: quota.reads.map(operations),
+            writes: quota.writes.map(operations),
+            places: quota.fills.map(Places::new),
+            pace: quota.bandwidth.map(|rate| Arc::new(Mutex::new(Pace::new(rate)))),
+            lease: leases.min().unwrap_or(u64::MAX),
+            waits: self.metrics.quotas.waits(&tier.name),
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, LruCache<Key, Arc<Client>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts one request of a client. `None` if its requests are not limited.
@@ -131,7 +152,7 @@ impl Quotas {
     fn refusal(&self, client: &Client, used_up: UsedUp, wait: Duration) -> Failure {
         let tier = &self.clients.tiers[client.tier];
         self.metrics.quotas.refused(&tier.name, used_up.name());
-        let left = |operations: &Option<Operations>| operations.as_ref().map(Operations::nothing_left);
+        let left = |operations: &Option<Arc<Operations>>| operations.as_deref().map(Operations::nothing_left);
         let (figure, left) = match used_up {
             UsedUp::Reads => {
                 let left = left(&client.reads);

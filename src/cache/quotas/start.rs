@@ -14,7 +14,8 @@ const MARGIN: Duration = Duration::from_secs(1);
 /// How often a request that waits looks whether somebody else fetches the same by now, which costs nothing.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// The fetches that one client may have under way.
+/// The fetches that one client may have under way. Clones share them.
+#[derive(Clone)]
 pub(super) struct Places {
     free: Arc<Semaphore>,
     count: usize,

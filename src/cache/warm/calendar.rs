@@ -1,5 +1,7 @@
 //! What is warmed by the calendar.
 
+use tokio_util::sync::CancellationToken;
+
 use super::{Wanted, Warm, WarmEvent};
 use crate::cache::Cache;
 use crate::oci::{Named, Platforms};
@@ -37,11 +39,10 @@ impl Wanted {
 }
 
 impl Cache {
-    /// Warms whenever it is time. Ends only where a schedule does; to be dropped when Seawall stops, which ends a
-    /// warm that is under way. What takes longer than until the next run misses that.
-    pub async fn warm_by_calendar(&self, warm: &ScheduledWarm, names: &Names) {
-        while let Some(due) = warm.schedule.next(self.clock.now()) {
-            tokio::time::sleep(due.since(self.clock.now())).await;
+    /// Warms whenever it is time, until `replaced`, which lets a warm that is under way end. To be dropped when
+    /// Seawall stops, which ends that as well.
+    pub async fn warm_by_calendar(&self, warm: &ScheduledWarm, names: &Names, replaced: &CancellationToken) {
+        while self.next_run(&warm.schedule, replaced).await.is_some() {
             let images = warm.references.iter().cloned();
             let mut events = self.warm(Warm {
                 images: images.map(|name| Wanted::named(name, names)).collect(),

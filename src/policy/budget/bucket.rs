@@ -98,6 +98,7 @@ impl Bucket {
     /// What a clock that went back, or another process, left behind is brought to the present; and what nobody
     /// can have written, within bounds.
     pub(super) fn restore(&mut self, now: Time) {
+        (self.in_flight, self.told, self.asking) = Default::default();
         self.own.restore(now);
         let present = now.as_millis();
         if let Some(seen) = &mut self.reading {

@@ -29,7 +29,7 @@ pub struct Budget<K> {
     pub(super) ranks: Ranks,
     parked: Option<Time>,
     strikes: u32,
-    queue: Queue<K>,
+    pub(super) queue: Queue<K>,
 }
 
 /// What survives a restart.

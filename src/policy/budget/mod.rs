@@ -13,6 +13,7 @@
 
 mod accounts;
 mod bucket;
+mod changed;
 mod gate;
 mod machine;
 #[cfg(test)]

@@ -129,7 +129,25 @@ impl<K: Clone + Eq + Hash + Debug> Queue<K> {
         if self.entries.len() >= MOST || line.is_some_and(|line| line.keys.len() >= MOST_OF_ONE) {
             return false;
         }
-        let place = self.number();
+        self.enter(key, repository, asker);
+        true
+    }
+
+    /// Lines up everybody anew, by tiers with these reserves; whoever waits keeps the place among equals.
+    pub(super) fn line_up(&mut self, reserves: &[f64]) {
+        let mut waiting: Vec<(K, Entry)> = self.entries.drain().collect();
+        waiting.sort_by_key(|(_, entry)| entry.place);
+        *self = Self {
+            next: self.next,
+            ..Self::new(reserves)
+        };
+        for (key, entry) in waiting {
+            self.enter(&key, entry.repository, entry.asker);
+        }
+    }
+
+    fn enter(&mut self, key: &K, repository: String, asker: Asker) {
+        let (place, rank) = (self.number(), self.rank(asker.tier));
         let level = &mut self.levels[rank];
         let line = level.lines.entry(asker.client).or_insert_with(|| {
             level.turns.insert(place, asker.client);
@@ -147,7 +165,6 @@ impl<K: Clone + Eq + Hash + Debug> Queue<K> {
             place,
         };
         self.entries.insert(key.clone(), entry);
-        true
     }
 
     /// Takes the better rank and the later deadline of two who want the same.

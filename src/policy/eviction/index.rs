@@ -79,6 +79,11 @@ impl Index {
         self.rules.capacity = capacity;
     }
 
+    /// Changes when room is made, and how much of it.
+    pub fn set_watermarks(&mut self, high: f64, low: f64) {
+        (self.rules.high, self.rules.low) = (high, low);
+    }
+
     /// Something is held from now on, in a file of its own. Replaces what was known of it; its pins stay. Who
     /// reads the file before it is none of its readers.
     ///

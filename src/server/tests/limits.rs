@@ -110,8 +110,8 @@ async fn a_peer_that_keeps_its_window_shut_is_dropped_though_it_sends_pings() {
     let _unread = send(&mut client, Method::GET, &blob_path()).await;
     let seconds = seconds_until_closed(&tasks).await;
     assert!((60..63).contains(&seconds), "{seconds}");
-    server.inner.streams.close();
-    let ended = tokio::time::timeout(Duration::from_secs(1), server.inner.streams.wait()).await;
+    server.now().streams.close();
+    let ended = tokio::time::timeout(Duration::from_secs(1), server.now().streams.wait()).await;
     assert!(ended.is_ok(), "the request outlives its connection");
 }
 

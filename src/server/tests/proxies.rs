@@ -185,7 +185,7 @@ async fn a_drain_does_not_wait_for_a_proxy_header() {
     let tasks = TaskTracker::new();
     let _client = connect_from(PROXY, &server, &tasks);
     tokio::time::sleep(Duration::from_millis(1)).await;
-    server.inner.draining.cancel();
+    server.now().draining.cancel();
     let began = Instant::now();
     tasks.close();
     tasks.wait().await;

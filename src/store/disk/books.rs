@@ -212,6 +212,12 @@ impl State {
         (self.index, self.capacity) = (index, space.capacity);
     }
 
+    /// Has other rules from now on, at any time; the capacity is measured anew.
+    pub(super) fn change_space(&mut self, space: &Space) {
+        self.index.set_watermarks(space.high, space.low);
+        self.stirred.notify_one();
+    }
+
     /// Begins to read something, and counts a pull of it if there is one.
     pub(super) fn enter(&mut self, content: &Content, pull: Option<Time>) -> Known {
         let entered = self.index.facts(content).zip(self.index.enter(content));

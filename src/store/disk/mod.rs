@@ -36,7 +36,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::OFlags;
 
@@ -95,7 +95,7 @@ pub struct Stored {
 pub struct Disk {
     root: PathBuf,
     books: Arc<Books>,
-    space: Space,
+    space: Mutex<Space>,
     clock: Clock,
     /// Numbers the files that are written in one go.
     puts: AtomicU64,
@@ -118,7 +118,7 @@ impl Disk {
         let disk = Self {
             root: directory.join("v1"),
             books: Arc::new(Books::new(&Space::UNBOUNDED)),
-            space: Space::UNBOUNDED,
+            space: Mutex::new(Space::UNBOUNDED),
             clock: Clock::start(),
             puts: AtomicU64::default(),
             claims: Claims::default(),
@@ -136,8 +136,24 @@ impl Disk {
     /// Bounds the shelf, which takes its time from `clock` from now on. What was written down of it before is
     /// told by [`Self::recall`].
     pub fn govern(&mut self, space: Space, clock: Clock) {
-        (self.space, self.clock) = (space, clock);
+        (self.space, self.clock) = (Mutex::new(space), clock);
         self.books.lock().govern(&space);
+        self.measure_or_tell();
+    }
+
+    /// Bounds the shelf otherwise. What is too much goes when room is next made. Blocks.
+    pub fn change_space(&self, space: Space) {
+        *self.space.lock().unwrap_or_else(PoisonError::into_inner) = space;
+        self.books.lock().change_space(&space);
+        self.measure_or_tell();
+    }
+
+    /// How the shelf is bounded.
+    pub fn space(&self) -> Space {
+        *self.space.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn measure_or_tell(&self) {
         if let Err(error) = self.measure() {
             tracing::warn!(%error, "the file system does not say how much is free");
         }

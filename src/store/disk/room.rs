@@ -72,7 +72,7 @@ impl Disk {
         let free = system.f_bavail.saturating_mul(system.f_frsize);
         let Space {
             capacity, min_free, ..
-        } = self.space;
+        } = self.space();
         let beside = self.aside_bytes();
         let mut state = self.books.lock();
         let (held, _) = state.index.taken();

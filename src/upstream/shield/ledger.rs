@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use super::{Shield, State};
 use crate::clock::Clock;
 use crate::oci::Registry;
-use crate::policy::budget::Ledger;
+use crate::policy::budget::{Ledger, Rules};
 use crate::policy::login::{Login, Mark, Written};
 use crate::upstream::Credential;
 
@@ -46,6 +46,11 @@ impl Logbook {
         Self { written, marks }
     }
 
+    /// What tells each from others.
+    pub(in crate::upstream) fn marks(&self) -> &[Option<Mark>] {
+        &self.marks
+    }
+
     /// The record of each.
     pub(in crate::upstream) fn logins(&self, clock: Clock) -> Vec<Login> {
         let login = |mark: &Option<Mark>| {
@@ -59,33 +64,70 @@ impl Logbook {
 impl Shield {
     /// With the records of its credentials, and with somebody who writes its ledger down when it must be.
     pub(in crate::upstream) fn keeping(mut self, book: Logbook, keeper: Keeper) -> Self {
-        for (account, login) in book.logins(self.clock).iter().enumerate() {
-            self.park(account, login);
-        }
-        self.lock().logins = book.written;
-        (self.marks, self.keeper) = (book.marks, keeper);
+        self.keeper = keeper;
+        self.renew(book);
         self
     }
 
-    /// What must survive a restart.
-    pub(super) fn ledger(&self) -> Ledger {
-        self.lock().ledger()
+    /// The accounts have these credentials from now on. One that is new to its account is not parked for what
+    /// another was refused.
+    pub(in crate::upstream) fn renew(&self, book: Logbook) {
+        let now = self.clock.now();
+        let logins = book.logins(self.clock);
+        let mut state = self.lock();
+        for (account, login) in logins.iter().enumerate() {
+            let until = login.parked(now).map_or(now, |(until, _)| until);
+            state.budget.park(account, until);
+        }
+        (state.logins, state.marks) = (book.written, book.marks);
+        state.turn(now);
     }
 
-    /// How the credential of an account stands. What is new is written down.
-    pub(in crate::upstream) fn note_login(&self, account: usize, login: &Login) {
-        let Some(mark) = self.marks.get(account).copied().flatten() else {
-            return;
-        };
+    /// The records of its credentials, as they stand.
+    pub(in crate::upstream) fn logins(&self) -> Written {
+        self.lock().logins.clone()
+    }
+
+    /// Another one is asked from now on. What this one still settles is written down by that one.
+    pub(in crate::upstream) fn retire(&self, successor: &Arc<Self>) {
+        // Whoever is second was made of the same ledger.
+        let _ = self.successor.set(Arc::clone(successor));
+    }
+
+    /// Other parts are reserved from now on.
+    pub(in crate::upstream) fn set_rules(&self, rules: &Rules) {
+        let now = self.clock.now();
         let mut state = self.lock();
-        if state.logins.note(mark, login) {
+        if state.budget.set_rules(rules, now) {
+            state.turn(now);
+        }
+    }
+
+    /// What must survive a restart.
+    pub(in crate::upstream) fn ledger(&self) -> Ledger {
+        match self.successor.get() {
+            Some(successor) => successor.ledger(),
+            None => self.lock().ledger(),
+        }
+    }
+
+    /// How the credential of an account stands. What is new is written down. False if the account has another
+    /// one by now, of which this says nothing.
+    pub(in crate::upstream) fn note_login(&self, account: usize, mark: Option<Mark>, login: &Login) -> bool {
+        let mut state = self.lock();
+        if state.marks.get(account).copied().flatten() != mark {
+            return false;
+        }
+        if mark.is_some_and(|mark| state.logins.note(mark, login)) {
             self.write_down(&state);
         }
+        true
     }
 
     /// Writes the ledger down: what was learnt of a refusal may be all there is to learn before a restart.
     pub(super) fn write_down(&self, state: &State) {
-        if let Some((registry, keep)) = &self.keeper.of
+        if self.successor.get().is_none()
+            && let Some((registry, keep)) = &self.keeper.of
             && let Some(keep) = keep.get()
         {
             keep(registry, &state.ledger());

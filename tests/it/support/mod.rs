@@ -1,6 +1,7 @@
 //! What the tests stand on: a scripted registry behind, a whole Seawall in the middle, a client in front;
 //! all on in-memory pipes.
 
+pub(crate) mod configured;
 pub(crate) mod operator;
 pub(crate) mod registry;
 pub(crate) mod seawall;

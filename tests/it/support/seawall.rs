@@ -10,6 +10,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use seawall::app::Running;
 use seawall::cache::{self, Cache, OnExhausted};
 use seawall::clock::Clock;
 use seawall::net::dial::Dialer;
@@ -244,6 +245,17 @@ impl Seawall {
             cache,
             tasks,
             metrics,
+            stopping: stopping.drop_guard(),
+        }
+    }
+
+    /// What runs under a configuration, whose tasks end with `stopping`.
+    pub(super) fn of(running: &Running, tasks: TaskTracker, stopping: CancellationToken) -> Self {
+        Self {
+            server: Arc::new(running.server().clone()),
+            cache: running.cache().clone(),
+            metrics: running.metrics().clone(),
+            tasks,
             stopping: stopping.drop_guard(),
         }
     }

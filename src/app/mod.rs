@@ -3,6 +3,9 @@
 //! Start: disk, upstreams, cache, listeners, in this order, so that what fails says so before the first
 //! client is met. Stop: listeners first, then connections and fills until the drain deadline, then records.
 
+mod reload;
+mod running;
+
 use std::io::Write as _;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,20 +13,16 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::cache::Cache;
-use crate::clock::Clock;
+pub use self::reload::{By, Source};
+pub use self::running::Running;
 use crate::config::Settings;
 use crate::net::dial::Dialer;
-use crate::policy::budget::Rules;
-use crate::policy::naming::Names;
-use crate::server::{AccessLog, Server};
-use crate::store::{Disk, Records, blocking};
-use crate::telemetry::log;
-use crate::telemetry::metrics::Metrics;
-use crate::upstream::{Budgets, Upstreams};
+use crate::store::{Disk, blocking};
+use crate::telemetry::log::{self, LogGuard};
 
 /// Unfinished downloads that nobody has resumed for this long are removed at the start.
 const UNFINISHED_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -33,23 +32,18 @@ const UNFINISHED_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 #[error("{0}")]
 pub struct StartError(String);
 
-/// Serves until SIGTERM or SIGINT, then drains. A second signal ends at once.
+/// Serves until SIGTERM or SIGINT, then drains. A second signal ends at once; SIGHUP has `source` read again.
 ///
 /// # Errors
 /// [`StartError`] if a listener, the cache directory or an upstream cannot be prepared.
-pub fn serve(settings: Settings) -> Result<(), StartError> {
+pub fn serve(settings: Settings, source: Source) -> Result<(), StartError> {
     refuse_huge_pages();
-    let log = log::start(settings.log.json, &settings.log.level);
+    let log = Arc::new(log::start(settings.log.json, &settings.log.level));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| StartError(format!("the runtime cannot start: {error}")))?;
-    let json = settings.log.json;
-    let requests = settings.log.requests.then(|| AccessLog {
-        lines: log.requests(),
-        json,
-    });
-    let outcome = runtime.block_on(Box::pin(run(settings, requests)));
+    let outcome = runtime.block_on(Box::pin(run(settings, source, &log)));
     // Blocking file work that is stuck on a dead disk does not keep the process alive.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
@@ -64,75 +58,30 @@ fn refuse_huge_pages() {
     }
 }
 
-async fn run(settings: Settings, requests: Option<AccessLog>) -> Result<(), StartError> {
-    let clock = Clock::start();
+async fn run(settings: Settings, source: Source, log: &Arc<LogGuard>) -> Result<(), StartError> {
     let tasks = TaskTracker::new();
-    let metrics = Arc::new(Metrics::new());
-    metrics.config.started(clock.now().as_millis());
     let disk = Disk::open(&settings.cache.directory).map_err(|error| StartError(error.to_string()))?;
     let greeting = greeting(&settings);
-    let Settings {
-        server,
-        cache,
-        upstreams,
-        names,
-        purges,
-        warms,
-        ..
-    } = settings;
-    let listener = bind("listen", server.listen).await?;
-    let admin = bind("admin", server.admin).await?;
-    let records = Records::open(&disk.records_path());
-    let budgets = Budgets {
-        rules: Rules {
-            reserves: server.clients.reserves(),
-        },
-        ledgers: records.ledgers(),
-    };
-    let upstreams = Arc::new(Upstreams::new(upstreams, budgets, &Dialer::system(), clock));
-    let cache = Cache::new(
-        cache,
-        disk,
-        records,
-        upstreams,
-        metrics.clone(),
-        tasks.clone(),
-        clock,
-    );
-    let cache = Arc::new(cache);
-    let drain = server.drain;
+    let drain = settings.server.drain;
+    let listener = bind("listen", settings.server.listen).await?;
+    let admin = bind("admin", settings.server.admin).await?;
     let (shutdown, done) = (CancellationToken::new(), CancellationToken::new());
     let watchers = TaskTracker::new();
     watch_signals(&watchers, &shutdown, &done)?;
-    let sweeping = cache.clone();
-    tasks.spawn(async move {
-        let deadline = clock.now().to_system() - UNFINISHED_KEPT;
-        if let Err(error) = blocking(move || sweeping.sweep_unfinished(deadline)).await {
-            tracing::warn!(%error, "unfinished downloads could not be swept");
-        }
-    });
-    let names = Arc::new(Names::new(names));
-    let behind = |work| spawn_until(&tasks, &shutdown, work);
-    let reading = cache.clone();
-    behind(Box::pin(async move { reading.read_budgets().await }));
-    let healing = cache.clone();
-    behind(Box::pin(async move { healing.heal_disk().await }));
-    let (tended, stopping) = (cache.clone(), shutdown.clone());
-    tasks.spawn(async move { tended.tend(&stopping).await });
-    for purge in purges {
-        let purging = cache.clone();
-        behind(Box::pin(async move { purging.purge_by_calendar(&purge).await }));
-    }
-    for warm in warms {
-        let (warming, names) = (cache.clone(), names.clone());
-        behind(Box::pin(
-            async move { warming.warm_by_calendar(&warm, &names).await },
-        ));
-    }
-    let (stopping, scrubbed) = (shutdown.clone(), cache.clone());
-    tasks.spawn(async move { scrubbed.scrub(&stopping).await });
+    let hangup = signal(SignalKind::hangup()).map_err(|error| no_signals(&error))?;
+    let running = Running::start(
+        settings,
+        disk,
+        &Dialer::system(),
+        Some(log.clone()),
+        (&tasks, &shutdown),
+    );
+    sweep(&running, &tasks);
+    let (reloads, asked) = mpsc::channel(reload::MOST_WAITING);
+    running.take_reloads(reloads);
+    let server = running.server().clone();
+    tasks.spawn(reload::attend(running, source, hangup, asked, shutdown.clone()));
     say(&greeting);
-    let server = Server::new(server, cache.clone(), names, metrics, requests, clock);
     server.run(listener, admin, shutdown, tasks.clone()).await;
     tasks.close();
     if tokio::time::timeout(drain, tasks.wait()).await.is_err() {
@@ -140,11 +89,21 @@ async fn run(settings: Settings, requests: Option<AccessLog>) -> Result<(), Star
     }
     // What is remembered is written down when the last owner of the cache goes.
     drop(server);
-    drop(cache);
     done.cancel();
     watchers.close();
     watchers.wait().await;
     Ok(())
+}
+
+/// Removes what an earlier process left unfinished, and nobody has resumed since.
+fn sweep(running: &Running, tasks: &TaskTracker) {
+    let (sweeping, clock) = (running.cache.clone(), running.clock);
+    tasks.spawn(async move {
+        let deadline = clock.now().to_system() - UNFINISHED_KEPT;
+        if let Err(error) = blocking(move || sweeping.sweep_unfinished(deadline)).await {
+            tracing::warn!(%error, "unfinished downloads could not be swept");
+        }
+    });
 }
 
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -175,9 +134,8 @@ fn watch_signals(
     shutdown: &CancellationToken,
     done: &CancellationToken,
 ) -> Result<(), StartError> {
-    let failed = |error| StartError(format!("signals cannot be received: {error}"));
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| no_signals(&error))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| no_signals(&error))?;
     let (shutdown, done) = (shutdown.clone(), done.clone());
     watchers.spawn(async move {
         loop {
@@ -194,6 +152,10 @@ fn watch_signals(
         }
     });
     Ok(())
+}
+
+fn no_signals(error: &std::io::Error) -> StartError {
+    StartError(format!("signals cannot be received: {error}"))
 }
 
 /// The one line a start prints.

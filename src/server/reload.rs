@@ -1,0 +1,23 @@
+//! What is asked of whoever has the configuration, and what they answer.
+
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+
+/// Asks for a reload, and waits for what came of it.
+pub type ReloadRequest = oneshot::Sender<Reload>;
+
+/// Where reloads are asked for.
+pub type Reloads = mpsc::Sender<ReloadRequest>;
+
+/// What came of reading the configuration again, in words.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Reload {
+    /// True if what was read holds now.
+    pub applied: bool,
+    /// What is another now, a sentence each.
+    pub changed: Vec<String>,
+    /// What is another from the next start on, a sentence each.
+    pub restart: Vec<String>,
+    /// Why nothing was changed: every problem, with its place.
+    pub problems: Vec<String>,
+}

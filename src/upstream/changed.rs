@@ -1,0 +1,106 @@
+//! What of an upstream outlives a change of its configuration.
+
+use std::sync::Arc;
+
+use super::exchange::Exchange;
+use super::registry::Known;
+use super::shield::{Keeper, Logbook, Shield};
+use super::{Credential, Options, Upstream};
+use crate::clock::Clock;
+use crate::oci::Registry;
+use crate::policy::budget::Rules;
+use crate::policy::login::{Login, Mark};
+
+impl Options {
+    /// True if the upstream is reached in the same way, whoever asks: connections, breakers and what was learnt
+    /// of its rate stay.
+    fn is_reached_as(&self, other: &Self) -> bool {
+        let way = |options: &Self| Self {
+            credentials: Vec::new(),
+            alternates: Vec::new(),
+            ..options.clone()
+        };
+        way(self) == way(other)
+    }
+
+    /// True if what stands beside the upstream stays.
+    pub(super) fn has_alternates_of(&self, other: &Self) -> bool {
+        self.alternates == other.alternates
+            && self.credentials.is_empty() == other.credentials.is_empty()
+            && self.is_reached_as(other)
+    }
+}
+
+impl Upstream {
+    /// How to talk to it, if that is the way of these options.
+    pub(super) fn way_to(&self, options: &Options) -> Option<&Exchange> {
+        let exchange = self.exchange().ok()?;
+        self.options.is_reached_as(options).then_some(exchange)
+    }
+
+    /// Other parts of its budget are reserved from now on.
+    pub(super) fn set_rules(&self, rules: &Rules) {
+        if let Ok(exchange) = self.exchange() {
+            exchange.shield.set_rules(rules);
+        }
+    }
+}
+
+/// The accounts of an upstream: what each may spend, and how its credential stands.
+pub(super) struct Purse {
+    pub(super) shield: Arc<Shield>,
+    pub(super) marks: Vec<Option<Mark>>,
+    pub(super) logins: Vec<Login>,
+}
+
+/// The purse of these credentials. Accounts of the same names spend from the budget that is spent from already,
+/// whatever their passwords are now; where the names are others, those that stay keep what is known of them.
+pub(super) fn purse(
+    credentials: &[Option<Credential>],
+    registry: &Registry,
+    known: &Known,
+    clock: Clock,
+    before: Option<&Upstream>,
+) -> Purse {
+    let names: Vec<String> = credentials.iter().map(name).collect();
+    let old = before.and_then(|before| before.exchange().ok());
+    let old = old.map(|exchange| &exchange.shield);
+    let ledger = match old {
+        Some(old) => Some(old.ledger().of_accounts(&old.names, &names)),
+        None => known.budgets.ledgers.get(registry.as_str()).cloned(),
+    };
+    let written = match old {
+        Some(old) => old.logins(),
+        None => ledger
+            .as_ref()
+            .map(|ledger| ledger.logins.clone())
+            .unwrap_or_default(),
+    };
+    let book = Logbook::new(written, credentials);
+    let (marks, logins) = (book.marks().to_vec(), book.logins(clock));
+    let shield = match old {
+        Some(old) if old.names == names => {
+            old.renew(book);
+            Arc::clone(old)
+        }
+        _ => {
+            let shield = Shield::new(known.budgets.rules.clone(), names, ledger, clock);
+            let shield = Arc::new(shield.keeping(book, Keeper::new(registry, &known.keep)));
+            if let Some(old) = old {
+                old.retire(&shield);
+            }
+            shield
+        }
+    };
+    Purse {
+        shield,
+        marks,
+        logins,
+    }
+}
+
+/// What people call an account.
+fn name(credential: &Option<Credential>) -> String {
+    let name = credential.as_ref().map(|credential| credential.username.clone());
+    name.unwrap_or_else(|| "anonymous".to_owned())
+}
