@@ -23,10 +23,18 @@
 //! One rule goes before: what was used since room was last made goes only after everything that never was. A
 //! manifest that is pulled uses its layers ([`Index::used`]). Only manifests within their share are exempt.
 //!
+//! Everybody who pulls waits for a choice, so none looks at more than some ten thousand entries: what nobody used
+//! has a queue of its own, what is busy leaves its queue where it is met, and one that comes to its bound chose a
+//! part; the next goes on from there, and spares what this one would have. Where more was used since than one choice
+//! can pass, what was used before that and lies behind it goes after what never was.
+//!
 //! What loses its name while it is read is counted until the last reader has left: the disk holds its bytes.
 //!
 //! Never chosen: what is being read or pinned, and what is leaving already.
 
+#[cfg(test)]
+mod bounded;
+mod choice;
 mod entries;
 mod ghost;
 mod index;
@@ -138,7 +146,8 @@ pub struct Facts {
 pub enum Room {
     /// The bytes are set aside.
     Granted,
-    /// Nothing is set aside: these have to go first. Ask again when they are gone. Never empty.
+    /// Nothing is set aside: these have to go first. Ask again when they are gone. They may be too few, even none,
+    /// where a choice came to its bound; the next then goes on behind what this one passed.
     Evict(Vec<Content>),
     /// There is no room, and none can be made: too long, or everything that could go is in use, pinned, on
     /// its way out, or within a share that the asker has no part in.

@@ -2,6 +2,7 @@
 //!
 //! A vector that doubles would hold up to twice what a million entries need, and copy all of it under the lock.
 
+use super::queue::{TURN, UNUSED};
 use super::shares::Kind;
 use super::{Content, Facts, on_disk};
 
@@ -23,8 +24,26 @@ pub(super) enum Place {
     Small,
     /// In the queue of what was used.
     Main,
+    /// In neither: a choice met it while it was busy. It joins the queue of what was used when it is idle again.
+    Apart,
     /// Chosen to go.
     Leaving,
+}
+
+/// The neighbours of an entry in a queue.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Link {
+    pub(super) before: Slot,
+    pub(super) after: Slot,
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Self {
+            before: NONE,
+            after: NONE,
+        }
+    }
 }
 
 /// Something held.
@@ -38,9 +57,8 @@ pub(super) struct Entry {
     pub(super) changed: bool,
     /// The slot is in the list of those that changed. Outlives the entry, so that the list has it once.
     pub(super) listed: bool,
-    /// Its neighbours in the queue.
-    pub(super) before: Slot,
-    pub(super) after: Slot,
+    /// Its neighbours in the queue of its place, and in that of what nobody used.
+    pub(super) links: [Link; 2],
     pub(super) readers: u32,
     /// Which file of this name it is: readers of one before it are none of its own.
     pub(super) generation: u32,
@@ -59,8 +77,7 @@ impl Entry {
             hits: 0,
             changed: false,
             listed: false,
-            before: NONE,
-            after: NONE,
+            links: [Link::default(); 2],
             readers: 0,
             generation,
             pins: 0,
@@ -79,6 +96,16 @@ impl Entry {
         Kind::of(&self.content, self.facts.size)
     }
 
+    /// The one behind it in the queue of its place.
+    pub(super) fn after(&self) -> Slot {
+        self.links[TURN].after
+    }
+
+    /// The one behind it among those that nobody used.
+    pub(super) fn after_unused(&self) -> Slot {
+        self.links[UNUSED].after
+    }
+
     /// Whether it is read or pinned.
     pub(super) fn busy(&self) -> bool {
         self.readers > 0 || self.pins > 0
@@ -86,7 +113,12 @@ impl Entry {
 
     /// Whether it is held, and not on its way out.
     pub(super) fn stays(&self) -> bool {
-        matches!(self.place, Place::Small | Place::Main)
+        matches!(self.place, Place::Small | Place::Main | Place::Apart)
+    }
+
+    /// Whether it stays, and nobody uses it or ever did since it was stored.
+    pub(super) fn unused(&self) -> bool {
+        self.stays() && self.facts.used.is_none() && !self.busy()
     }
 }
 

@@ -1,24 +1,62 @@
 //! One choice of what goes. It only looks: what it chose and moved is carried out afterwards, or, for a
 //! preview, not at all.
+//!
+//! Everybody who pulls waits for it, so it ends after so many looks ([`Bounds`]), whatever there is to see. What it
+//! passed until then has moved on, and the next choice begins behind it.
 
 use std::collections::{HashSet, VecDeque};
+use std::hash::BuildHasherDefault;
 
 use super::SMALL_QUEUE;
 use super::entries::{Entries, Entry, NONE, Slot};
-use super::index::Share;
-use super::shares::{Kind, PerKind};
+use super::names::Same;
+use super::shares::{Kind, PerKind, Share};
 
-/// A run that passed so many of main queues takes the next, hits or none: where everything is used, it would
-/// go round a million entries, some 50 ms, while nobody gets an answer.
-const MOST_PASSED: usize = 10_000;
+/// How much one choice may do.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Most entries that it passes in turn and leaves, and again as many once nothing is spared but what is busy.
+    /// Where half of them are passed, the uses that an entry was passed for so often no longer count.
+    pub(super) passed: usize,
+    /// Most that it chooses.
+    pub(super) victims: usize,
+}
+
+impl Bounds {
+    /// A look is a miss of the processor's caches, some 100 ns.
+    pub(super) const USUAL: Self = Self {
+        passed: 4096,
+        victims: 1000,
+    };
+
+    /// Most entries that a choice looks at: those it passes, those it chooses, and, both in their turn and among
+    /// the unused, those it has chosen already.
+    #[cfg(test)]
+    pub(super) fn looks(self) -> usize {
+        2 * self.passed + 3 * self.victims
+    }
+}
 
 /// What is to be carried out.
 #[derive(Debug)]
 pub(super) struct Chosen {
     /// What goes, in order.
     pub(super) victims: Vec<Slot>,
-    /// By kind, what joins the end of the main queue, in order, and the hits it has left. May name victims.
-    pub(super) again: [VecDeque<(Slot, u8)>; 3],
+    /// By kind, what stays and was passed.
+    pub(super) passed: PerKind<Passed>,
+    /// A bound was reached before enough was chosen: the next choice goes on.
+    pub(super) cut: bool,
+    /// Entries that were looked at.
+    pub(super) looks: usize,
+}
+
+/// What a walk passed.
+#[derive(Debug, Default)]
+pub(super) struct Passed {
+    /// What joins the end of the main queue, in order, and the hits it has left. May name victims.
+    pub(super) again: VecDeque<(Slot, u8)>,
+    /// What is busy, and stands in no queue until it is idle again: nobody passes it twice.
+    pub(super) apart: Vec<Slot>,
 }
 
 /// A walk through the queues of all shares.
@@ -27,21 +65,19 @@ pub(super) struct Run<'a> {
     entries: &'a Entries,
     /// Its number: what is marked with it was used since the last run.
     number: u32,
+    bounds: Bounds,
     walks: PerKind<Walk>,
     victims: Vec<Slot>,
+    /// The victims once more: who stands in two queues is met twice.
+    chosen: HashSet<Slot, BuildHasherDefault<Same>>,
     won: u64,
-    /// Those of main queues that it passed.
+    looks: usize,
+    /// Those that were passed in this turn.
     passed: usize,
-    /// Those chosen out of turn, which the walk still has ahead.
-    out_of_turn: HashSet<Slot>,
-    limits: Limits,
-}
-
-/// When enough is chosen.
-#[derive(Debug)]
-struct Limits {
-    bytes: u64,
-    count: usize,
+    /// A turn ended at its bound.
+    cut: bool,
+    /// Bytes that are enough.
+    wanted: u64,
     /// Whether kinds keep what they are guaranteed.
     guarantee: bool,
 }
@@ -54,8 +90,9 @@ struct Walk {
     small_bytes: u64,
     main: Slot,
     main_bytes: u64,
-    /// What was passed and stays: the end of the main queue.
-    again: VecDeque<(Slot, u8)>,
+    unused: Slot,
+    /// What was passed and stays.
+    passed: Passed,
     /// Entries of the main queue, those passed included; and how many were passed in a row to no effect.
     main_count: usize,
     barren: usize,
@@ -72,73 +109,80 @@ impl<'a> Run<'a> {
     pub(super) fn new(
         entries: &'a Entries,
         shares: &PerKind<Share>,
-        number: u32,
+        (number, bounds): (u32, Bounds),
         over: PerKind<i128>,
         fill: Option<(Kind, u64)>,
     ) -> Self {
-        let walks = Kind::ALL.map(|kind| Walk {
-            small: shares[kind].small.first(),
-            small_bytes: shares[kind].small.bytes,
-            main: shares[kind].main.first(),
-            main_bytes: shares[kind].main.bytes,
-            main_count: shares[kind].main.count,
-            incoming: fill.map_or(0, |(of, bytes)| if of == kind { bytes } else { 0 }),
-            over: over[kind],
-            ..Walk::default()
+        let walks = Kind::ALL.map(|kind| {
+            let share = &shares[kind];
+            Walk {
+                small: share.small.first(),
+                small_bytes: share.small.bytes,
+                main: share.main.first(),
+                main_bytes: share.main.bytes + share.apart,
+                unused: share.unused.first(),
+                main_count: share.main.count,
+                incoming: fill.map_or(0, |(of, bytes)| if of == kind { bytes } else { 0 }),
+                over: over[kind],
+                ..Walk::default()
+            }
         });
         Self {
             entries,
             number,
+            bounds,
             walks: PerKind(walks),
             victims: Vec::new(),
+            chosen: HashSet::default(),
             won: 0,
+            looks: 0,
             passed: 0,
-            out_of_turn: HashSet::new(),
-            limits: Limits {
-                bytes: 0,
-                count: usize::MAX,
-                guarantee: true,
-            },
+            cut: false,
+            wanted: 0,
+            guarantee: true,
         }
     }
 
-    /// Chooses until so many bytes are won, or nothing is left that may go.
+    /// Chooses until so many bytes are won, nothing is left that may go, or a bound is reached.
     pub(super) fn choose(mut self, bytes: u64) -> Chosen {
-        self.limits.bytes = bytes;
+        self.wanted = bytes;
         self.go();
-        let again = self.walks.0.map(|walk| walk.again);
-        Chosen {
-            victims: self.victims,
-            again,
-        }
+        self.end()
     }
 
     /// What would be chosen if ever more room were needed: what may be chosen now, then the rest as though
-    /// nobody had a share.
-    pub(super) fn preview(mut self, count: usize) -> Vec<Slot> {
-        self.limits = Limits {
-            bytes: u64::MAX,
-            count,
-            guarantee: true,
-        };
+    /// nobody had a share. At most `count`, and no more than one choice takes.
+    pub(super) fn preview(mut self, count: usize) -> Chosen {
+        self.wanted = u64::MAX;
+        self.bounds.victims = self.bounds.victims.min(count);
         if self.walks.0.iter().any(|walk| walk.over > 0) {
             self.go();
         }
-        self.limits.guarantee = false;
+        self.guarantee = false;
         self.go();
-        self.victims
+        self.end()
+    }
+
+    fn end(self) -> Chosen {
+        let is_full = self.victims.len() >= self.bounds.victims;
+        Chosen {
+            cut: self.won < self.wanted && (self.cut || is_full),
+            victims: self.victims,
+            passed: PerKind(self.walks.0.map(|walk| walk.passed)),
+            looks: self.looks,
+        }
     }
 
     fn go(&mut self) {
         self.in_turn(true);
         if !self.enough() {
-            self.unused_blobs();
+            self.unused();
             self.in_turn(false);
         }
     }
 
     fn enough(&self) -> bool {
-        self.won >= self.limits.bytes || self.victims.len() >= self.limits.count
+        self.won >= self.wanted || self.victims.len() >= self.bounds.victims
     }
 
     /// Takes from the kind that is furthest above its share, until none is.
@@ -146,15 +190,20 @@ impl<'a> Run<'a> {
         for walk in &mut self.walks.0 {
             (walk.spent, walk.barren) = (false, 0);
         }
+        (self.passed, self.cut) = (0, false);
         while !self.enough() {
-            let guarantee = self.limits.guarantee;
+            let guarantee = self.guarantee;
             let able = Kind::ALL.into_iter().filter(|kind| {
                 let walk = &self.walks[*kind];
                 !walk.spent && (walk.over > 0 || !guarantee)
             });
             let Some(kind) = able.max_by_key(|kind| self.walks[*kind].over) else {
-                break;
+                return;
             };
+            if self.passed >= self.bounds.passed {
+                self.cut = true;
+                return;
+            }
             match self.next(kind, spare_marked) {
                 Some(slot) => self.take(kind, slot),
                 None => self.walks[kind].spent = true,
@@ -162,30 +211,30 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Only what was used since the last run is left above the shares. Blobs that never were go before it,
-    /// those within their share too: evicting a layer in use would have it fetched again at once.
-    fn unused_blobs(&mut self) {
-        for kind in [Kind::Large, Kind::Small] {
-            let walk = &self.walks[kind];
-            let mut ahead = Vec::new();
-            for first in [walk.small, walk.main] {
-                let mut slot = first;
-                while slot != NONE {
-                    ahead.push(slot);
-                    slot = self.entries.at(slot).after;
-                }
-            }
-            ahead.extend(walk.again.iter().map(|(slot, _)| *slot));
-            for slot in ahead {
-                if self.enough() {
-                    return;
-                }
-                let entry = self.entries.at(slot);
-                if entry.facts.used.is_none() && !entry.busy() && self.out_of_turn.insert(slot) {
-                    self.take(kind, slot);
-                }
-            }
+    /// What was used since the last run is left above the shares, and perhaps more than could be looked at. What
+    /// never was goes before it, blobs within their share too: evicting a layer in use would have it fetched again
+    /// at once.
+    fn unused(&mut self) {
+        for kind in [Kind::Large, Kind::Small, Kind::Manifest] {
+            while self.walks[kind].over > 0 && self.unused_of(kind) {}
         }
+        for kind in [Kind::Large, Kind::Small] {
+            while self.unused_of(kind) {}
+        }
+    }
+
+    /// Takes the next of a kind that was never used; false if there is none, or enough was taken.
+    fn unused_of(&mut self, kind: Kind) -> bool {
+        let slot = self.walks[kind].unused;
+        if slot == NONE || self.enough() {
+            return false;
+        }
+        self.looks += 1;
+        self.walks[kind].unused = self.entries.at(slot).after_unused();
+        if !self.chosen.contains(&slot) {
+            self.take(kind, slot);
+        }
+        true
     }
 
     fn take(&mut self, kind: Kind, slot: Slot) {
@@ -193,88 +242,77 @@ impl<'a> Run<'a> {
         self.walks[kind].over -= i128::from(bytes);
         self.won += bytes;
         self.victims.push(slot);
+        self.chosen.insert(slot);
     }
 
-    /// The next of a kind that goes, by S3-FIFO.
+    /// The next of a kind that goes, by S3-FIFO; `None` if there is none, or so many were passed as may be.
     fn next(&mut self, kind: Kind, spare_marked: bool) -> Option<Slot> {
-        loop {
+        while self.passed < self.bounds.passed {
             let walk = &mut self.walks[kind];
-            let main_is_barren = walk.barren >= walk.main_count;
-            if walk.small != NONE && (main_is_barren || walk.small_is_full()) {
-                let slot = walk.small;
-                let entry = self.entries.at(slot);
-                walk.pass_small(entry);
-                if self.out_of_turn.contains(&slot) {
-                    continue;
-                }
-                if !entry.busy() && entry.hits == 0 {
-                    return Some(slot);
-                }
-                walk.promote(
-                    slot,
-                    entry,
-                    entry.busy() || spare_marked && entry.marked == self.number,
-                );
-            } else if main_is_barren {
-                return None;
-            } else {
-                let (slot, hits) = walk.pass_main(self.entries)?;
-                if self.out_of_turn.contains(&slot) {
-                    continue;
-                }
-                let entry = self.entries.at(slot);
-                let spared = entry.busy() || spare_marked && entry.marked == self.number;
-                if !spared && (hits == 0 || self.passed >= MOST_PASSED) {
-                    return Some(slot);
-                }
-                self.passed += 1;
-                walk.keep(slot, hits, entry);
+            let (slot, hits, is_new) = walk.pass(self.entries)?;
+            self.looks += 1;
+            if self.chosen.contains(&slot) {
+                continue;
             }
+            let entry = self.entries.at(slot);
+            let spared = spare_marked && entry.marked == self.number;
+            let counts = hits > 0 && self.passed < self.bounds.passed / 2;
+            if !entry.busy() && !spared && !counts {
+                return Some(slot);
+            }
+            self.passed += 1;
+            walk.keep(entry, (slot, hits), is_new, spared);
         }
+        None
     }
 }
 
 impl Walk {
+    /// The next of the queue whose turn it is leaves it: with its hits, and whether it was new.
+    fn pass(&mut self, entries: &Entries) -> Option<(Slot, u8, bool)> {
+        let main_is_barren = self.barren >= self.main_count;
+        if self.small != NONE && (main_is_barren || self.small_is_full()) {
+            let slot = self.small;
+            let entry = entries.at(slot);
+            self.small = entry.after();
+            self.small_bytes -= entry.on_disk();
+            return Some((slot, entry.hits, true));
+        }
+        if main_is_barren {
+            return None;
+        }
+        let (slot, hits) = match self.main {
+            NONE => self.passed.again.pop_front()?,
+            slot => (slot, entries.at(slot).hits),
+        };
+        let entry = entries.at(slot);
+        if slot == self.main {
+            self.main = entry.after();
+        }
+        self.main_bytes -= entry.on_disk();
+        self.main_count -= 1;
+        Some((slot, hits, false))
+    }
+
     /// Whether what is new takes more than its part of the share.
     fn small_is_full(&self) -> bool {
         let all = self.small_bytes + self.main_bytes + self.incoming;
         (self.small_bytes + self.incoming) as f64 > all as f64 * SMALL_QUEUE
     }
 
-    fn pass_small(&mut self, entry: &Entry) {
-        self.small = entry.after;
-        self.small_bytes -= entry.on_disk();
-    }
-
-    /// From the small queue to the main one, where it has yet to earn a round: the uses so far brought it here.
-    /// One that is spared joins those passed to no effect: a round for each would cost the square of all.
-    fn promote(&mut self, slot: Slot, entry: &Entry, spared: bool) {
-        self.again.push_back((slot, 0));
+    /// What was passed stays: in the main queue if it is idle, for one hit less. From the small queue it has yet to
+    /// earn a round there: the uses so far brought it here.
+    fn keep(&mut self, entry: &Entry, (slot, hits): (Slot, u8), is_new: bool, spared: bool) {
         self.main_bytes += entry.on_disk();
-        self.main_count += 1;
-        self.barren = if spared { self.barren + 1 } else { 0 };
-    }
-
-    /// The next of the main queue leaves it.
-    fn pass_main(&mut self, entries: &Entries) -> Option<(Slot, u8)> {
-        let (slot, hits) = match self.main {
-            NONE => self.again.pop_front()?,
-            slot => (slot, entries.at(slot).hits),
-        };
-        if slot == self.main {
-            self.main = entries.at(slot).after;
+        if entry.busy() {
+            self.passed.apart.push(slot);
+            return;
         }
-        self.main_bytes -= entries.at(slot).on_disk();
-        self.main_count -= 1;
-        Some((slot, hits))
-    }
-
-    /// What left the main queue joins it again, for one hit less.
-    fn keep(&mut self, slot: Slot, hits: u8, entry: &Entry) {
-        let cost = u8::from(hits > 0 && !entry.busy());
-        self.barren = if cost > 0 { 0 } else { self.barren + 1 };
-        self.again.push_back((slot, hits - cost));
-        self.main_bytes += entry.on_disk();
+        let left = if is_new { 0 } else { hits.saturating_sub(1) };
+        // One that is spared joins those passed to no effect: a round for each would cost the square of all.
+        let effect = if is_new { !spared } else { hits > 0 };
+        self.barren = if effect { 0 } else { self.barren + 1 };
+        self.passed.again.push_back((slot, left));
         self.main_count += 1;
     }
 }

@@ -12,6 +12,8 @@ use crate::store::files;
 
 /// Times room is made before a fill goes without: others may take what was made for it.
 const ROUNDS: usize = 16;
+/// Most choices of what goes for one who wants room, whatever others do meanwhile: of small files, some 16 million.
+const MOST_CHOICES: usize = 16_384;
 
 /// How the shelf stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,13 +45,26 @@ impl Disk {
             Some(Answer::Evict(_) | Answer::Drop(_)) | None => {}
         }
         let _making = self.books.making_room();
-        for _ in 0..ROUNDS {
-            let answer = self.books.lock().reserve(partial.name(), bytes);
-            match answer {
+        let mut rounds = 0;
+        for _ in 0..MOST_CHOICES {
+            let (answer, is_part) = {
+                let mut state = self.books.lock();
+                (state.reserve(partial.name(), bytes), state.index.was_cut())
+            };
+            rounds += match answer {
                 Answer::Granted => return Ok(()),
                 Answer::Never(why) => return Err(why),
-                Answer::Evict(victims) => self.evict(&victims),
-                Answer::Drop(names) => self.drop_asides(&names),
+                Answer::Evict(victims) => {
+                    let is_stuck = self.evict(&victims) == 0 && !victims.is_empty();
+                    usize::from(is_stuck || !is_part)
+                }
+                Answer::Drop(names) => {
+                    self.drop_asides(&names);
+                    1
+                }
+            };
+            if rounds >= ROUNDS {
+                break;
             }
         }
         Err(NotKept::InUse)
@@ -57,10 +72,20 @@ impl Disk {
 
     /// Comes back to the low watermark if the high one is passed. Blocks. Returns how many objects went.
     pub fn tidy(&self) -> usize {
-        let _making = self.books.making_room();
-        let victims = self.books.lock().index.excess();
-        self.evict(&victims);
-        victims.len()
+        let mut went = 0;
+        for _ in 0..MOST_CHOICES {
+            // Who waits for room for a fill comes in between.
+            let _making = self.books.making_room();
+            let Some(victims) = self.books.lock().index.excess() else {
+                break;
+            };
+            let gone = self.evict(&victims);
+            went += gone;
+            if gone == 0 && !victims.is_empty() {
+                break;
+            }
+        }
+        went
     }
 
     /// Looks how much the file system has left, and keeps its floor free. Blocks.
@@ -138,8 +163,9 @@ impl Disk {
         }
     }
 
-    /// Removes what was chosen to go.
-    fn evict(&self, victims: &[Content]) {
+    /// Removes what was chosen to go. Returns how many went.
+    fn evict(&self, victims: &[Content]) -> usize {
+        let mut gone = 0;
         for content in victims {
             let _naming = self.books.naming();
             let stays = {
@@ -168,9 +194,11 @@ impl Disk {
                     crash::point(Point::Evicted);
                     state.remove(content);
                     state.evicted[content.shelf as usize] += 1;
+                    gone += 1;
                 }
             }
         }
+        gone
     }
 
     fn drop_asides(&self, names: &[String]) {

@@ -76,7 +76,7 @@ fn print_longest(held: &[Content], capacity: u64) {
     longest("one part in ten goes", make_room(&mut index, capacity / 10, 1));
     let mut index = filled(Rules::new(capacity, 0.95, 0.90));
     let mut choices = Vec::new();
-    while !timed(&mut choices, || index.excess()).is_empty() {}
+    while timed(&mut choices, || index.excess()).is_some() {}
     longest("down to the low watermark", choices);
     // What a cache looks like that was used for long before it is full for the first time.
     let mut index = filled(Rules::new(capacity, 1.0, 1.0));
@@ -84,6 +84,15 @@ fn print_longest(held: &[Content], capacity: u64) {
     used.iter()
         .for_each(|name| index.pull(name, Time::from_millis(1)));
     longest("all but ten were used", make_room(&mut index, SIZE, 100));
+    held.iter()
+        .for_each(|name| index.pull(name, Time::from_millis(2)));
+    longest("all were used", make_room(&mut index, SIZE, 100));
+    let mut index = filled(Rules::new(capacity, 1.0, 1.0));
+    let busy = &held[..held.len() - UNUSED];
+    for name in busy {
+        index.enter(name);
+    }
+    longest("all but ten are busy", make_room(&mut index, SIZE, UNUSED / 2));
 }
 
 /// Makes room so often, and answers how long each choice took.
