@@ -15,6 +15,7 @@ pub enum Algorithm {
     Sha512,
 }
 
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
 /// Hex digits of the longest hash.
 const MOST_DIGITS: usize = 128;
 
@@ -105,7 +106,6 @@ impl Digest {
 
     /// The hex digits, in the room that is lent.
     fn write_hex<'a>(&self, room: &'a mut [u8; MOST_DIGITS]) -> &'a str {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let bytes = self.as_bytes();
         for (pair, byte) in room.chunks_exact_mut(2).zip(bytes) {
             pair[0] = DIGITS[usize::from(byte >> 4)];
@@ -142,20 +142,32 @@ impl FromStr for Digest {
             return Err(DigestError::Length);
         }
         let mut bytes = [0; 64];
+        let mut wrong = 0;
         for (byte, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
-            *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
+            let (high, low) = (VALUES[usize::from(pair[0])], VALUES[usize::from(pair[1])]);
+            wrong |= high | low;
+            *byte = high << 4 | low & 15;
+        }
+        if wrong & NO_DIGIT != 0 {
+            return Err(DigestError::Hex);
         }
         Ok(Self { algorithm, bytes })
     }
 }
 
-fn nibble(digit: u8) -> Result<u8, DigestError> {
-    match digit {
-        b'0'..=b'9' => Ok(digit - b'0'),
-        b'a'..=b'f' => Ok(digit - b'a' + 10),
-        _ => Err(DigestError::Hex),
+/// The bit that no digit's value has.
+const NO_DIGIT: u8 = 16;
+
+/// The value of each byte as a hex digit.
+const VALUES: [u8; 256] = {
+    let mut values = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < 16 {
+        values[DIGITS[value as usize] as usize] = value;
+        value += 1;
     }
-}
+    values
+};
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

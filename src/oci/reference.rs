@@ -148,6 +148,11 @@ impl RepositoryPath {
         &self.0
     }
 
+    /// The first part, which may be all of it.
+    pub fn first(&self) -> &str {
+        self.0.split_once('/').map_or(&self.0, |(first, _)| first)
+    }
+
     /// Splits off the first part: `ghcr.io/owner/app` gives `ghcr.io` and `owner/app`.
     /// Returns `None` for a name of one part.
     pub fn split_first(&self) -> Option<(&str, Self)> {

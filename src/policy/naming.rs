@@ -144,8 +144,8 @@ impl Names {
         if let Some(prefix) = &target.prefix {
             return self.found(prefix.clone(), target.path.clone());
         }
-        if let Some((first, rest)) = target.path.split_first()
-            && Registry::stands_first(first)
+        if Registry::stands_first(target.path.first())
+            && let Some((first, rest)) = target.path.split_first()
             && let Ok(registry) = first.parse::<Registry>()
             && (self.entry(&registry).is_some() || self.is_hub(self.default.as_ref()))
         {
@@ -172,7 +172,7 @@ impl Names {
 
     /// The index of the entry that serves `registry`, if any.
     pub fn entry(&self, registry: &Registry) -> Option<usize> {
-        let exact = |entry: &Entry| entry.pattern == Pattern::Exact(registry.clone());
+        let exact = |entry: &Entry| matches!(&entry.pattern, Pattern::Exact(exact) if exact == registry);
         let suffix =
             |entry: &Entry| matches!(entry.pattern, Pattern::Suffix(_)) && entry.pattern.matches(registry);
         let any = |entry: &Entry| entry.pattern == Pattern::Any;

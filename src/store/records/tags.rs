@@ -159,7 +159,9 @@ impl Records {
 }
 
 fn tag_key(repository: &Repository, tag: &Tag) -> String {
-    format!("{repository}:{tag}")
+    // Every request for a tag asks for it: without the machinery of formatting.
+    let (registry, path) = (repository.registry.as_str(), repository.path.as_str());
+    [registry, "/", path, ":", tag.as_str()].concat()
 }
 
 fn decode_tag(bytes: &[u8]) -> Option<TagRecord> {
