@@ -1,7 +1,7 @@
 //! The only reader of clocks.
 //!
-//! [`Time`] is milliseconds since the Unix epoch. The wall clock is read once, when the [`Clock`] is made;
-//! from then on time advances with tokio's monotonic clock. So it never goes back, can be written to disk,
+//! [`Time`] is milliseconds since the Unix epoch. The wall clock is read once, when the [`Clock`] is made (and for
+//! the dates of answers); from then on time advances with tokio's monotonic clock. So it never goes back, can be written to disk,
 //! and stands still when a test pauses the runtime.
 
 use std::fmt;
@@ -55,6 +55,15 @@ impl fmt::Display for Time {
         let moment = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX);
         write!(f, "{moment:.3}")
     }
+}
+
+/// The date of HTTP, by the wall clock: what it says goes to others, who have clocks of their own.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a date by our own clock would be wrong after the machine has slept"
+)]
+pub fn http_date() -> String {
+    httpdate::HttpDate::from(std::time::SystemTime::now()).to_string()
 }
 
 /// Tells the time. Cheap to copy; all copies agree.

@@ -11,7 +11,7 @@ use super::quotas::{Pass, Start};
 use super::{
     Asker, Body, Cache, Failure, Following, From, Kind, Outcome, Rescue, Served, SharedFlights, in_time,
 };
-use crate::clock::Clock;
+use crate::clock::{Clock, Time};
 use crate::oci::{Digest, MediaType};
 use crate::policy::flight::{FlightId, Flights, Join, Landing, Leave};
 use crate::policy::naming::Chosen;
@@ -31,6 +31,9 @@ impl Cache {
     /// # Errors
     /// [`Failure`], after 25 s at most.
     pub async fn blob(&self, chosen: &Chosen, digest: &Digest, asker: &Asker) -> Result<Served, Failure> {
+        if let Some(served) = self.blob_at_hand(digest, self.clock.now()) {
+            return Ok(served);
+        }
         let found = in_time(
             &chosen.repository.registry,
             Box::pin(self.find_blob(chosen, digest, asker)),
@@ -62,12 +65,17 @@ impl Cache {
         }
     }
 
+    /// A small blob that memory holds, to be pulled. `None` says nothing but that [`Self::blob`] has to be asked.
+    pub fn blob_at_hand(&self, digest: &Digest, now: Time) -> Option<Served> {
+        let bytes = self.in_memory(digest).ok()??;
+        self.shelves.disk.pulled(Shelf::Blobs, digest, now);
+        let (length, body) = (bytes.len() as u64, Body::Memory(bytes));
+        Some(served(*digest, Some(length), body, From::Memory, Outcome::Hit))
+    }
+
     async fn find_blob(&self, chosen: &Chosen, digest: &Digest, asker: &Asker) -> Result<Served, Failure> {
-        if let Some(bytes) = self.in_memory(digest)? {
-            self.shelves.disk.pulled(Shelf::Blobs, digest);
-            let (length, body) = (bytes.len() as u64, Body::Memory(bytes));
-            return Ok(served(*digest, Some(length), body, From::Memory, Outcome::Hit));
-        }
+        // A manifest's digest is told apart at once.
+        self.in_memory(digest)?;
         let stored = self.on_disk(digest, true).await?;
         let held = stored.is_some();
         if let Some(stored) = stored

@@ -29,6 +29,9 @@ impl Cache {
         head: bool,
         asker: &Asker,
     ) -> Result<Served, Failure> {
+        if let Some(served) = self.manifest_at_hand(chosen, reference, head, self.clock.now()) {
+            return Ok(served);
+        }
         let walk = async {
             match reference {
                 Reference::Digest(digest) => self.by_digest(chosen, digest, head, asker).await,
@@ -37,14 +40,48 @@ impl Cache {
         };
         let served = in_time(&chosen.repository.registry, Box::pin(walk)).await?;
         if !head {
-            self.count_avoided(chosen, reference, &served);
-            // The fetch that stored it is no use of it yet.
-            if matches!(served.from, From::Memory | From::Disk) {
-                self.shelves.disk.pulled(Shelf::Manifests, &served.digest);
-            }
-            self.count_pull(chosen, &served);
+            self.count_served(chosen, reference, &served, self.clock.now());
         }
         Ok(served)
+    }
+
+    /// A manifest that can be served without waiting for anything: memory holds it, and its tag, if it is named by
+    /// one, is fresh. `None` says nothing but that [`Self::manifest`] has to be asked.
+    pub fn manifest_at_hand(
+        &self,
+        chosen: &Chosen,
+        reference: &Reference,
+        head: bool,
+        now: Time,
+    ) -> Option<Served> {
+        let (digest, age) = match reference {
+            Reference::Digest(digest) => (*digest, Duration::ZERO),
+            Reference::Tag(tag) => {
+                let record = self.fresh_at_hand(chosen, tag, now)?;
+                (record.descriptor.digest, now.since(record.validated))
+            }
+        };
+        let held = self.shelves.memory.get(&digest)?;
+        held.manifest.as_ref()?;
+        let served = Served {
+            age,
+            ..served(digest, held, From::Memory, Outcome::Hit)
+        };
+        if !head {
+            self.count_served(chosen, reference, &served, now);
+        }
+        Some(served)
+    }
+
+    fn count_served(&self, chosen: &Chosen, reference: &Reference, served: &Served, now: Time) {
+        self.count_avoided(chosen, reference, served);
+        // The fetch that stored it is no use of it yet.
+        if matches!(served.from, From::Memory | From::Disk) {
+            self.shelves.disk.pulled(Shelf::Manifests, &served.digest, now);
+        }
+        self.shelves
+            .records
+            .pulled(&chosen.repository, &served.digest, now);
     }
 
     pub(super) async fn by_digest(

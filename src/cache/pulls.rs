@@ -3,22 +3,13 @@
 //! A pull only counts in memory. When the counts are written down it shows which manifests were served to a
 //! repository that they were not fetched for, or whose record was lost: these are remembered then.
 
-use super::{Cache, Served, Shelves};
+use super::Shelves;
 use crate::clock::Time;
 use crate::oci::{Digest, Manifest, Repository};
-use crate::policy::naming::Chosen;
 use crate::store::{Held, ManifestRecord};
 
 /// Where a manifest came from whose record was lost.
 const FORGOTTEN: &str = "unknown";
-
-impl Cache {
-    /// Counts a manifest that is served.
-    pub(super) fn count_pull(&self, chosen: &Chosen, served: &Served) {
-        let records = &self.shelves.records;
-        records.pulled(&chosen.repository, &served.digest, self.clock.now());
-    }
-}
 
 impl Shelves {
     /// Remembers where a manifest came from and what it names.

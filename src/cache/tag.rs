@@ -111,6 +111,15 @@ impl Cache {
         self.validate(chosen, tag, head, asker, patience).await
     }
 
+    /// The record of a tag that memory knows to be fresh, unless the operator holds the tag.
+    pub(super) fn fresh_at_hand(&self, chosen: &Chosen, tag: &Tag, now: Time) -> Option<TagRecord> {
+        let repository = &chosen.repository;
+        let record = self.shelves.records.hot_tag(repository, tag)??;
+        let rules = self.rules(chosen, Some(tag));
+        let is_fresh = freshness::before(tag, Some(&record), rules, now) == Before::Serve;
+        (is_fresh && self.locked(repository, tag).is_none()).then_some(record)
+    }
+
     /// The record of a tag; `None` as well while the disk does not tell: the upstream does.
     async fn recorded(&self, repository: &Repository, tag: &Tag) -> Option<TagRecord> {
         if let Some(known) = self.shelves.records.hot_tag(repository, tag) {

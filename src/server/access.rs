@@ -10,9 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderValue, Method, Uri, header};
+use http::{HeaderValue, Method, StatusCode, Uri, header};
 
-use super::Inner;
+use super::hits::Asked;
+use super::{Inner, respond};
+use crate::cache::Served;
 use crate::clock::Time;
 use crate::oci::{Repository, Route};
 
@@ -24,7 +26,8 @@ const MAX_TEXT: usize = 128;
 pub(super) struct Record {
     inner: Arc<Inner>,
     method: Method,
-    uri: Uri,
+    /// What was asked for; of use where it is no route.
+    uri: Option<Uri>,
     agent: Option<HeaderValue>,
     /// Who asks: the client, where a trusted proxy tells it.
     pub(super) peer: SocketAddr,
@@ -48,11 +51,19 @@ impl Record {
     /// A request that has just come.
     pub(super) fn new(inner: Arc<Inner>, head: &Parts, peer: SocketAddr) -> Self {
         let began = inner.clock.elapsed();
+        let mut record = Self::begun(inner, head.method.clone(), peer, began);
+        record.uri = Some(head.uri.clone());
+        record.agent = head.headers.get(header::USER_AGENT).cloned();
+        record
+    }
+
+    /// A request that came when the clock had run for `began`.
+    fn begun(inner: Arc<Inner>, method: Method, peer: SocketAddr, began: Duration) -> Self {
         Self {
             inner,
-            method: head.method.clone(),
-            uri: head.uri.clone(),
-            agent: head.headers.get(header::USER_AGENT).cloned(),
+            method,
+            uri: None,
+            agent: None,
             peer,
             began,
             answered: began,
@@ -63,6 +74,26 @@ impl Record {
             outcome: "none",
             bytes: 0,
         }
+    }
+
+    /// A request that is answered at once, with content of this repository and `bytes` of body.
+    pub(super) fn hit(
+        inner: &Arc<Inner>,
+        asked: &Asked<'_>,
+        (peer, began): (SocketAddr, Duration),
+        (route, repository): (Route, Repository),
+        served: &Served,
+        bytes: u64,
+    ) -> Self {
+        let mut record = Self::begun(inner.clone(), asked.method.clone(), peer, began);
+        let agent = asked.agent.filter(|_| inner.requests.is_some());
+        record.agent = agent.and_then(|agent| HeaderValue::from_bytes(agent).ok());
+        (record.route, record.repository) = (Some(route), Some(repository));
+        record.from = respond::from_word(served.from);
+        record.outcome = respond::outcome_word(served.outcome);
+        record.bytes = bytes;
+        record.answered(StatusCode::OK.as_u16());
+        record
     }
 
     /// The head of the answer is ready.
@@ -81,7 +112,7 @@ impl Record {
         line.text("method", cut(self.method.as_str()));
         line.text("route", self.route_name());
         match &self.route {
-            None => line.text("path", cut(self.uri.path())),
+            None => line.text("path", cut(self.uri.as_ref().map_or("", Uri::path))),
             Some(Route::Manifest(_, reference)) => line.name("reference", reference),
             Some(Route::Blob(_, digest) | Route::Referrers(_, digest, _)) => line.name("reference", digest),
             Some(Route::Base | Route::Tags(..) | Route::Catalog(..)) => {}

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
+use super::Inner;
 use super::gate::Refused;
 use super::respond::{self, Answer};
 use crate::cache::{Asker, Client, Failure, Quotas};
@@ -48,6 +49,14 @@ pub(super) fn identify(clients: &Clients, peer: SocketAddr, head: &Parts, now: T
         client: identity.client,
         deadline: now + clients::patience(agent(head)),
     }
+}
+
+/// True if whoever asks from here, and says nothing of themselves but a User-Agent, is granted everything: nothing
+/// refuses, counts or paces them.
+pub(super) fn is_unlimited(inner: &Inner, peer: SocketAddr) -> bool {
+    let identity = inner.options.clients.identify(peer.ip());
+    // A trusted proxy may ask for somebody else.
+    !inner.options.proxies.trusts(peer.ip()) && inner.cache.quotas().are_unlimited(identity.tier)
 }
 
 /// A request that may be answered.

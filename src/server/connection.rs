@@ -13,6 +13,7 @@ use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::TaskTracker;
 
+use super::hits::Hits;
 use super::sendfile::Runs;
 use super::watch::{Signs, Verdict, Watchdog};
 use super::wire::Watched;
@@ -71,7 +72,8 @@ where
     let (draining, cut) = (now.draining.clone(), now.cut.clone());
     drop(now);
     let signs = Arc::new(Signs::default());
-    let io = Watched::new(io, signs.clone());
+    let hits = (kind == Kind::Pull).then(|| Hits::new(live.clone(), peer));
+    let io = Watched::new(io, signs.clone(), hits);
     let (live, answer_signs) = (live.clone(), signs.clone());
     let service = service_fn(move |request| {
         let (inner, signs, runs) = (live.load_full(), answer_signs.clone(), runs.clone());

@@ -77,13 +77,15 @@ fn host(head: &Parts) -> Result<String, Refused> {
         (None, _) if head.version == Version::HTTP_10 => return Ok(String::new()),
         (None, _) => return Err(Refused::Ambiguous("no Host header")),
     };
-    let well_formed = !host.is_empty()
-        && host
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte));
-    if well_formed {
+    if is_well_formed(&host) {
         Ok(host)
     } else {
         Err(Refused::Ambiguous("the Host header is malformed"))
     }
+}
+
+/// True if a Host header has nothing but the characters of names, addresses and ports.
+pub(super) fn is_well_formed(host: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
+    !host.is_empty() && host.bytes().all(fits)
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! accept ── preface ── handshake ── connection ── gate ── route ── name ── cache ── respond ── body ── sendfile
+//!                                       └─ wire ── hits: what memory holds, without hyper
 //! ```
 
 mod access;
@@ -12,6 +13,7 @@ mod connection;
 mod gate;
 mod handshake;
 mod health;
+mod hits;
 mod http;
 mod preface;
 mod pull;

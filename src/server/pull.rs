@@ -193,20 +193,10 @@ fn filtered(index: &Bytes, kind: &str) -> Result<Bytes, Failure> {
     Ok(Bytes::from(body))
 }
 
-fn from_word(served: &Served) -> &'static str {
-    use crate::cache::From;
-    match served.from {
-        From::Memory => "memory",
-        From::Disk => "disk",
-        From::Filling => "filling",
-        From::Upstream => "upstream",
-    }
-}
-
 fn told(answer: Answer, served: &Served) -> Told {
     Told {
         answer,
-        from: from_word(served),
+        from: respond::from_word(served.from),
         outcome: respond::outcome_word(served.outcome),
     }
 }

@@ -1,5 +1,7 @@
 //! From what the cache answers to what HTTP says.
 
+mod plain;
+
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -9,9 +11,10 @@ use http::{HeaderMap, Response, StatusCode};
 
 use super::body::PullBody;
 use super::sendfile::Runs;
-use crate::cache::{Failure, Kind, Outcome, Served, Why};
+use crate::cache::{Failure, From, Kind, Outcome, Served, Why};
 use crate::oci::{ByteRange, Code, Digest, RangeSet, Registry, Selected, error_body};
 use crate::policy::quota::Left;
+pub(super) use plain::write_hit;
 
 /// The answer to a request.
 pub(super) type Answer = Response<PullBody>;
@@ -46,7 +49,7 @@ pub(super) struct Wishes<'a> {
 
 /// Answers with content, or with the part of it that was asked for.
 pub(super) fn serve(served: &Served, wishes: Wishes<'_>) -> Answer {
-    let etag = etag(&served.digest);
+    let etag = Bytes::from(etag(&served.digest));
     let mut response = with_common(Response::new(PullBody::empty()), cache_status(served.outcome));
     describe(response.headers_mut(), served, &etag, wishes.namespace);
     if not_modified(wishes.headers, &etag) {
@@ -252,6 +255,16 @@ pub(super) const fn cache_status(outcome: Outcome) -> &'static str {
     }
 }
 
+/// The word for where content came from, in metrics and logs.
+pub(super) const fn from_word(from: From) -> &'static str {
+    match from {
+        From::Memory => "memory",
+        From::Disk => "disk",
+        From::Filling => "filling",
+        From::Upstream => "upstream",
+    }
+}
+
 /// The word for an outcome in metrics and logs.
 pub(super) const fn outcome_word(outcome: Outcome) -> &'static str {
     match outcome {
@@ -291,10 +304,10 @@ const fn why_words(why: Why) -> &'static str {
 }
 
 /// The strong entity tag of content: its digest in quotes.
-fn etag(digest: &Digest) -> Bytes {
+fn etag(digest: &Digest) -> String {
     let mut etag = String::with_capacity(MOST_ETAG);
     write!(etag, "\"{digest}\"").expect("a String takes every write");
-    etag.into()
+    etag
 }
 
 fn not_modified(headers: &HeaderMap, etag: &[u8]) -> bool {

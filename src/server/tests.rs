@@ -24,6 +24,10 @@ use crate::store::{Disk, Shelf};
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::{Budgets, Upstreams};
 
+/// A manifest that is held.
+pub(super) const MANIFEST: &[u8] =
+    br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json"}"#;
+
 const FOLLOW: &str = "GET /v2/ HTTP/1.1\r\nHost: cache.test\r\nConnection: close\r\n\r\n";
 
 /// What a test may choose.
@@ -48,12 +52,16 @@ impl Default for Chosen {
     }
 }
 
-fn server(directory: &std::path::Path) -> Server {
+pub(super) fn server(directory: &std::path::Path) -> Server {
     server_with(directory, Chosen::default())
 }
 
 /// A server behind these proxies, with a log of its requests.
-fn server_behind(directory: &std::path::Path, proxies: Proxies, requests: Option<AccessLog>) -> Server {
+pub(super) fn server_behind(
+    directory: &std::path::Path,
+    proxies: Proxies,
+    requests: Option<AccessLog>,
+) -> Server {
     let chosen = Chosen {
         proxies,
         requests,
@@ -63,7 +71,7 @@ fn server_behind(directory: &std::path::Path, proxies: Proxies, requests: Option
 }
 
 /// A server for these clients, who share a link of so many bytes per second if there is one.
-fn server_for(
+pub(super) fn server_for(
     directory: &std::path::Path,
     clients: Clients,
     bandwidth: Option<u64>,
@@ -107,6 +115,8 @@ fn server_with(directory: &std::path::Path, chosen: Chosen) -> Server {
     let digest = Digest::sha256(&content);
     disk.put(Shelf::Blobs, &digest, &content).unwrap();
     disk.mark_verified(&digest, content.len() as u64);
+    disk.put(Shelf::Manifests, &Digest::sha256(MANIFEST), MANIFEST)
+        .unwrap();
     let hub = Entry {
         pattern: Pattern::parse(Registry::DOCKER_HUB).unwrap(),
         hosts: Vec::new(),
@@ -150,7 +160,7 @@ fn server_with(directory: &std::path::Path, chosen: Chosen) -> Server {
     )
 }
 
-fn connect(server: &Server, tasks: &TaskTracker) -> DuplexStream {
+pub(super) fn connect(server: &Server, tasks: &TaskTracker) -> DuplexStream {
     connect_from([127, 0, 0, 1], server, tasks)
 }
 
@@ -172,7 +182,7 @@ async fn statuses(payload: &[u8]) -> Vec<u16> {
 }
 
 /// The statuses of all answers until the connection closes.
-async fn read_statuses(client: &mut DuplexStream) -> Vec<u16> {
+pub(super) async fn read_statuses(client: &mut DuplexStream) -> Vec<u16> {
     let mut answers = Vec::new();
     // A connection that is closed early may be reset while we still read.
     let _ = client.read_to_end(&mut answers).await;

@@ -29,6 +29,8 @@ pub(super) struct Signs {
     /// Counts heads that began and heads that ended: even while a head is under way, as it is from the
     /// start.
     heads: AtomicU64,
+    /// Counts the requests that hyper has handed on to be answered.
+    asked: AtomicU64,
     /// Requests being answered.
     active: AtomicUsize,
     /// Of those, the ones that wait for the cache and not for their reader.
@@ -52,6 +54,12 @@ impl Signs {
     #[cfg(test)]
     pub(super) fn is_head_under_way(&self) -> bool {
         self.heads.load(Ordering::Relaxed).is_multiple_of(2)
+    }
+
+    /// How many requests hyper has handed on so far, if all of them have been answered.
+    pub(super) fn settled(&self) -> Option<u64> {
+        let settled = self.active.load(Ordering::Relaxed) == 0;
+        settled.then(|| self.asked.load(Ordering::Relaxed))
     }
 
     /// The peer sent a line that ends with a bare line feed.
@@ -83,12 +91,22 @@ pub(super) struct Active {
 impl Active {
     /// A request that has just come: the cache has the turn.
     pub(super) fn new(signs: Arc<Signs>) -> Self {
+        signs.asked.fetch_add(1, Ordering::Relaxed);
         signs.active.fetch_add(1, Ordering::Relaxed);
         signs.waiting.fetch_add(1, Ordering::Relaxed);
         signs.moved();
         Self {
             signs,
             turn: Turn::Cache,
+        }
+    }
+
+    /// An answer that is made, and that hyper knows nothing of: its reader has the turn.
+    pub(super) fn made(signs: Arc<Signs>) -> Self {
+        signs.active.fetch_add(1, Ordering::Relaxed);
+        Self {
+            signs,
+            turn: Turn::Reader,
         }
     }
 

@@ -1,4 +1,5 @@
-//! The bytes of a connection, watched: what moves, where heads begin and end, and bare line feeds.
+//! The bytes of a connection, watched: what moves, where heads begin and end, and bare line feeds. Hits are answered
+//! here, between the requests that hyper is given.
 //!
 //! hyper accepts a line of a head that ends with a line feed alone; proxies in front may not, and then the
 //! two disagree about where a request ends. Pulls have no bodies, so everything an HTTP/1 peer sends is
@@ -7,10 +8,11 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::hits::{Hits, Sending};
 use super::watch::Signs;
 
 /// How an HTTP/2 connection begins (RFC 9113, section 3.4).
@@ -24,15 +26,34 @@ pub(super) struct Watched<I> {
     io: I,
     signs: Arc<Signs>,
     scan: Scan,
+    /// Answers hits; `None` if hyper answers everything.
+    hits: Option<Hits>,
+    /// A hit that has not gone yet.
+    sending: Option<Sending>,
+    /// How many requests hyper had answered when it last had nothing left to write.
+    settled: u64,
 }
 
 impl<I> Watched<I> {
     /// Watches `io`, whose first byte has not been read.
-    pub(super) fn new(io: I, signs: Arc<Signs>) -> Self {
+    pub(super) fn new(io: I, signs: Arc<Signs>, hits: Option<Hits>) -> Self {
         Self {
             io,
             signs,
             scan: Scan::Preface(0),
+            hits,
+            sending: None,
+            settled: 0,
+        }
+    }
+
+    /// Makes the answer to a hit. Only where hyper has answered every request that it was given, and has sent it,
+    /// and has no part of another: answers keep the order of their requests.
+    fn answer(&mut self, bytes: &[u8]) -> Option<Sending> {
+        let hits = self.hits.as_mut()?;
+        match &self.scan {
+            Scan::Lines(lines) if lines.ended_heads() == Some(self.settled) => hits.answer(bytes),
+            Scan::Preface(_) | Scan::Lines(_) | Scan::Off => None,
         }
     }
 
@@ -93,6 +114,8 @@ struct Lines {
     filled: bool,
     /// A head has begun and not ended. Signs say the same of the very first head before its first byte.
     head: Head,
+    /// Heads that have ended.
+    ended: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -108,11 +131,18 @@ impl Default for Lines {
             carriage: false,
             filled: false,
             head: Head::First,
+            ended: 0,
         }
     }
 }
 
 impl Lines {
+    /// How many heads have ended, if nothing came behind the last.
+    fn ended_heads(&self) -> Option<u64> {
+        let between = self.head == Head::Between && !self.filled && !self.carriage;
+        between.then_some(self.ended)
+    }
+
     fn read(&mut self, bytes: &[u8], signs: &Signs) {
         let mut start = 0;
         for end in memchr::memchr_iter(b'\n', bytes) {
@@ -123,6 +153,7 @@ impl Lines {
             // An empty line ends a head; before one it means nothing (RFC 9112, section 2.2).
             if !self.filled && self.head == Head::Begun {
                 self.head = Head::Between;
+                self.ended += 1;
                 signs.head_turned();
             }
             (self.filled, self.carriage) = (false, false);
@@ -150,7 +181,18 @@ impl Lines {
     }
 }
 
-impl<I: AsyncRead + Unpin> AsyncRead for Watched<I> {
+impl<I: AsyncWrite + Unpin> Watched<I> {
+    /// Ready when no hit is left to send.
+    fn poll_sent(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(sending) = &mut self.sending {
+            ready!(sending.poll_send(&mut self.io, &self.signs, context))?;
+            self.sending = None;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<I> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -158,9 +200,17 @@ impl<I: AsyncRead + Unpin> AsyncRead for Watched<I> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buffer.filled().len();
-        let outcome = Pin::new(&mut this.io).poll_read(context, buffer);
-        this.scan.read(&buffer.filled()[before..], &this.signs);
-        outcome
+        loop {
+            ready!(this.poll_sent(context))?;
+            ready!(Pin::new(&mut this.io).poll_read(context, buffer))?;
+            let bytes = &buffer.filled()[before..];
+            this.sending = this.answer(bytes);
+            if this.sending.is_none() {
+                this.scan.read(bytes, &this.signs);
+                return Poll::Ready(Ok(()));
+            }
+            buffer.set_filled(before);
+        }
     }
 }
 
@@ -170,6 +220,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Watched<I> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_sent(context))?;
         let outcome = Pin::new(&mut self.io).poll_write(context, bytes);
         self.wrote(outcome)
     }
@@ -179,6 +230,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Watched<I> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_sent(context))?;
         let outcome = Pin::new(&mut self.io).poll_write_vectored(context, slices);
         self.wrote(outcome)
     }
@@ -187,11 +239,15 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Watched<I> {
         self.io.is_write_vectored()
     }
 
+    /// hyper flushes when it has written everything that it has.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(context)
+        ready!(Pin::new(&mut self.io).poll_flush(context))?;
+        self.settled = self.signs.settled().unwrap_or(self.settled);
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_sent(context))?;
         Pin::new(&mut self.io).poll_shutdown(context)
     }
 }

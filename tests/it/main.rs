@@ -15,6 +15,7 @@ mod facts;
 mod fill;
 mod freshness;
 mod frozen;
+mod hits;
 mod holds;
 mod house;
 mod inspect;

@@ -92,13 +92,18 @@ impl Quotas {
         }
     }
 
+    /// True if nothing limits who is in this tier.
+    pub fn are_unlimited(&self, tier: usize) -> bool {
+        let tier = self.clients.tiers.get(tier);
+        tier.is_none_or(|tier| tier.quota.is_unlimited() && self.link.is_none())
+    }
+
     /// The record of whoever asks; `None` if nothing limits them.
     pub fn of(&self, asker: &Asker) -> Option<Arc<Client>> {
-        let tier = self.clients.tiers.get(asker.tier)?;
-        let quota = &tier.quota;
-        if quota.is_unlimited() && self.link.is_none() {
+        if self.are_unlimited(asker.tier) {
             return None;
         }
+        let tier = self.clients.tiers.get(asker.tier)?;
         let key = (asker.tier, asker.client);
         let mut known = self.known();
         Some(

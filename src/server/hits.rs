@@ -1,0 +1,270 @@
+//! Hits, answered beneath hyper.
+//!
+//! Most requests are for what memory holds: a manifest by its digest or a fresh tag, a small blob. What hyper does
+//! for any request costs more than such an answer. So a plain request for it is answered where its bytes arrive,
+//! and hyper never sees it.
+//!
+//! ```text
+//! socket ── Watched ──> hyper ── gate ── route ── name ── cache ── respond
+//!              └── Hits: the same walk, where nothing has to be waited for
+//! ```
+//! Everything else is left to hyper: a head that is not whole or not alone, a header that could change the answer,
+//! a client that has a quota, and whatever would be refused, fetched or waited for. The answer has the bytes that
+//! hyper's would have; a test holds the two against each other.
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
+use tokio::io::AsyncWrite;
+
+use super::access::Record;
+use super::watch::{Active, Signs};
+use super::{Inner, Live, admit, gate, respond};
+use crate::cache::{Body, Served};
+use crate::clock;
+use crate::oci::{Registry, Route};
+use crate::policy::naming::Chosen;
+
+/// Most headers of a plain request.
+const MOST_HEADERS: usize = 8;
+/// Longest body that is copied behind its head, in bytes: one buffer is cheaper to send than two.
+const MOST_COPIED: usize = 16 * 1024;
+
+/// A request whose answer depends on its target and host only.
+pub(super) struct Asked<'a> {
+    /// GET or HEAD.
+    pub(super) method: Method,
+    path: &'a str,
+    /// `ns=`, if anything.
+    query: Option<&'a str>,
+    host: &'a str,
+    /// The User-Agent.
+    pub(super) agent: Option<&'a [u8]>,
+}
+
+impl<'a> Asked<'a> {
+    /// Reads one whole head with nothing behind it; `None` for any other bytes, and for what is not plain.
+    fn read(bytes: &'a [u8]) -> Option<Self> {
+        let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
+        let mut request = httparse::Request::new(&mut headers);
+        let whole = request.parse(bytes) == Ok(httparse::Status::Complete(bytes.len()));
+        // As `wire` does, which reads what hyper is given.
+        let mut ends = memchr::memchr_iter(b'\n', bytes);
+        let tainted = ends.any(|end| !bytes[..end].ends_with(b"\r"));
+        if !whole || tainted || request.version != Some(1) {
+            return None;
+        }
+        let method = match request.method? {
+            "GET" => Method::GET,
+            "HEAD" => Method::HEAD,
+            _ => return None,
+        };
+        let (path, query) = match request.path?.split_once('?') {
+            None => (request.path?, None),
+            Some((path, query)) => (path, Some(query).filter(|query| is_plain(query))),
+        };
+        if request.path?.len() > path.len() && query.is_none() {
+            return None;
+        }
+        let (mut host, mut agent) = (None, None);
+        for header in request.headers.iter() {
+            let is = |name: &str| header.name.eq_ignore_ascii_case(name);
+            if is("host") && host.is_none() {
+                host = Some(std::str::from_utf8(header.value).ok()?);
+            } else if is("user-agent") && agent.is_none() {
+                agent = Some(header.value);
+            } else if !is("accept") && !is("accept-encoding") {
+                return None;
+            }
+        }
+        Some(Self {
+            method,
+            path,
+            query,
+            host: host?,
+            agent,
+        })
+    }
+}
+
+/// True for a query that names a registry and has nothing to decode.
+fn is_plain(query: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-:".contains(&byte);
+    query
+        .strip_prefix("ns=")
+        .is_some_and(|name| name.bytes().all(fits))
+}
+
+/// Answers the hits of one connection.
+pub(super) struct Hits {
+    live: Live,
+    peer: SocketAddr,
+    host: Host,
+    date: Date,
+}
+
+/// The host that was asked last: a connection rarely asks another.
+#[derive(Default)]
+struct Host {
+    text: String,
+    /// The registry that it reads as, if it does.
+    registry: Option<Registry>,
+}
+
+/// The date of HTTP, and the second in which it was read.
+#[derive(Default)]
+struct Date {
+    second: Option<u64>,
+    text: String,
+}
+
+impl Hits {
+    /// Answers whoever is behind a connection.
+    pub(super) fn new(live: Live, peer: SocketAddr) -> Self {
+        Self {
+            live,
+            peer,
+            host: Host::default(),
+            date: Date::default(),
+        }
+    }
+
+    /// The answer to the request that `bytes` are; `None` if it is hyper's to answer.
+    pub(super) fn answer(&mut self, bytes: &[u8]) -> Option<Sending> {
+        // What panics here panics there as well, where it is counted and told.
+        let answering = AssertUnwindSafe(|| self.find(&Asked::read(bytes)?));
+        std::panic::catch_unwind(answering).ok().flatten()
+    }
+
+    fn find(&mut self, asked: &Asked<'_>) -> Option<Sending> {
+        let inner = self.live.load_full();
+        if !admit::is_unlimited(&inner, self.peer) {
+            return None;
+        }
+        let route = Route::parse(asked.path, asked.query).ok()?;
+        let host = self.host.read(asked.host)?;
+        let chosen = inner.names.choose(route.target()?, host.registry.as_ref()).ok()?;
+        let began = inner.clock.elapsed();
+        let now = inner.clock.at(began);
+        let head = asked.method == Method::HEAD;
+        let served = match &route {
+            Route::Manifest(_, reference) => inner.cache.manifest_at_hand(&chosen, reference, head, now)?,
+            Route::Blob(_, digest) if !head => inner.cache.blob_at_hand(digest, now)?,
+            _ => return None,
+        };
+        self.send(&inner, asked, began, (route, chosen), &served)
+    }
+
+    fn send(
+        &mut self,
+        inner: &Arc<Inner>,
+        asked: &Asked<'_>,
+        began: Duration,
+        (route, chosen): (Route, Chosen),
+        served: &Served,
+    ) -> Option<Sending> {
+        let mut body = match &served.body {
+            Body::Memory(bytes) => bytes.clone(),
+            Body::Empty | Body::File(..) | Body::Filling(_) => return None,
+        };
+        let (length, date) = (body.len() as u64, self.date.read(began));
+        if asked.method == Method::HEAD {
+            body.clear();
+        }
+        let sent = body.len() as u64;
+        let copied = if body.len() <= MOST_COPIED { body.len() } else { 0 };
+        let namespace = route.target().and_then(|target| target.namespace.as_ref());
+        let mut text = respond::write_hit(served, namespace, length, date, copied);
+        text.extend_from_slice(&body.split_to(copied));
+        let repository = chosen.repository;
+        let who = (self.peer, began);
+        let record = Record::hit(inner, asked, who, (route, repository), served, sent);
+        Some(Sending {
+            text,
+            body,
+            sent: 0,
+            _record: record,
+            active: None,
+        })
+    }
+}
+
+impl Host {
+    /// Reads the Host header; `None` if it is malformed.
+    fn read(&mut self, text: &str) -> Option<&Self> {
+        if self.text.is_empty() || self.text != text {
+            *self = gate::is_well_formed(text).then(|| Self {
+                text: text.to_owned(),
+                registry: text.parse().ok(),
+            })?;
+        }
+        Some(self)
+    }
+}
+
+impl Date {
+    /// The date, when the clock has run for `elapsed`.
+    fn read(&mut self, elapsed: Duration) -> &str {
+        let second = Some(elapsed.as_secs());
+        if self.second != second {
+            (self.second, self.text) = (second, clock::http_date());
+        }
+        &self.text
+    }
+}
+
+/// An answer on its way.
+pub(super) struct Sending {
+    text: Vec<u8>,
+    /// What follows the text.
+    body: Bytes,
+    /// Bytes of both that have gone.
+    sent: usize,
+    /// Logs it, when it has gone.
+    _record: Record,
+    /// While the reader does not take it at once.
+    active: Option<Active>,
+}
+
+impl Sending {
+    /// Sends what is left, and leaves signs of what its reader takes. Ready when all has gone.
+    pub(super) fn poll_send<I>(
+        &mut self,
+        io: &mut I,
+        signs: &Arc<Signs>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>>
+    where
+        I: AsyncWrite + Unpin,
+    {
+        while self.sent < self.text.len() + self.body.len() {
+            let text = &self.text[self.sent.min(self.text.len())..];
+            let body = &self.body[self.sent.saturating_sub(self.text.len())..];
+            let io = Pin::new(&mut *io);
+            let polled = match body.is_empty() {
+                true => io.poll_write(context, text),
+                false => io.poll_write_vectored(context, &[IoSlice::new(text), IoSlice::new(body)]),
+            };
+            if polled.is_pending() && self.active.is_none() {
+                self.active = Some(Active::made(signs.clone()));
+            }
+            let sent = ready!(polled)?;
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            signs.moved();
+            self.sent += sent;
+        }
+        Pin::new(io).poll_flush(context)
+    }
+}
+
+#[cfg(test)]
+mod tests;

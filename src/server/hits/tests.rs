@@ -1,0 +1,153 @@
+//! Which requests are answered here, and which are left to hyper.
+
+use std::num::NonZeroU32;
+use std::path::Path;
+
+use tokio::io::AsyncWriteExt;
+use tokio_util::task::TaskTracker;
+
+use super::*;
+use crate::oci::Digest;
+use crate::policy::clients::{Clients, Tier};
+use crate::policy::proxies::Proxies;
+use crate::policy::quota::Quota;
+use crate::server::Server;
+use crate::server::tests::{MANIFEST, connect, read_statuses, server, server_behind, server_for};
+
+/// A request for the head of a manifest that is held.
+fn request(headers: &str) -> String {
+    let digest = Digest::sha256(MANIFEST);
+    format!("HEAD /v2/library/app/manifests/{digest} HTTP/1.1\r\n{headers}\r\n")
+}
+
+/// Has memory hold the manifest.
+async fn warm(server: Server) -> Server {
+    let tasks = TaskTracker::new();
+    let mut client = connect(&server, &tasks);
+    let request = request("Host: a\r\nConnection: close\r\n");
+    client.write_all(request.as_bytes()).await.unwrap();
+    assert_eq!(read_statuses(&mut client).await, [200]);
+    server
+}
+
+async fn warm_server(directory: &Path) -> Server {
+    warm(server(directory)).await
+}
+
+/// True if this request is answered here.
+fn is_answered(server: &Server, request: &str) -> bool {
+    let mut hits = Hits::new(server.live.clone(), ([127, 0, 0, 1], 9).into());
+    hits.answer(request.as_bytes()).is_some()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plain_request_for_what_memory_holds_is_answered() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = warm_server(directory.path()).await;
+    for headers in [
+        "Host: a\r\n",
+        "host: A.test:5000\r\n",
+        "Host: a\r\nUser-Agent: containerd/v2.1.4\r\nAccept: a/b, */*\r\nAccept: c/d\r\nAccept-Encoding: gzip\r\n",
+    ] {
+        assert!(is_answered(&server, &request(headers)), "{headers:?}");
+    }
+    let named = request("Host: a\r\n").replace(" HTTP", "?ns=docker.io HTTP");
+    assert!(is_answered(&server, &named));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_anything_else_could_matter_to_is_left_to_hyper() {
+    // S011, S091–S101
+    let directory = tempfile::tempdir().unwrap();
+    let server = warm_server(directory.path()).await;
+    let plain = request("Host: a\r\n");
+    assert!(is_answered(&server, &plain));
+    for header in [
+        "Host: a",
+        "Host: b",
+        "Authorization: Basic eDp5",
+        "Range: bytes=0-1",
+        "If-None-Match: *",
+        "If-Range: x",
+        "Content-Length: 0",
+        "Transfer-Encoding: chunked",
+        "Connection: close",
+        "Connection: upgrade",
+        "Upgrade: h2c",
+        "Expect: 100-continue",
+        "Forwarded: for=10.0.0.1",
+        "X-Forwarded-For: 10.0.0.1",
+        "User-Agent: a\r\nUser-Agent: b",
+        "X-Any: thing",
+        " folded",
+        "Accept : a/b",
+    ] {
+        let request = request(&format!("Host: a\r\n{header}\r\n"));
+        assert!(!is_answered(&server, &request), "{header}");
+    }
+    let many = "Accept: a/b\r\n".repeat(MOST_HEADERS);
+    for request in [
+        request(""),
+        request("Host:\r\n"),
+        request("Host: a/b@c\r\n"),
+        request(&format!("Host: a\r\n{many}")),
+        plain.replace("HTTP/1.1", "HTTP/1.0"),
+        plain.replace("HEAD", "POST"),
+        plain.replace("HEAD", "head"),
+        plain.replace("HEAD ", "HEAD http://a"),
+        plain.replace(" HTTP", "? HTTP"),
+        plain.replace(" HTTP", "?n=1 HTTP"),
+        plain.replace(" HTTP", "?ns=docker.io&ns=docker.io HTTP"),
+        plain.replace(" HTTP", "?ns=docker.io#x HTTP"),
+        plain.replace(" HTTP", "?ns=docker%2eio HTTP"),
+        plain.replace(" HTTP", "?ns=other.test HTTP"),
+        plain.replace(" HTTP", "#x HTTP"),
+        plain.replace("manifests", "blobs"),
+        plain.replace("sha256:", "sha256:0"),
+        plain.replace("\r\nHost", "\nHost"),
+        plain.replace("\r\n\r\n", "\r\n\n"),
+        plain[..plain.len() - 1].to_owned(),
+        format!("{plain}H"),
+        format!("{plain}{plain}"),
+        format!("\n{plain}"),
+    ] {
+        assert!(!is_answered(&server, &request), "{request:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_memory_does_not_hold_is_left_to_hyper() {
+    let directory = tempfile::tempdir().unwrap();
+    assert!(!is_answered(&server(directory.path()), &request("Host: a\r\n")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_a_quota_or_speaks_for_others_is_left_to_hyper() {
+    let directory = tempfile::tempdir().unwrap();
+    let proxies = Proxies {
+        trusted: vec!["127.0.0.0/8".parse().unwrap()],
+        ..Proxies::default()
+    };
+    let server = warm(server_behind(directory.path(), proxies, None)).await;
+    assert!(!is_answered(&server, &request("Host: a\r\n")));
+    drop(server);
+
+    let quota = Quota {
+        reads: NonZeroU32::new(1000),
+        ..Quota::UNLIMITED
+    };
+    let limited = Clients {
+        tiers: vec![Tier {
+            name: "basic".to_owned(),
+            reserve: 0.0,
+            quota,
+        }],
+        ..Clients::default()
+    };
+    for (clients, link) in [(limited, None), (Clients::default(), Some(1 << 30))] {
+        let directory = tempfile::tempdir().unwrap();
+        let server = server_for(directory.path(), clients, link, Duration::ZERO);
+        let server = warm(server).await;
+        assert!(!is_answered(&server, &request("Host: a\r\n")));
+    }
+}
