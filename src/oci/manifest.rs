@@ -15,6 +15,9 @@ use serde::Deserialize;
 
 use super::Digest;
 
+/// Indexes within indexes that are followed by whoever walks down from a manifest. Builders make one level, seldom two.
+pub const MAX_DEPTH: usize = 4;
+
 /// A media type without parameters: `application/vnd.oci.image.manifest.v1+json`.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct MediaType(Cow<'static, str>);

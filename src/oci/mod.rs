@@ -17,7 +17,7 @@ pub mod tar;
 
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
 pub use error::{Code, error_body};
-pub use manifest::{Descriptor, Manifest, ManifestError, MediaType};
+pub use manifest::{Descriptor, MAX_DEPTH, Manifest, ManifestError, MediaType};
 pub use named::{Named, NamedError};
 pub use platform::{Child, Platform, PlatformError, Platforms, children};
 pub use range::{ByteRange, MAX_RANGES, RangeSet, Selected};

@@ -9,12 +9,16 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::Digest;
+use super::{Algorithm, Digest};
 
 /// Longest repository name, in bytes (distribution specification: 255 including the registry's host).
 const MAX_PATH: usize = 255;
 /// Longest tag, in bytes (distribution specification).
 const MAX_TAG: usize = 128;
+/// What signers add to the tag of a digest.
+const SIGNATURES: [&str; 3] = ["sig", "att", "sbom"];
+/// Hex digits of a digest in a tag that stands beside what it names.
+const BESIDE: usize = 64;
 /// Longest host name, in bytes (RFC 1035).
 const MAX_HOST: usize = 253;
 
@@ -258,8 +262,25 @@ impl Tag {
     /// (distribution specification, "referrers tag schema": the hash cut to 64 hex digits).
     pub fn of_referrers(subject: &Digest) -> Self {
         let mut hex = subject.hex();
-        hex.truncate(64);
+        hex.truncate(BESIDE);
         Self(format!("{}-{hex}", subject.algorithm().name()).into())
+    }
+
+    /// The tags under which signers keep what they say of `subject` where a registry lists no referrers.
+    pub fn of_signatures(subject: &Digest) -> impl Iterator<Item = Self> + use<> {
+        let subject = Self::of_referrers(subject);
+        SIGNATURES
+            .into_iter()
+            .map(move |kind| Self(format!("{subject}.{kind}").into()))
+    }
+
+    /// True for a tag that stands beside an image: its name is that of a digest.
+    pub fn stands_beside(&self) -> bool {
+        let digest = self.0.split('.').next().and_then(|name| name.split_once('-'));
+        digest.is_some_and(|(algorithm, hex)| {
+            let is_known = Algorithm::ALL.iter().any(|known| known.name() == algorithm);
+            is_known && hex.len() == BESIDE && hex.bytes().all(|byte| byte.is_ascii_hexdigit())
+        })
     }
 }
 

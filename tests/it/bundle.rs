@@ -574,6 +574,26 @@ async fn what_an_index_lists_thousands_of_times_over_levels_is_looked_at_once() 
         imported(&island.seawall, "", bundle).await;
         assert!(island.seawall.get(&manifest_path(one.manifest)).await.is_good());
     }
+    // Nor for each name that it has.
+    let mut named = files(&bundle(&world.seawall, "reference=app:many").await);
+    index_of(&mut named, |index| {
+        let entry = index["manifests"][0].clone();
+        let names = (0..5000).map(|number| {
+            let mut entry = entry.clone();
+            let name = format!("docker.io/library/app:{number}");
+            for key in ["org.opencontainers.image.ref.name", "io.containerd.image.name"] {
+                entry["annotations"][key] = name.as_str().into();
+            }
+            entry
+        });
+        index["manifests"] = names.collect();
+    });
+    let island = island();
+    let told = imported(&island.seawall, "", archive(&named)).await;
+    assert_eq!(told["images"].as_array().unwrap().len(), 5000);
+    for tag in ["0", "4999"] {
+        assert!(island.seawall.get(&manifest_path(tag)).await.is_good());
+    }
 }
 
 #[tokio::test(start_paused = true)]

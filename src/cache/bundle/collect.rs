@@ -2,14 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Artifact, BESIDE, CONTAINERD_NAME, Listed, REF_NAME};
+use super::{Artifact, CONTAINERD_NAME, Listed, REF_NAME};
 use crate::cache::{Cache, lists};
-use crate::oci::{Child, Descriptor, Digest, Manifest, Platforms, Reference, Tag, children};
+use crate::oci::{Child, Descriptor, Digest, MAX_DEPTH, Manifest, Platforms, Reference, Tag, children};
 use crate::policy::naming::Chosen;
 use crate::store::{Held, Shelf, blocking};
 
-/// Indexes inside indexes that are followed.
-const MAX_DEPTH: u32 = 4;
 /// Most referrers of one image, those of referrers included.
 const MAX_REFERRERS: usize = 1000;
 
@@ -33,7 +31,7 @@ struct Gathering<'a> {
     part: Part,
     /// What came of each manifest, and how many levels below it were followed: what is listed a thousand times is
     /// looked at once, and again only where more of it is within reach.
-    seen: HashMap<Digest, (u32, Result<(), String>)>,
+    seen: HashMap<Digest, (usize, Result<(), String>)>,
 }
 
 /// Everything of all images.
@@ -115,7 +113,12 @@ impl Cache {
         Ok(gathering.part)
     }
 
-    async fn gather(&self, digest: &Digest, depth: u32, gathering: &mut Gathering<'_>) -> Result<(), String> {
+    async fn gather(
+        &self,
+        digest: &Digest,
+        depth: usize,
+        gathering: &mut Gathering<'_>,
+    ) -> Result<(), String> {
         if let Some((levels, outcome)) = gathering.seen.get(digest)
             && *levels >= depth
         {
@@ -130,7 +133,7 @@ impl Cache {
     async fn gather_anew(
         &self,
         digest: &Digest,
-        depth: u32,
+        depth: usize,
         gathering: &mut Gathering<'_>,
     ) -> Result<(), String> {
         let missing = || format!("the manifest {digest} is not held");
@@ -154,7 +157,7 @@ impl Cache {
         &self,
         digest: &Digest,
         listed: &[Child],
-        depth: u32,
+        depth: usize,
         gathering: &mut Gathering<'_>,
     ) -> Result<(), String> {
         if let Some(platforms) = gathering.platforms {
@@ -218,11 +221,9 @@ impl Cache {
                 .map(|list| children(list.body.as_bytes()))
                 .unwrap_or_default();
             let mut found: Vec<_> = listed.into_iter().map(|child| (None, child.digest)).collect();
-            for kind in BESIDE {
-                let tag = format!("{}{kind}", Tag::of_referrers(&subject)).parse::<Tag>();
-                if let Ok(tag) = tag
-                    && let Some(record) = shelves.records.tag(&repository, &tag)
-                {
+            let list = std::iter::once(Tag::of_referrers(&subject));
+            for tag in list.chain(Tag::of_signatures(&subject)) {
+                if let Some(record) = shelves.records.tag(&repository, &tag) {
                     found.push((Some(tag), record.descriptor.digest));
                 }
             }

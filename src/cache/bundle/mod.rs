@@ -30,8 +30,6 @@ const INDEX: &str = "index.json";
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// Where it stands for containerd.
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
-/// What signers add to the name of a digest, where a registry keeps their work under tags; and the tag of a list.
-const BESIDE: [&str; 4] = ["", ".sig", ".att", ".sbom"];
 
 /// One image, or one referrer, in the list of a layout.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

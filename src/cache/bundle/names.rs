@@ -1,17 +1,16 @@
-//! What the images of a bundle are called here.
+//! What the images of a bundle are called here, and which repository has what of it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::import::ImportError;
 use super::{CONTAINERD_NAME, Listed, REF_NAME};
 use crate::cache::Wanted;
 use crate::oci::{Digest, Manifest, Named, Reference, Repository, Tag};
 
-/// An entry of the layout's list: its manifest, and everything below it.
+/// An entry of the layout's list, which names a manifest.
 pub(super) struct Root {
     pub(super) listed: Listed,
     pub(super) digest: Digest,
-    pub(super) tree: Vec<Digest>,
     /// True if it refers to another manifest.
     pub(super) refers: bool,
 }
@@ -25,76 +24,99 @@ pub(super) struct Place {
     pub(super) name: String,
 }
 
-/// Where each root belongs: repository, tag and the name to tell; a referrer without a name, beside its subjects.
+/// Where everything belongs.
+pub(super) struct Places {
+    /// Where each root does.
+    pub(super) roots: Vec<Vec<Place>>,
+    /// The manifests of each repository.
+    pub(super) kept: BTreeMap<Repository, BTreeSet<Digest>>,
+}
+
+/// Where each root belongs: repository, tag and the name to tell; a referrer without a name, beside its subjects. A
+/// repository has what its roots list and what refers to that, each once, however many of them do.
 pub(super) fn places(
     roots: &[Root],
     manifests: &HashMap<Digest, Manifest>,
     as_name: Option<&str>,
     names: impl Fn(String) -> Wanted,
-) -> Result<Vec<Vec<Place>>, ImportError> {
+) -> Result<Places, ImportError> {
     let images = roots
         .iter()
         .filter(|root| !root.refers && !is_beside(root))
         .count();
     let mut places: Vec<Vec<Place>> = Vec::new();
-    let mut beside: BTreeMap<Digest, Vec<Repository>> = BTreeMap::new();
+    let mut begins: BTreeMap<Repository, Vec<Digest>> = BTreeMap::new();
+    let mut nameless: HashMap<Digest, Vec<Digest>> = HashMap::new();
     for root in roots {
         let Some(name) = name_of(root, images, as_name)? else {
+            let subject = manifests.get(&root.digest).and_then(|manifest| manifest.subject);
+            if let Some(subject) = subject {
+                nameless.entry(subject).or_default().push(root.digest);
+            }
             places.push(Vec::new());
             continue;
         };
-        let (chosen, reference) = names(name).found.map_err(ImportError::Name)?;
-        let (between, tag) = match &reference {
-            Reference::Tag(tag) => (':', Some(tag.clone())),
-            Reference::Digest(digest) if *digest == root.digest => ('@', None),
-            Reference::Digest(digest) => {
-                let why = format!("the bundle calls {} by another digest, {digest}", root.digest);
-                return Err(ImportError::Name(why));
-            }
+        let place = place(root, name, &names)?;
+        begins
+            .entry(place.repository.clone())
+            .or_default()
+            .push(root.digest);
+        places.push(vec![place]);
+    }
+    let below = |(repository, begin)| (repository, below(begin, manifests, &nameless));
+    let kept: BTreeMap<Repository, BTreeSet<Digest>> = begins.into_iter().map(below).collect();
+    for (root, places) in roots
+        .iter()
+        .zip(&mut places)
+        .filter(|(_, places)| places.is_empty())
+    {
+        let beside = kept.iter().filter(|(_, kept)| kept.contains(&root.digest));
+        places.extend(beside.map(|(repository, _)| Place {
+            repository: repository.clone(),
+            tag: None,
+            name: String::new(),
+        }));
+    }
+    Ok(Places { roots: places, kept })
+}
+
+/// Where a root belongs that has a name.
+fn place(root: &Root, name: String, names: impl Fn(String) -> Wanted) -> Result<Place, ImportError> {
+    let (chosen, reference) = names(name).found.map_err(ImportError::Name)?;
+    let (between, tag) = match &reference {
+        Reference::Tag(tag) => (':', Some(tag.clone())),
+        Reference::Digest(digest) if *digest == root.digest => ('@', None),
+        Reference::Digest(digest) => {
+            let why = format!("the bundle calls {} by another digest, {digest}", root.digest);
+            return Err(ImportError::Name(why));
+        }
+    };
+    let name = format!("{}{between}{reference}", chosen.repository);
+    Ok(Place {
+        repository: chosen.repository,
+        tag,
+        name,
+    })
+}
+
+/// These manifests, all that they list, and the roots without a name that refer to any of them.
+fn below(
+    begin: Vec<Digest>,
+    manifests: &HashMap<Digest, Manifest>,
+    nameless: &HashMap<Digest, Vec<Digest>>,
+) -> BTreeSet<Digest> {
+    let mut found = BTreeSet::new();
+    let mut waiting = begin;
+    while let Some(digest) = waiting.pop() {
+        let Some(manifest) = manifests.get(&digest) else {
+            continue;
         };
-        let name = format!("{}{between}{reference}", chosen.repository);
-        for digest in &root.tree {
-            beside.entry(*digest).or_default().push(chosen.repository.clone());
-        }
-        places.push(vec![Place {
-            repository: chosen.repository,
-            tag,
-            name,
-        }]);
-    }
-    // Referrers may refer to referrers: as often as there are roots, at most.
-    for _ in 0..roots.len() {
-        let mut found = false;
-        for (root, places) in roots
-            .iter()
-            .zip(&mut places)
-            .filter(|(_, places)| places.is_empty())
-        {
-            let subject = manifests.get(&root.digest).and_then(|manifest| manifest.subject);
-            let Some(repositories) = subject.and_then(|subject| beside.get(&subject)).cloned() else {
-                continue;
-            };
-            found = true;
-            for digest in &root.tree {
-                beside
-                    .entry(*digest)
-                    .or_default()
-                    .extend(repositories.iter().cloned());
-            }
-            let mut repositories = repositories;
-            repositories.sort();
-            repositories.dedup();
-            places.extend(repositories.into_iter().map(|repository| Place {
-                repository,
-                tag: None,
-                name: String::new(),
-            }));
-        }
-        if !found {
-            break;
+        if found.insert(digest) {
+            waiting.extend(manifest.manifests.iter().map(|child| child.digest));
+            waiting.extend(nameless.get(&digest).into_iter().flatten());
         }
     }
-    Ok(places)
+    found
 }
 
 /// The name of a root; `None` for a referrer that has none.
@@ -139,6 +161,6 @@ fn tag_of(name: &str) -> &str {
 /// True for the tags under which signers and lists stand beside an image.
 fn is_beside(root: &Root) -> bool {
     let name = root.listed.annotations.get(REF_NAME);
-    let tag = name.map_or("", |name| tag_of(name));
-    tag.starts_with("sha256-") && tag.len() >= "sha256-".len() + 64
+    let tag = name.and_then(|name| tag_of(name).parse::<Tag>().ok());
+    tag.is_some_and(|tag| tag.stands_beside())
 }

@@ -10,16 +10,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::import::{ImportError, Importer, blob, no_room};
-use super::names::{Place, Root, places};
+use super::names::{Place, Places, Root, places};
 use super::{Artifact, INDEX, Index, LAYOUT, Listed};
 use crate::cache::{Wanted, lists};
-use crate::oci::{Descriptor, Digest, Manifest, MediaType, Repository};
+use crate::oci::{Descriptor, Digest, MAX_DEPTH, Manifest, MediaType, Repository};
 use crate::policy::eviction::Content;
 use crate::policy::freshness::TagRecord;
 use crate::store::{Held, List, Shelf, blocking};
 
-/// Indexes inside indexes that are followed.
-const MAX_DEPTH: u32 = 4;
 /// Where a manifest came from that no upstream gave.
 const IMPORTED: &str = "import";
 
@@ -45,16 +43,6 @@ pub struct ImportedImage {
     pub digest: String,
 }
 
-/// What was found below one root.
-#[derive(Default)]
-struct Walked {
-    /// Each manifest once.
-    tree: Vec<Digest>,
-    /// How many levels below each were followed: what is listed a thousand times is walked once, and again only
-    /// where more of it is within reach.
-    levels: HashMap<Digest, u32>,
-}
-
 impl Importer {
     /// Settles a bundle that was read to its end: checks that every image is whole, and then makes all of them
     /// servable. `names` says what a reference means here; `as_name` is what the operator calls the image.
@@ -68,25 +56,24 @@ impl Importer {
     ) -> Result<Imported, ImportError> {
         self.ended()?;
         let listed = self.listed()?;
-        let mut manifests = HashMap::new();
-        let mut roots = Vec::new();
-        for listed in listed {
+        let mut digests = Vec::with_capacity(listed.len());
+        for listed in &listed {
             let digest: Digest = listed.digest.parse().map_err(|error| {
                 ImportError::NotALayout(format!("`{INDEX}` lists `{}`: {error}", listed.digest))
             })?;
-            let label = listed.media_type.as_deref().and_then(MediaType::parse);
-            let mut walked = Walked::default();
-            Box::pin(self.walk(digest, label.as_ref(), MAX_DEPTH, &mut walked, &mut manifests)).await?;
-            let refers = manifests
-                .get(&digest)
-                .is_some_and(|manifest: &Manifest| manifest.subject.is_some());
-            roots.push(Root {
-                listed,
-                digest,
-                tree: walked.tree,
-                refers,
-            });
+            digests.push((digest, listed.media_type.as_deref().and_then(MediaType::parse)));
         }
+        let manifests = Box::pin(self.walk(&digests)).await?;
+        let roots = listed.into_iter().zip(&digests);
+        let roots: Vec<Root> = roots
+            .map(|(listed, (digest, _))| Root {
+                listed,
+                digest: *digest,
+                refers: manifests
+                    .get(digest)
+                    .is_some_and(|manifest| manifest.subject.is_some()),
+            })
+            .collect();
         let places = places(&roots, &manifests, as_name, names)?;
         self.keep(roots, places, &manifests).await
     }
@@ -108,19 +95,34 @@ impl Importer {
         }
     }
 
-    /// Finds a manifest and everything below it, in the bundle or in the cache.
+    /// Finds the listed manifests and everything below them, in the bundle or in the cache. Level by level, so that each
+    /// is looked at once, however often it is listed, and as near to the top as it stands.
     async fn walk(
         &mut self,
-        digest: Digest,
-        label: Option<&MediaType>,
-        depth: u32,
-        walked: &mut Walked,
-        manifests: &mut HashMap<Digest, Manifest>,
-    ) -> Result<(), ImportError> {
-        let before = walked.levels.get(&digest).copied();
-        if before.is_some_and(|levels| levels >= depth) {
-            return Ok(());
+        listed: &[(Digest, Option<MediaType>)],
+    ) -> Result<HashMap<Digest, Manifest>, ImportError> {
+        let mut manifests = HashMap::new();
+        let mut seen: HashMap<Digest, bool> = listed.iter().map(|(digest, _)| (*digest, true)).collect();
+        let mut level = listed.to_vec();
+        for depth in (0..=MAX_DEPTH).rev() {
+            let mut next = Vec::new();
+            for (digest, label) in level {
+                if manifests.contains_key(&digest) {
+                    continue;
+                }
+                let manifest = self.find(digest, label.as_ref()).await?;
+                if depth > 0 && !manifest.manifests.is_empty() {
+                    self.follow(&digest, &manifest, &mut seen, &mut next).await?;
+                }
+                manifests.insert(digest, manifest);
+            }
+            level = next;
         }
+        Ok(manifests)
+    }
+
+    /// A manifest, whose blobs are held.
+    async fn find(&mut self, digest: Digest, label: Option<&MediaType>) -> Result<Manifest, ImportError> {
         let parsed = match (self.waiting.get(&digest), self.cache.held(&digest).await) {
             (Some(bytes), _) => Manifest::parse(bytes.clone(), label),
             (None, Some((held, _))) => Manifest::parse(held.bytes, held.manifest.as_ref()),
@@ -131,37 +133,43 @@ impl Importer {
             }
         };
         let manifest = parsed.map_err(|error| ImportError::NotALayout(format!("{digest}: {error}")))?;
-        walked.levels.insert(digest, depth);
-        if before.is_none() {
-            walked.tree.push(digest);
-        }
         self.stay(manifest_of(digest)).await?;
-        let blobs = manifest.blobs.clone();
-        let children = manifest.manifests.clone();
-        manifests.insert(digest, manifest);
-        for blob in blobs {
+        for blob in &manifest.blobs {
             self.has_blob(&digest, &blob.digest).await?;
         }
-        if depth == 0 || children.is_empty() {
-            return Ok(());
-        }
-        let mut found = 0;
-        for child in children {
-            // An index may come with some of its platforms only.
-            if walked.levels.contains_key(&child.digest)
-                || self.waiting.contains_key(&child.digest)
-                || self.cache.held(&child.digest).await.is_some()
-            {
-                let label = Some(&child.media_type);
-                Box::pin(self.walk(child.digest, label, depth - 1, walked, manifests)).await?;
-                found += 1;
-            }
+        Ok(manifest)
+    }
+
+    /// Adds to `next` what an index lists and was not `seen` yet, as far as it is there: an index may come with some of
+    /// its platforms only.
+    async fn follow(
+        &self,
+        digest: &Digest,
+        index: &Manifest,
+        seen: &mut HashMap<Digest, bool>,
+        next: &mut Vec<(Digest, Option<MediaType>)>,
+    ) -> Result<(), ImportError> {
+        let mut found = false;
+        for child in &index.manifests {
+            let is_there = match seen.get(&child.digest) {
+                Some(is_there) => *is_there,
+                None => {
+                    let in_bundle = self.waiting.contains_key(&child.digest);
+                    let is_there = in_bundle || self.cache.held(&child.digest).await.is_some();
+                    seen.insert(child.digest, is_there);
+                    if is_there {
+                        next.push((child.digest, Some(child.media_type.clone())));
+                    }
+                    is_there
+                }
+            };
+            found |= is_there;
         }
         match found {
-            0 => Err(ImportError::Lacks(format!(
+            true => Ok(()),
+            false => Err(ImportError::Lacks(format!(
                 "it has the index {digest}, and none of its images"
             ))),
-            _ => Ok(()),
         }
     }
 
@@ -197,25 +205,21 @@ impl Importer {
     async fn keep(
         mut self,
         roots: Vec<Root>,
-        places: Vec<Vec<Place>>,
+        places: Places,
         manifests: &HashMap<Digest, Manifest>,
     ) -> Result<Imported, ImportError> {
+        let Places { roots: places, kept } = places;
         self.none_locked(&roots, &places)?;
-        let mut done = BTreeSet::new();
-        for (root, places) in roots.iter().zip(&places) {
-            for place in places {
-                self.keep_manifests(&place.repository, root, manifests, &mut done)
-                    .await?;
-            }
+        for (repository, digests) in &kept {
+            self.keep_manifests(repository, digests, manifests).await?;
         }
-        self.all_held(done.iter().map(|(_, digest)| *digest).collect(), manifests)
+        self.all_held(kept.values().flatten().copied().collect(), manifests)
             .await?;
-        for (repository, digest) in done {
-            if let Some(manifest) = manifests.get(&digest)
-                && let Some(subject) = &manifest.subject
-            {
-                let entry = referrer(&digest, manifest);
-                self.refer(&repository, subject, entry).await;
+        for (repository, digests) in &kept {
+            for (digest, manifest) in of(digests, manifests) {
+                if let Some(subject) = &manifest.subject {
+                    self.refer(repository, subject, referrer(digest, manifest)).await;
+                }
             }
         }
         let (images, referrers) = self.name(&roots, places, manifests);
@@ -243,22 +247,15 @@ impl Importer {
         Ok(())
     }
 
-    /// Keeps the manifests of a root for a repository, each once.
+    /// Keeps manifests for a repository.
     async fn keep_manifests(
         &mut self,
         repository: &Repository,
-        root: &Root,
+        digests: &BTreeSet<Digest>,
         manifests: &HashMap<Digest, Manifest>,
-        done: &mut BTreeSet<(Repository, Digest)>,
     ) -> Result<(), ImportError> {
         let (cache, now) = (self.cache.clone(), self.cache.clock.now());
-        for digest in &root.tree {
-            let Some(manifest) = manifests.get(digest) else {
-                continue;
-            };
-            if !done.insert((repository.clone(), *digest)) {
-                continue;
-            }
+        for (digest, manifest) in of(digests, manifests) {
             if self.waiting.remove(digest).is_some() {
                 let size = manifest.bytes.len() as u64;
                 match cache.held(digest).await {
@@ -357,6 +354,15 @@ impl Importer {
         // It cannot fail: what cannot be written is told in the log.
         let _ = added.await;
     }
+}
+
+/// These manifests, with what they are.
+fn of<'a>(
+    digests: &'a BTreeSet<Digest>,
+    manifests: &'a HashMap<Digest, Manifest>,
+) -> impl Iterator<Item = (&'a Digest, &'a Manifest)> {
+    let each = digests.iter();
+    each.filter_map(|digest| Some((digest, manifests.get(digest)?)))
 }
 
 fn manifest_of(digest: Digest) -> Content {

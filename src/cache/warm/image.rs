@@ -11,7 +11,7 @@ use super::told::WarmState;
 use super::{Run, Wanted};
 use crate::cache::tag::Unresolved;
 use crate::cache::{Body, Failure, From, Kind, Outcome, Served, Why, in_time};
-use crate::oci::{Child, Descriptor, Digest, Manifest, Platforms, Reference, Tag, children};
+use crate::oci::{Child, Descriptor, Digest, MAX_DEPTH, Manifest, Platforms, Reference, Tag, children};
 use crate::policy::freshness::{Before, TagRecord, before};
 use crate::policy::naming::Chosen;
 use crate::store::{Held, Shelf, blocking};
@@ -19,10 +19,6 @@ use crate::upstream::Refusal;
 
 /// Times something is asked for that failed for another reason than a limit.
 const MAX_TRIES: u32 = 3;
-/// Indexes inside indexes that are followed.
-const MAX_DEPTH: u32 = 4;
-/// What signers add to the name of a digest, where a registry keeps their work under tags.
-const SIGNATURES: [&str; 3] = ["sig", "att", "sbom"];
 
 /// Something of an image cannot be had.
 struct Miss {
@@ -158,7 +154,7 @@ impl Walk {
     }
 
     /// A manifest, those of its children that are wanted, and the blobs of all.
-    async fn manifest(&mut self, digest: Digest, platforms: &Platforms, depth: u32) -> Result<(), Miss> {
+    async fn manifest(&mut self, digest: Digest, platforms: &Platforms, depth: usize) -> Result<(), Miss> {
         if !self.seen.insert(digest) {
             return Ok(());
         }
@@ -210,10 +206,7 @@ impl Walk {
         for child in listed {
             self.manifest(child.digest, &Platforms::All, MAX_DEPTH).await?;
         }
-        for kind in SIGNATURES {
-            let Ok(tag) = format!("{}.{kind}", Tag::of_referrers(subject)).parse::<Tag>() else {
-                continue;
-            };
+        for tag in Tag::of_signatures(subject) {
             if let Some(digest) = self.resolve(&tag).await? {
                 self.manifest(digest, &Platforms::All, MAX_DEPTH).await?;
             }

@@ -269,3 +269,24 @@ proptest! {
         let _ = RepositoryPath::parse_with_registry(&text);
     }
 }
+
+#[test]
+fn what_stands_beside_an_image_has_the_name_of_its_digest() {
+    let digest: Digest = format!("sha256:{}", "ab".repeat(32)).parse().unwrap();
+    let list = Tag::of_referrers(&digest);
+    let signatures: Vec<Tag> = Tag::of_signatures(&digest).collect();
+    let names: Vec<&str> = signatures.iter().map(Tag::as_str).collect();
+    let hex = "ab".repeat(32);
+    let expected = ["sig", "att", "sbom"].map(|kind| format!("sha256-{hex}.{kind}"));
+    assert_eq!(names, expected);
+    assert!(signatures.iter().chain([&list]).all(Tag::stands_beside));
+    for other in [
+        "latest",
+        "sha256-ab",
+        &format!("md5-{hex}"),
+        &format!("sha256-{hex}0"),
+        &format!("v-{hex}.sig"),
+    ] {
+        assert!(!other.parse::<Tag>().unwrap().stands_beside(), "{other}");
+    }
+}

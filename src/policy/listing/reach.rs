@@ -2,11 +2,8 @@
 
 use std::collections::HashMap;
 
-use crate::oci::Digest;
+use crate::oci::{Digest, MAX_DEPTH};
 use crate::policy::catalog::{Catalog, HeldManifest};
-
-/// Indexes within indexes that are followed.
-const MAX_DEPTH: usize = 4;
 
 /// Digests and their lengths in bytes.
 pub(super) type Sizes = HashMap<Digest, u64>;
@@ -31,15 +28,6 @@ impl Reach {
     pub(super) fn of(manifest: &HeldManifest, repository: &[HeldManifest]) -> Self {
         let mut reach = Self::default();
         reach.add(manifest, repository, MAX_DEPTH);
-        reach
-    }
-
-    /// What all these manifests name.
-    pub(super) fn of_all(manifests: &[HeldManifest]) -> Self {
-        let mut reach = Self::default();
-        for manifest in manifests {
-            reach.add(manifest, &[], 0);
-        }
         reach
     }
 
