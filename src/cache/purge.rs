@@ -2,12 +2,12 @@
 //!
 //! Whatever it is interrupted at leaves content that nothing names, and nothing that names what is gone. Files lose
 //! their names only: who reads one reads on. A download under way goes on: it is paid for, and somebody waits for
-//! it; what it brings is held again, and the next purge finds it. What is named by its digest alone goes from
+//! it; what it brings is held again, and the next purge finds it. What is named itself, by tag or digest, goes from
 //! wherever there is a copy: the shelves, quarantine, unfinished downloads, memory.
 
 mod apply;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
@@ -128,7 +128,7 @@ impl Shelves {
         let catalog = self.catalog()?;
         let mut plan = plan(&catalog, &self.keeper.holds(), purge, now);
         self.spare_kept(&mut plan);
-        self.add_leftovers(&mut plan, purge);
+        self.add_leftovers(&mut plan);
         let goes: HashSet<&Item> = plan.goes.iter().map(|going| &going.item).collect();
         let tags = catalog.tags.into_iter();
         let tags = tags.map(|held| ((held.repository, held.tag), held.digest));
@@ -161,12 +161,15 @@ impl Shelves {
     }
 
     /// Whatever else is left of what goes everywhere: copies that no record tells of.
-    fn add_leftovers(&self, plan: &mut Plan, purge: &Purge) {
-        for digest in everywhere(purge) {
+    fn add_leftovers(&self, plan: &mut Plan) {
+        let files: HashSet<Digest> = match plan.copies.is_empty() {
+            true => HashSet::new(),
+            false => plan.files().map(|content| content.digest).collect(),
+        };
+        for digest in plan.copies.clone() {
             let held = self.keeps_any(&digest);
             let filling = self.disk.is_filling(&digest);
-            let has_file = plan.files().any(|content| content.digest == digest);
-            let in_memory = !has_file && !held && self.memory.get(&digest).is_some();
+            let in_memory = !files.contains(&digest) && !held && self.memory.get(&digest).is_some();
             let copies = self.disk.leftovers(&digest).into_iter();
             let copies = copies.map(|(which, bytes)| (which, Some(bytes)));
             for (which, won) in copies.chain(in_memory.then_some((Leftover::Memory, None))) {
@@ -207,18 +210,6 @@ fn exactly(purge: &Purge) -> HashSet<Digest> {
             Reference::Digest(digest) => Some(*digest),
             Reference::Tag(_) => None,
         },
-    });
-    digests.collect()
-}
-
-/// The digests that go from every repository, and from wherever else there is a copy; in order.
-fn everywhere(purge: &Purge) -> BTreeSet<Digest> {
-    let Purge::Exact(names) = purge else {
-        return BTreeSet::new();
-    };
-    let digests = names.iter().filter_map(|exact| match exact {
-        Exact::Everywhere(digest) => Some(*digest),
-        Exact::Named(_) => None,
     });
     digests.collect()
 }

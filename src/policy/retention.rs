@@ -14,6 +14,7 @@
 //! - What is named exactly goes although an index lists it: it is damaged, or must not be there. A hold keeps even
 //!   that.
 //! - A blob that no manifest names is not looked at, unless it is named exactly.
+//! - Of what is named exactly, and goes, every other copy goes too: damaged, unfinished, in memory.
 
 mod filter;
 mod graph;
@@ -74,6 +75,7 @@ pub fn plan(catalog: &Catalog, holds: &Holds, purge: &Purge, now: Time) -> Plan 
             chosen.finish(|manifest| used_since(graph.last_use(manifest), rules, now))
         }
         Purge::Exact(names) => {
+            chosen.named = true;
             names.iter().for_each(|name| chosen.by_name(name));
             chosen.finish(|_| None)
         }
@@ -93,6 +95,8 @@ struct Chosen<'a> {
     forced: BTreeSet<usize>,
     /// Blobs, and manifests of no known repository, that go whatever names them.
     digests: BTreeSet<Digest>,
+    /// True if it was named itself, and by no rule.
+    named: bool,
     plan: Plan,
 }
 
@@ -106,6 +110,7 @@ impl<'a> Chosen<'a> {
             manifests: BTreeSet::new(),
             forced: BTreeSet::new(),
             digests: BTreeSet::new(),
+            named: false,
             plan: Plan::default(),
         }
     }
@@ -180,6 +185,7 @@ impl<'a> Chosen<'a> {
     fn by_name(&mut self, exact: &Exact) {
         match exact {
             Exact::Everywhere(digest) => {
+                self.plan.copies.insert(*digest);
                 let everywhere: Vec<usize> = self.graph.everywhere(digest).collect();
                 everywhere.into_iter().for_each(|manifest| self.force(manifest));
                 match self.keeping.holds(digest) {
@@ -195,11 +201,10 @@ impl<'a> Chosen<'a> {
                 }
             }
             Exact::Named(name) => match &name.reference {
-                Reference::Digest(digest) => {
-                    if let Some(manifest) = self.graph.named(&name.repository, digest) {
-                        self.force(manifest);
-                    }
-                }
+                Reference::Digest(digest) => match self.graph.named(&name.repository, digest) {
+                    Some(manifest) => self.force(manifest),
+                    None => self.lost(&name.repository, digest),
+                },
                 Reference::Tag(tag) => {
                     let Some(at) = self.graph.find_tag(&name.repository, tag) else {
                         return;
@@ -209,10 +214,24 @@ impl<'a> Chosen<'a> {
                         return self.plan.stay(item_of(tag), Why::Held(kind));
                     }
                     self.tags.insert(at);
-                    self.manifests
-                        .extend(self.graph.named(&tag.repository, &tag.digest));
+                    match self.graph.named(&tag.repository, &tag.digest) {
+                        Some(manifest) => drop(self.manifests.insert(manifest)),
+                        None => self.lost(&tag.repository, &tag.digest),
+                    }
                 }
             },
+        }
+    }
+
+    /// Something that is on no shelf: what else there is of it goes, with the tags that would bring it
+    /// back; unless it is held.
+    fn lost(&mut self, repository: &Repository, digest: &Digest) {
+        let on_shelf = self.graph.everywhere(digest).next().is_some() || self.graph.holds_blob(digest);
+        if !on_shelf && self.keeping.holds(digest).is_none() {
+            let tags = self.graph.pointing_at(digest);
+            self.tags
+                .extend(tags.filter(|tag| self.graph.tag(*tag).repository == *repository));
+            self.plan.copies.insert(*digest);
         }
     }
 
@@ -253,6 +272,9 @@ impl<'a> Chosen<'a> {
             }
         }
         for (manifest, won) in self.graph.won(&go) {
+            if self.named && won.is_some() {
+                self.plan.copies.insert(self.graph.manifest(manifest).digest);
+            }
             self.plan.go(self.graph.item(manifest), won);
         }
         for digest in &self.digests {
@@ -271,16 +293,25 @@ impl<'a> Chosen<'a> {
         let named = self.graph.blobs_of(go);
         let shared = self.keeping.keepers_of(&named);
         for digest in named.union(&self.digests) {
-            let Some(bytes) = self.graph.blob_size(digest) else {
-                continue;
-            };
-            match shared.get(digest).filter(|_| !self.digests.contains(digest)) {
-                Some(keeper) => {
+            let bytes = self.graph.blob_size(digest);
+            match (
+                shared.get(digest).filter(|_| !self.digests.contains(digest)),
+                bytes,
+            ) {
+                (Some(keeper), Some(_)) => {
                     let keeper = self.graph.manifest(*keeper);
                     let why = Why::Shared(keeper.repository.clone(), keeper.digest);
                     self.plan.stay(Item::Blob(*digest), why);
                 }
-                None => self.plan.go(Item::Blob(*digest), Some(bytes)),
+                (Some(_), None) => {}
+                (None, bytes) => {
+                    if self.named {
+                        self.plan.copies.insert(*digest);
+                    }
+                    if bytes.is_some() {
+                        self.plan.go(Item::Blob(*digest), bytes);
+                    }
+                }
             }
         }
     }

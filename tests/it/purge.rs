@@ -301,7 +301,7 @@ async fn the_operator_purges_by_a_plan_and_only_by_that() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_operator_purges_what_is_only_in_quarantine_by_its_digest() {
+async fn the_operator_purges_what_is_only_in_quarantine_by_its_digest_or_by_the_image() {
     let (world, dev, _) = pulled().await;
     let seawall = &world.seawall;
     let file = blob_file(world.directory.path(), &dev.layer);
@@ -311,22 +311,31 @@ async fn the_operator_purges_what_is_only_in_quarantine_by_its_digest() {
     let quarantine = world.directory.path().join("v1/quarantine");
     let aside = || std::fs::read_dir(&quarantine).unwrap().count();
     assert_eq!((file.exists(), aside()), (false, 1));
-    let body = format!(r#"{{"references":["app@{}"],"dry_run":true}}"#, dev.layer);
+    // One that is well is no manifest of the repository.
+    let body = format!(r#"{{"references":["app@{}"],"dry_run":true}}"#, dev.config);
     let (status, refused) = asked_of(seawall, Method::POST, "purge", &body).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
-    let hint = format!("`seawall purge --digest {}` also removes", dev.layer);
+    let hint = format!("`seawall purge --digest {}` looks for it", dev.config);
     assert!(refused["error"].as_str().unwrap().contains(&hint), "{refused}");
-    let body = format!(r#"{{"references":["{}"],"dry_run":true}}"#, dev.layer);
-    let (status, plan) = asked_of(seawall, Method::POST, "purge", &body).await;
-    assert_eq!(status, StatusCode::OK, "{plan}");
-    assert_eq!(
-        (&plan["leftovers"], &plan["goes"][0]["kind"]),
-        (&1.into(), &"damaged".into())
-    );
+    let mut plan = serde_json::Value::Null;
+    for (reference, goes) in [
+        (dev.layer.to_string(), 1),
+        (format!("app@{}", dev.layer), 1),
+        (format!("app@{}", dev.manifest), 4),
+        ("app:dev".to_owned(), 4),
+    ] {
+        let body = format!(r#"{{"references":["{reference}"],"dry_run":true}}"#);
+        let (status, told) = asked_of(seawall, Method::POST, "purge", &body).await;
+        assert_eq!(status, StatusCode::OK, "{reference}: {told}");
+        assert_eq!(told["leftovers"], 1, "{reference}: {told}");
+        let rows = told["goes"].as_array().unwrap();
+        assert_eq!((rows.len(), &rows[goes - 1]["kind"]), (goes, &"damaged".into()));
+        plan = told;
+    }
     assert_eq!(aside(), 1, "a dry run removes nothing");
     let body = format!(
-        r#"{{"references":["{}"],"fingerprint":{}}}"#,
-        dev.layer, plan["fingerprint"]
+        r#"{{"references":["app:dev"],"fingerprint":{}}}"#,
+        plan["fingerprint"]
     );
     let (status, done) = asked_of(seawall, Method::POST, "purge", &body).await;
     assert_eq!((status, &done["spared_count"]), (StatusCode::OK, &0.into()));

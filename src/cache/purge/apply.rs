@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Pointed, blob, everywhere, exactly, file_of, manifest};
+use super::{Pointed, blob, exactly, file_of, manifest};
 use crate::cache::Shelves;
 use crate::oci::{Digest, Tag};
 use crate::policy::eviction::Content;
@@ -38,7 +38,7 @@ impl Shelves {
         applying.forget_tags(pointed);
         applying.forget_manifests();
         applying.remove_files();
-        everywhere(purge)
+        plan.copies
             .iter()
             .for_each(|digest| applying.remove_leftovers(digest));
         let mut spared = applying.spared;

@@ -1,9 +1,10 @@
 //! What a purge would do: a dry run prints it, apply takes it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::clock::Time;
-use crate::oci::{Digest, Repository, Tag};
+use crate::oci::{Algorithm, Digest, Hasher, Repository, Tag};
 use crate::policy::eviction::{Content, Shelf};
 use crate::policy::holds::Kind;
 
@@ -16,6 +17,9 @@ pub struct Plan {
     pub stays: Vec<Staying>,
     /// How many repositories the filters match.
     pub repositories: usize,
+    /// What was named itself, with all that goes for it: copies of these go from wherever else there are any. Nothing of
+    /// what goes by rules, which is much, and whose copies go by themselves in time.
+    pub copies: BTreeSet<Digest>,
 }
 
 /// Something held.
@@ -116,11 +120,13 @@ impl Plan {
 
     /// A name for what goes: the same for the same, another for anything else. 16 hex digits.
     pub fn fingerprint(&self) -> String {
-        let lines = self.goes.iter();
-        let lines: Vec<String> = lines
-            .map(|going| format!("{} {} {:?}", going.item.kind(), going.item, going.won))
-            .collect();
-        let mut hex = Digest::sha256(lines.join("\n").as_bytes()).hex();
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        for (number, going) in self.goes.iter().enumerate() {
+            let between = if number == 0 { "" } else { "\n" };
+            let line = format!("{between}{} {} {:?}", going.item.kind(), going.item, going.won);
+            hasher.update(line.as_bytes());
+        }
+        let mut hex = hasher.finish().hex();
         hex.truncate(16);
         hex
     }

@@ -341,7 +341,56 @@ fn what_is_named_exactly_goes_whatever_names_it() {
     let plan = exact(&catalog, &none, Exact::Everywhere(digest("b")));
     assert_eq!(goes(&plan, &names), ["blob b 10"]);
     let plan = exact(&catalog, &none, Exact::Everywhere(digest("elsewhere")));
-    assert_eq!(plan, Plan::default());
+    assert_eq!((plan.goes, plan.stays), (vec![], vec![]));
+    assert_eq!(plan.copies, BTreeSet::from([digest("elsewhere")]));
+}
+
+#[test]
+fn copies_are_looked_for_of_what_was_named_and_goes_and_of_nothing_that_stays() {
+    let catalog = Building::default()
+        .manifest("a.io/x", "leaked", 1, &[], &["secret", "base"])
+        .manifest("a.io/x", "other", 1, &[], &["base"])
+        .manifest("a.io/y", "both", 1, &[], &["b"])
+        .manifest("a.io/x", "both", 1, &[], &["b"])
+        .tag("a.io/x", "dev", "leaked")
+        .tag("a.io/x", "lost", "gone")
+        .tag("a.io/x", "both", "both")
+        .done();
+    let none = Holds::default();
+    let tag = |tag: &str| named("a.io/x", Reference::Tag(tag.parse().unwrap()));
+    let copies = |exactly: Exact| -> BTreeSet<Digest> { exact(&catalog, &none, exactly).copies };
+    let of = |names: &[&str]| -> BTreeSet<Digest> { names.iter().map(|name| digest(name)).collect() };
+    assert_eq!(copies(tag("dev")), of(&["leaked", "secret"]));
+    assert_eq!(
+        copies(named("a.io/x", Reference::Digest(digest("leaked")))),
+        of(&["leaked", "secret"])
+    );
+    // Another repository has it, and is served from memory as well.
+    assert_eq!(copies(tag("both")), of(&[]));
+    // What it pointed at is on no shelf any more.
+    assert_eq!(copies(tag("lost")), of(&["gone"]));
+    let plan = exact(
+        &catalog,
+        &none,
+        named("a.io/x", Reference::Digest(digest("gone"))),
+    );
+    assert_eq!(plan.copies, of(&["gone"]));
+    assert_eq!(goes(&plan, &[]), ["tag a.io/x:lost 0"]);
+    assert_eq!(of_rules(&catalog), of(&[]));
+    let blob = named("a.io/x", Reference::Digest(digest("base")));
+    assert_eq!(copies(blob), of(&[]), "a blob that is well is no manifest");
+    let held = held(
+        "a.io/x",
+        Reference::Digest(digest("leaked")),
+        "leaked",
+        Kind::Lock,
+    );
+    assert_eq!(exact(&catalog, &held, tag("dev")).copies, of(&[]));
+}
+
+/// The copies that a purge of everything by a rule looks for.
+fn of_rules(catalog: &Catalog) -> BTreeSet<Digest> {
+    of(catalog, rules(".*:.*")).copies
 }
 
 #[test]

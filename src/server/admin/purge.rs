@@ -213,10 +213,10 @@ fn exact(inner: &Inner, text: &str) -> Result<Exact, String> {
 fn nothing(asked: &PurgeAsk) -> Refused {
     let names = asked.references.join(", ");
     let mut why = format!("{names}: not held here, so there is nothing to purge");
-    // What is named for one repository goes from the shelves only.
+    // What is named for one repository is looked for as its manifest.
     if let Some((_, digest)) = names.split_once('@').filter(|_| asked.references.len() == 1) {
         why += &format!(
-            "; `seawall purge --digest {digest}` also removes copies that are damaged, unfinished or in memory"
+            "; `seawall purge --digest {digest}` looks for it in every repository, and among the blobs"
         );
     }
     Refused(StatusCode::NOT_FOUND, why)
