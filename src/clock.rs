@@ -23,6 +23,13 @@ impl Time {
         self.0
     }
 
+    /// The moment that RFC 3339 says, as images tell it; `None` for what is none after the Unix epoch.
+    pub fn parse(text: &str) -> Option<Self> {
+        let moment: jiff::Timestamp = text.parse().ok()?;
+        let millis = u64::try_from(moment.as_millisecond()).ok();
+        millis.filter(|millis| *millis > 0).map(Self)
+    }
+
     /// How long ago `earlier` was; zero if it lies ahead (a record written under a faster clock).
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))

@@ -1,21 +1,22 @@
-//! Everything held at one moment, from the records and the disk.
+//! Everything held at one moment, or everything of one repository, from the records and the disk.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Cache, Shelves};
+use super::{Cache, NotHeld, Shelves};
 use crate::clock::Time;
-use crate::oci::{Digest, Platform, Repository};
+use crate::oci::{Digest, Platform, Repository, Tag};
 use crate::policy::catalog::{Catalog, HeldBlob, HeldManifest, HeldTag};
 use crate::policy::eviction::{Content, Facts, Shelf};
-use crate::policy::listing::{Usage, usage};
+use crate::policy::freshness::TagRecord;
+use crate::policy::listing::{Usage, near, usage};
 use crate::store::{ManifestRecord, Pulls, blocking};
 
-/// Most configurations read to find out platforms, each time; what they say is remembered.
+/// Most configurations read at a time; what they say is remembered.
 const MAX_CONFIGS: usize = 1000;
 /// Longest configuration read, in bytes: those of images have a few thousand.
 const MAX_CONFIG: u64 = 1 << 20;
@@ -55,6 +56,30 @@ impl Cache {
         .await
     }
 
+    /// As [`Self::survey`], through a catalog of what is held of one repository: its tags, its manifests, and the blobs
+    /// they name. Of the records of other manifests only the names are read.
+    ///
+    /// # Errors
+    /// [`NotHeld`], with names that look like it, if nothing is known of the repository.
+    pub async fn survey_of<T: Send + 'static>(
+        &self,
+        repository: &Repository,
+        look: impl FnOnce(&Catalog, Time) -> T + Send + 'static,
+    ) -> io::Result<Result<T, NotHeld>> {
+        let turn = self.turn().await?;
+        let (shelves, now, repository) = (self.shelves.clone(), self.clock.now(), repository.clone());
+        blocking(move || {
+            let catalog = shelves.catalog_of(&repository);
+            let looked = match catalog.manifests.is_empty() && catalog.tags.is_empty() {
+                true => Err(shelves.no_repository(&repository)),
+                false => Ok(look(&catalog, now)),
+            };
+            drop(turn);
+            Ok(looked)
+        })
+        .await
+    }
+
     /// Waits for the turn to look through everything: it takes memory, and a thread. Cancel-safe.
     pub(super) async fn turn(&self) -> io::Result<OwnedSemaphorePermit> {
         let turn = self.surveys.clone().acquire_owned().await;
@@ -80,11 +105,9 @@ impl Shelves {
     pub(super) fn catalog(self: &Arc<Self>) -> io::Result<Catalog> {
         self.write_down_pulls();
         self.records.flush();
-        let (manifests, blobs): (Vec<_>, Vec<_>) = self
-            .disk
-            .contents()
-            .into_iter()
-            .partition(|(content, _)| content.shelf == Shelf::Manifests);
+        let held = self.disk.contents().into_iter();
+        let (manifests, blobs): (Vec<_>, Vec<_>) =
+            held.partition(|(content, _)| content.shelf == Shelf::Manifests);
         let held: HashSet<Digest> = manifests.iter().map(|(content, _)| content.digest).collect();
         let mut rows: Vec<Row> = Vec::new();
         self.records.each_held(|repository, digest, record, pulls| {
@@ -100,29 +123,67 @@ impl Shelves {
             unnamed: sorted(unnamed.map(held_blob)),
             blobs: sorted(blobs.iter().map(held_blob)),
             tags: self.held_tags(),
-            manifests: self.with_platforms(rows),
+            manifests: self.with_configs(rows),
         };
-        let key = |held: &HeldManifest| (held.repository.clone(), held.digest);
-        catalog.manifests.sort_by_cached_key(key);
+        let manifests = &mut catalog.manifests;
+        manifests.sort_unstable_by(|a, b| (&a.repository, &a.digest).cmp(&(&b.repository, &b.digest)));
         Ok(catalog)
+    }
+
+    /// Everything held of one repository now: its manifests, its tags, and the blobs they name. Blocks.
+    pub(super) fn catalog_of(self: &Arc<Self>, repository: &Repository) -> Catalog {
+        self.write_down_pulls();
+        self.records.flush();
+        let mut rows: Vec<Row> = Vec::new();
+        self.records.each_held_for(repository, |digest, record, pulls| {
+            let shelf = Shelf::Manifests;
+            if self.disk.facts(&Content { shelf, digest }).is_some() {
+                rows.push((repository.clone(), digest, record, pulls));
+            }
+        });
+        let blobs = rows.iter().flat_map(|(_, _, record, _)| &record.blobs);
+        let blobs: BTreeSet<Digest> = blobs.map(|(blob, _)| *blob).collect();
+        let blobs = blobs.into_iter().filter_map(|digest| {
+            let shelf = Shelf::Blobs;
+            let content = Content { shelf, digest };
+            Some((content, self.disk.facts(&content)?))
+        });
+        let mut tags = Vec::new();
+        self.records.each_tag_of(repository, |tag, record| {
+            tags.push(held_tag(repository.clone(), tag, &record));
+        });
+        Catalog {
+            unnamed: Vec::new(),
+            blobs: blobs.map(|held| held_blob(&held)).collect(),
+            tags,
+            manifests: self.with_configs(rows),
+        }
+    }
+
+    /// Nothing is held of a repository; those of which something is that look like it. Blocks.
+    pub(super) fn no_repository(&self, repository: &Repository) -> NotHeld {
+        let mut names = BTreeSet::new();
+        self.records.each_held_name(|digest, name| {
+            let shelf = Shelf::Manifests;
+            if !names.contains(name) && self.disk.facts(&Content { shelf, digest }).is_some() {
+                names.insert(name.to_owned());
+            }
+        });
+        let near = near(&repository.to_string(), names.iter().map(String::as_str));
+        NotHeld::Repository(near.into_iter().map(str::to_owned).collect())
     }
 
     fn held_tags(&self) -> Vec<HeldTag> {
         let mut tags = Vec::new();
         self.records.each_tag(|repository, tag, record| {
-            tags.push(HeldTag {
-                repository,
-                tag,
-                digest: record.descriptor.digest,
-                validated: record.validated,
-            });
+            tags.push(held_tag(repository, tag, &record));
         });
-        tags.sort_by(|a, b| (&a.repository, &a.tag).cmp(&(&b.repository, &b.tag)));
+        tags.sort_unstable_by(|a, b| (&a.repository, &a.tag).cmp(&(&b.repository, &b.tag)));
         tags
     }
 
-    /// Finds the platforms: an index says those of what it lists, a configuration its image's.
-    fn with_platforms(&self, rows: Vec<Row>) -> Vec<HeldManifest> {
+    /// Finds the platforms, and when images were made: an index says the platforms of what it lists, a configuration both.
+    fn with_configs(&self, rows: Vec<Row>) -> Vec<HeldManifest> {
         let mut listed = HashMap::new();
         for (_, _, record, _) in &rows {
             for (child, platform) in &record.children {
@@ -134,21 +195,26 @@ impl Shelves {
         let mut reads = 0;
         let mut found = Vec::with_capacity(rows.len());
         for (repository, digest, mut record, pulls) in rows {
-            let mut platform = listed.get(&digest).or(record.platform.as_ref()).cloned();
-            if platform.is_none() && record.has_config && reads < MAX_CONFIGS {
-                let config = self.read_config(&record);
-                reads += usize::from(config.is_some());
-                platform = config
-                    .and_then(|config| Platform::of_config(&config))
-                    .map(|platform| platform.to_string());
-                if platform.is_some() {
-                    record.platform.clone_from(&platform);
-                    self.records.amend_held(&repository, &digest, &record);
-                }
+            if record.has_config && !record.looked && reads < MAX_CONFIGS && self.look_into(&mut record) {
+                reads += 1;
+                self.records.amend_held(&repository, &digest, &record);
             }
+            let platform = listed.get(&digest).or(record.platform.as_ref()).cloned();
             found.push(held_manifest(repository, digest, record, pulls, platform));
         }
         found
+    }
+
+    /// Remembers what the configuration of an image says, if it is held.
+    fn look_into(&self, record: &mut ManifestRecord) -> bool {
+        let Some(config) = self.read_config(record) else {
+            return false;
+        };
+        record.looked = true;
+        record.created = Platform::made(&config).and_then(|made| Time::parse(&made));
+        let platform = Platform::of_config(&config).map(|platform| platform.to_string());
+        record.platform = platform.or(record.platform.take());
+        true
     }
 
     fn read_config(&self, record: &ManifestRecord) -> Option<Vec<u8>> {
@@ -176,6 +242,7 @@ fn held_manifest(
         media_type: record.media_type,
         size: record.size,
         platform,
+        created: record.created,
         stored: record.stored,
         used: pulls.map(|pulls| pulls.last),
         pulls: pulls.map_or(0, |pulls| pulls.count),
@@ -183,6 +250,15 @@ fn held_manifest(
         children: record.children.into_iter().map(|(child, _)| child).collect(),
         blobs: record.blobs,
         subject: record.subject,
+    }
+}
+
+fn held_tag(repository: Repository, tag: Tag, record: &TagRecord) -> HeldTag {
+    HeldTag {
+        repository,
+        tag,
+        digest: record.descriptor.digest,
+        validated: record.validated,
     }
 }
 
@@ -198,6 +274,6 @@ fn held_blob((content, facts): &(Content, Facts)) -> HeldBlob {
 
 fn sorted(held: impl Iterator<Item = HeldBlob>) -> Vec<HeldBlob> {
     let mut held: Vec<HeldBlob> = held.collect();
-    held.sort_by_key(|blob| blob.digest);
+    held.sort_unstable_by_key(|blob| blob.digest);
     held
 }

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{Cache, Shelves};
-use crate::oci::{self, Child, Descriptor, Digest, Manifest, MediaType, Reference, Repository, Tag};
+use crate::oci::{
+    self, Child, Descriptor, Digest, MAX_DEPTH, Manifest, MediaType, Reference, Repository, Tag,
+};
 use crate::policy::catalog::Catalog;
 use crate::policy::listing::{self, ManifestRow};
 use crate::store::{Held, Shelf};
 
 /// Most lines of a tree: an index may list tens of thousands of manifests.
 const MAX_NODES: usize = 2000;
-/// Indexes within indexes that are followed.
-const MAX_DEPTH: usize = 4;
 /// Most names told instead of one that is not held.
 const MAX_NEAR: usize = 5;
 
@@ -86,31 +86,19 @@ impl Cache {
         repository: &Repository,
         reference: &Reference,
     ) -> io::Result<Result<Shown, NotHeld>> {
-        let (shelves, repository, reference) = (self.shelves.clone(), repository.clone(), reference.clone());
-        self.survey(move |catalog, now| {
-            let shown = shelves.show(catalog, &repository, &reference)?;
+        let (shelves, reference, name) = (self.shelves.clone(), reference.clone(), repository.clone());
+        let shown = self.survey_of(repository, move |catalog, now| {
+            let shown = shelves.show(catalog, &name, &reference)?;
             Ok(Shown {
                 now: now.as_millis(),
                 ..shown
             })
-        })
-        .await
+        });
+        Ok(shown.await?.and_then(|shown| shown))
     }
 }
 
 impl NotHeld {
-    /// Nothing is held of a repository; what looks like it.
-    pub fn repository(catalog: &Catalog, repository: &Repository) -> Self {
-        let mut names: Vec<String> = catalog
-            .manifests
-            .iter()
-            .map(|held| held.repository.to_string())
-            .collect();
-        names.dedup();
-        let near = listing::near(&repository.to_string(), names.iter().map(String::as_str));
-        Self::Repository(near.into_iter().map(str::to_owned).collect())
-    }
-
     fn tag(catalog: &Catalog, repository: &Repository, tag: &Tag) -> Self {
         let tags = || {
             listing::tags_of(catalog, repository)
@@ -135,7 +123,7 @@ impl Shelves {
     ) -> Result<Shown, NotHeld> {
         let tags = listing::tags_of(catalog, repository);
         if listing::manifests_of(catalog, repository).is_empty() {
-            return Err(NotHeld::repository(catalog, repository));
+            return Err(self.no_repository(repository));
         }
         let (name, digest, tag) = match reference {
             Reference::Digest(digest) => (format!("{repository}@{digest}"), *digest, None),

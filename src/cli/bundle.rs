@@ -7,12 +7,13 @@ use std::process::ExitCode;
 
 use bytes::Bytes;
 use clap::Args;
+use http::StatusCode;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::admin::Admin;
 use super::progress::Progress;
 use super::words::{count, size};
-use super::{Asking, complain, print, refused};
+use super::{Asking, NoAnswer, complain, print, refused};
 use crate::cache::{Imported, ImportedImage};
 
 /// Bytes read from a file at a time.
@@ -198,6 +199,11 @@ pub(super) fn import(importing: &Importing) -> ExitCode {
         });
         progress.end();
         match uploaded {
+            // What is wrong is the bundle.
+            Err(no_answer @ NoAnswer::Refused(StatusCode::BAD_REQUEST, _)) => {
+                refused(&no_answer);
+                ExitCode::FAILURE
+            }
             Err(no_answer) => refused(&no_answer),
             Ok(body) => importing.asking.print(&body, drawn),
         }

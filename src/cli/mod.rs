@@ -1,6 +1,6 @@
 //! The command line.
 //!
-//! Exit codes: 0 done, 1 a start or run that failed, 2 wrong arguments (clap), 3 what was named is not held,
+//! Exit codes: 0 done, 1 a start or run that failed, 2 wrong arguments, 3 what was named is not held,
 //! 4 done, but something is wrong with what was looked at (damaged content, a warm that missed some, a purge of what
 //! is locked), 64 a wrong configuration (`EX_USAGE` of sysexits.h, which tells a supervisor that starting again will
 //! not help).
@@ -50,9 +50,13 @@ const WRONG_ARGUMENTS: u8 = 2;
 /// It is done, but something is wrong with what was looked at.
 const SOMETHING_WRONG: u8 = 4;
 
+/// The exit codes, for scripts.
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 what was named is not held, 4 done, but \
+    something is wrong with what was looked at, 64 a wrong configuration";
+
 /// A pull-through cache and rate-limit shield for container registries.
 #[derive(Debug, Parser)]
-#[command(name = "seawall", version)]
+#[command(name = "seawall", version, after_help = EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -239,6 +243,7 @@ fn refused(no_answer: &NoAnswer) -> ExitCode {
     complain(words::clean(&format!("error: {no_answer}")));
     match no_answer {
         NoAnswer::Refused(StatusCode::NOT_FOUND, _) => ExitCode::from(NOT_HELD),
+        NoAnswer::Refused(StatusCode::BAD_REQUEST, _) => ExitCode::from(WRONG_ARGUMENTS),
         NoAnswer::Refused(..) | NoAnswer::Unreachable(_) => ExitCode::FAILURE,
     }
 }

@@ -50,6 +50,15 @@ impl Platform {
         serde_json::from_slice::<Machine>(config).ok()?.platform()
     }
 
+    /// When an image was made, as its configuration says; nobody has looked whether that is a date.
+    pub fn made(config: &[u8]) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Made {
+            created: Option<String>,
+        }
+        serde_json::from_slice::<Made>(config).ok()?.created
+    }
+
     /// True for what is no machine's: the place where builders keep attestations (`unknown/unknown`).
     pub fn is_unknown(&self) -> bool {
         self.os == "unknown" && self.architecture == "unknown"

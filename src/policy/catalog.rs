@@ -30,6 +30,8 @@ pub struct HeldManifest {
     pub size: u64,
     /// `linux/arm64/v8`, where an index or its own configuration says so.
     pub platform: Option<String>,
+    /// When the image was made, where its configuration was read and says so.
+    pub created: Option<Time>,
     /// When it was fetched for this repository.
     pub stored: Time,
     /// When it was last pulled; `None` if never since it was stored.

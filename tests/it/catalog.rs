@@ -1,8 +1,9 @@
 //! What is held, as listings and purges see it.
 
 use http::Method;
-use seawall::oci::Digest;
+use seawall::oci::{Digest, Repository};
 use seawall::policy::catalog::{Catalog, HeldManifest};
+use seawall::policy::listing::{self, Query};
 use seawall::upstream::AlternateOptions;
 
 use crate::support::registry::Registry;
@@ -28,6 +29,56 @@ fn for_platform(registry: &Registry, repository: &str, os: &str) -> (Digest, Str
         r#"{{"schemaVersion":2,"mediaType":"{OCI_MANIFEST}","config":{{"mediaType":"{kind}","digest":"{config}","size":38}},"layers":[]}}"#
     );
     (registry.manifest(repository, None, OCI_MANIFEST, &body), body)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_was_made_when_its_configuration_says_and_an_index_with_its_newest() {
+    let world = world(Choices::default());
+    let kind = "application/vnd.oci.image.config.v1+json";
+    let made = ["2026-01-02T03:04:05.6+01:00", "1970-01-01T00:00:00Z", "soon"];
+    let mut listed = Vec::new();
+    for made in made {
+        let text = format!(r#"{{"os":"linux","architecture":"amd64","created":"{made}"}}"#);
+        let config = world.registry.blob("library/app", text.clone());
+        let body = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{OCI_MANIFEST}","config":{{"mediaType":"{kind}","digest":"{config}","size":{}}},"layers":[]}}"#,
+            text.len()
+        );
+        let digest = world.registry.manifest("library/app", None, OCI_MANIFEST, &body);
+        assert!(world.seawall.get(&manifest_path(digest)).await.is_good());
+        assert!(world.seawall.get(&blob_path(&config)).await.is_good());
+        listed.push((digest, body.len()));
+    }
+    let entries = listed.iter().map(|(digest, size)| {
+        format!(r#"{{"mediaType":"{OCI_MANIFEST}","digest":"{digest}","size":{size}}}"#)
+    });
+    let index = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[{}]}}"#,
+        entries.collect::<Vec<_>>().join(",")
+    );
+    world
+        .registry
+        .manifest("library/app", Some("1"), OCI_INDEX, &index);
+    assert!(world.seawall.get(&manifest_path("1")).await.is_good());
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let repository: Repository = "docker.io/library/app".parse().unwrap();
+    let of = repository.clone();
+    let query = Query {
+        sort: Some("created".to_owned()),
+        ..Query::default()
+    };
+    let list = move |catalog: &Catalog, now| listing::manifests(catalog, &of, &query, now).unwrap();
+    let page = world
+        .seawall
+        .cache
+        .survey_of(&repository, list)
+        .await
+        .unwrap()
+        .unwrap();
+    let created: Vec<Option<u64>> = page.rows.iter().map(|row| row.created).collect();
+    let moment = 1_767_319_445_600;
+    assert_eq!(created, [Some(moment), Some(moment), None, None]);
+    assert_eq!(page.rows.iter().filter(|row| row.lists == 3).count(), 1);
 }
 
 #[tokio::test(start_paused = true)]

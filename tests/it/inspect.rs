@@ -2,7 +2,9 @@
 
 use http::{Method, StatusCode};
 use seawall::cli::{Capture, capture};
-use seawall::oci::Digest;
+use seawall::oci::{Digest, Repository};
+use seawall::policy::catalog::Catalog;
+use seawall::policy::listing::{self, Query};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -110,6 +112,29 @@ async fn a_list_is_told_in_pages_that_lose_and_repeat_nothing() {
         drawn.ends_with("3 of 25 repositories; --limit shows more\n"),
         "{drawn}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_catalog_of_one_repository_tells_of_it_what_one_of_everything_tells() {
+    let (world, _) = pulled().await;
+    for (repository, tag) in [("library/app2", "1"), ("library/ap", "9"), ("library/app", "3")] {
+        small(&world, repository, tag).await;
+    }
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let cache = &world.seawall.cache;
+    let query = Query::default;
+    for (name, rows) in [("library/app", 3), ("library/app2", 1), ("library/ap", 1)] {
+        let repository: Repository = format!("docker.io/{name}").parse().unwrap();
+        let of = repository.clone();
+        let both = move |catalog: &Catalog, now| {
+            let manifests = listing::manifests(catalog, &of, &query(), now).unwrap();
+            (manifests, listing::tags(catalog, &of, &query(), now).unwrap())
+        };
+        let whole = cache.survey(both.clone()).await.unwrap();
+        let own = cache.survey_of(&repository, both).await.unwrap().unwrap();
+        assert_eq!((own.0.total, own.1.total), (rows, rows), "{name}");
+        assert_eq!((own.0.rows, own.1.rows), (whole.0.rows, whole.1.rows), "{name}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

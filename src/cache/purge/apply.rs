@@ -118,7 +118,10 @@ impl Applying<'_> {
             Item::Manifest(Some(repository), digest) => Some((&going.item, (repository, digest))),
             Item::Manifest(None, _) | Item::Tag(..) | Item::Blob(_) | Item::Left(..) => None,
         });
-        for step in manifests.collect::<Vec<_>>().chunks(STEP) {
+        let mut manifests: Vec<_> = manifests.collect();
+        // In the order of their records, which makes for fewer pages written.
+        manifests.sort_unstable_by_key(|(_, (_, digest))| *digest);
+        for step in manifests.chunks(STEP) {
             let _still = shelves.keeper.still();
             let mut free = Vec::with_capacity(step.len());
             for (item, (repository, digest)) in step {

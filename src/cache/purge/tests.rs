@@ -132,7 +132,9 @@ pub(super) fn put_image(shelves: &Shelves, layer: Digest, name: &str, content: &
         children: Vec::new(),
         blobs: vec![(layer, 5)],
         has_config: false,
+        looked: true,
         platform: Some("linux/amd64".to_owned()),
+        created: None,
         subject: None,
     };
     shelves.records.put_held(&repository(), &digest, &record);

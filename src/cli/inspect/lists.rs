@@ -70,6 +70,7 @@ pub(super) fn manifests(page: &Page<ManifestRow>, full: bool, look: Look) -> Str
         Column::left("TAGS"),
         Column::left("PLATFORM").spare(2),
         Column::left("TYPE").spare(4),
+        Column::right("CREATED").spare(4),
         Column::right("STORED").spare(3),
         Column::right("SIZE"),
         Column::right("HELD").spare(2),
@@ -83,6 +84,8 @@ pub(super) fn manifests(page: &Page<ManifestRow>, full: bool, look: Look) -> Str
             some(&row.tags, TAGS, full),
             some(&row.platforms, PLATFORMS, full),
             kind(&row.media_type).to_owned(),
+            row.created
+                .map_or("-".to_owned(), |created| age(page.now, created)),
             age(page.now, row.stored),
             size(row.size),
             held(row),

@@ -68,6 +68,13 @@ fn facts(shown: &Shown) -> Vec<(&'static str, String)> {
         ),
         ("size", held),
         (
+            "created",
+            match manifest.created {
+                Some(created) => format!("{} ago", age(now, created)),
+                None => "its configuration does not say".to_owned(),
+            },
+        ),
+        (
             "from",
             format!("{}, {} ago", manifest.source, age(now, manifest.stored)),
         ),

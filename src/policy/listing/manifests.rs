@@ -21,6 +21,9 @@ pub struct ManifestRow {
     pub platforms: Vec<String>,
     /// The type it is served as.
     pub media_type: String,
+    /// When the image was made, as its configuration says; for an index, the newest of those that it lists and are held.
+    #[serde(default)]
+    pub created: Option<u64>,
     /// When it was stored for this repository.
     pub stored: u64,
     /// Bytes of it and of all that it reaches, as far as manifests say, each once.
@@ -67,21 +70,19 @@ impl<'a> Rows<'a> {
         place.ok().map(|place| &self.manifests[place])
     }
 
+    /// Bytes on disk of a manifest and of all that it reaches.
+    pub(super) fn held(&self, manifest: &HeldManifest) -> u64 {
+        Reach::of(manifest, self.manifests).held(&self.blobs)
+    }
+
     pub(super) fn row(&self, held: &HeldManifest) -> ManifestRow {
         let reach = Reach::of(held, self.manifests);
-        let children: Vec<&HeldManifest> = held
-            .children
-            .iter()
-            .filter_map(|child| self.find(child))
-            .collect();
-        let own = held.platform.iter().cloned();
         ManifestRow {
             digest: held.digest.to_string(),
             tags: self.tags.get(&held.digest).cloned().unwrap_or_default(),
-            platforms: own
-                .chain(children.iter().filter_map(|child| child.platform.clone()))
-                .collect(),
+            platforms: self.platforms(held),
             media_type: held.media_type.to_string(),
+            created: self.created(held),
             stored: held.stored.as_millis(),
             size: reach.size(),
             held: reach.held(&self.blobs),
@@ -90,16 +91,33 @@ impl<'a> Rows<'a> {
             source: held.source.clone(),
             subject: held.subject.map(|subject| subject.to_string()),
             lists: held.children.len() as u64,
-            lists_held: children.len() as u64,
+            lists_held: self.children(held).count() as u64,
         }
     }
 
     /// What the filter looks at.
     fn text(&self, held: &HeldManifest) -> String {
         let tags = self.tags.get(&held.digest).map(|tags| tags.join(" "));
-        let platform = held.platform.as_deref().unwrap_or_default();
-        let tags = tags.unwrap_or_default();
-        format!("{} {} {platform} {tags}", held.digest, held.media_type)
+        let (platforms, tags) = (self.platforms(held).join(" "), tags.unwrap_or_default());
+        format!("{} {} {platforms} {tags}", held.digest, held.media_type)
+    }
+
+    /// The manifests that it lists and that are held.
+    fn children(&self, held: &HeldManifest) -> impl Iterator<Item = &'a HeldManifest> {
+        held.children.iter().filter_map(|child| self.find(child))
+    }
+
+    /// When it was made, or the newest of what it lists.
+    fn created(&self, held: &HeldManifest) -> Option<u64> {
+        let children = self.children(held).filter_map(|child| child.created);
+        let created = held.created.into_iter().chain(children).max();
+        created.map(Time::as_millis)
+    }
+
+    /// Its platform, or those of what it lists.
+    fn platforms(&self, held: &HeldManifest) -> Vec<String> {
+        let children = self.children(held).filter_map(|child| child.platform.clone());
+        held.platform.iter().cloned().chain(children).collect()
     }
 }
 
@@ -120,15 +138,19 @@ pub fn manifests(
     now: Time,
 ) -> Result<Page<ManifestRow>, Wrong> {
     let words = &[
-        "stored", "digest", "size", "used", "pulls", "platform", "type", "source",
+        "stored", "created", "digest", "size", "used", "pulls", "platform", "type", "source",
     ];
-    let sort = query.sort_of(words, "stored, digest, size, used, pulls, platform, type, source")?;
+    let sort = query.sort_of(
+        words,
+        "stored, created, digest, size, used, pulls, platform, type, source",
+    )?;
     let rows = Rows::of(catalog, repository);
     let mut held: Vec<&HeldManifest> = rows.manifests.iter().collect();
     held.retain(|held| query.finds(&rows.text(held)));
     let place = |held: &&HeldManifest| {
         let key = match sort {
             "stored" => Key::Number(Some(held.stored.as_millis())),
+            "created" => Key::Number(rows.created(held)),
             "size" => Key::Number(Some(Reach::of(held, rows.manifests).size())),
             "used" => Key::Number(held.used.map(Time::as_millis)),
             "pulls" => Key::Number(Some(held.pulls.into())),

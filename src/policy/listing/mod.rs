@@ -4,6 +4,7 @@
 //! the most pulled come first. A page ends with a cursor that says where the next begins by what its last row
 //! was, not by how many came before, so nothing is lost or told twice where rows come and go in between.
 
+mod files;
 mod manifests;
 mod near;
 mod reach;
@@ -136,9 +137,13 @@ impl Query {
             placed.retain(|(cursor, _)| order(cursor, after) == Ordering::Greater);
         }
         let limit = self.limit.unwrap_or(USUAL_LIMIT).clamp(1, MAX_LIMIT);
-        placed.sort_by(|one, two| order(&one.0, &two.0));
         let more = placed.len() > limit;
-        placed.truncate(limit);
+        if more {
+            // What comes on later pages is in no order yet.
+            placed.select_nth_unstable_by(limit, |one, two| order(&one.0, &two.0));
+            placed.truncate(limit);
+        }
+        placed.sort_by(|one, two| order(&one.0, &two.0));
         let next = placed.last().filter(|_| more).map(|(cursor, _)| cursor.write());
         let rows = placed.into_iter().map(|(_, item)| row(item)).collect();
         Page {

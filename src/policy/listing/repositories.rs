@@ -1,14 +1,11 @@
 //! The list of repositories.
 
-use std::collections::HashMap;
-
 use serde::{Deserialize, Serialize};
 
-use super::reach::{Reach, Sizes, blobs_held};
+use super::files::{Files, Named};
 use super::{Key, Page, Query, Wrong, tags_of};
 use crate::clock::Time;
-use crate::oci::Digest;
-use crate::policy::catalog::{Catalog, HeldManifest};
+use crate::policy::catalog::{Catalog, HeldManifest, HeldTag};
 
 /// One repository.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,72 +28,42 @@ pub struct RepositoryRow {
     pub pulls: u64,
 }
 
-/// How many repositories name a digest.
-pub(super) struct Naming(HashMap<Digest, u32>);
-
-impl Naming {
-    /// Counts for everything in the catalog.
-    pub(super) fn of(catalog: &Catalog) -> Self {
-        let mut naming = HashMap::new();
-        for repository in catalog
-            .manifests
-            .chunk_by(|one, two| one.repository == two.repository)
-        {
-            let reach = Reach::of_all(repository);
-            for digest in reach.manifests.keys().chain(reach.blobs.keys()) {
-                *naming.entry(*digest).or_default() += 1;
-            }
-        }
-        Self(naming)
-    }
-
-    pub(super) fn count(&self, digest: &Digest) -> u32 {
-        self.0.get(digest).copied().unwrap_or(0)
-    }
+/// Every repository's row, by name.
+pub(super) fn rows(catalog: &Catalog, files: &Files<'_>) -> Vec<RepositoryRow> {
+    let named = files.repositories.iter();
+    named.map(|named| row(catalog, files, named)).collect()
 }
 
-/// Draws up the row of one repository.
-pub(super) fn row(
-    catalog: &Catalog,
-    manifests: &[HeldManifest],
-    blobs: &Sizes,
-    naming: &Naming,
-) -> RepositoryRow {
+fn row(catalog: &Catalog, files: &Files<'_>, named: &Named<'_>) -> RepositoryRow {
+    let manifests = named.manifests;
     let repository = &manifests[0].repository;
-    let reach = Reach::of_all(manifests);
-    let held_blobs = reach.blobs.keys();
-    let held_blobs = held_blobs.filter_map(|blob| Some((*blob, *blobs.get(blob)?)));
-    let own = reach.manifests.iter().map(|(digest, size)| (*digest, *size));
-    let shared = own
-        .chain(held_blobs)
-        .filter(|(digest, _)| naming.count(digest) > 1);
-    let is_held = |digest: &Digest| reach.manifests.contains_key(digest);
-    let tags = tags_of(catalog, repository).iter();
+    let is_held = |tag: &&HeldTag| {
+        let found = manifests.binary_search_by(|held| held.digest.cmp(&tag.digest));
+        found.is_ok()
+    };
+    let all = || files.at(&named.files);
+    let shared = all().filter(|file| file.repositories > 1);
     RepositoryRow {
         repository: repository.to_string(),
         manifests: manifests.len() as u64,
-        tags: tags.filter(|tag| is_held(&tag.digest)).count() as u64,
-        size: reach.held(blobs),
-        shared: shared.map(|(_, size)| size).sum(),
+        tags: tags_of(catalog, repository).iter().filter(is_held).count() as u64,
+        size: all().map(|file| file.size).sum(),
+        shared: shared.map(|file| file.size).sum(),
         stored: manifests.iter().map(|held| held.stored.as_millis()).max(),
-        used: manifests
-            .iter()
-            .filter_map(|held| held.used)
-            .map(Time::as_millis)
-            .max(),
-        pulls: manifests.iter().map(|held| u64::from(held.pulls)).sum(),
+        used: last_used(manifests),
+        pulls: pulls(manifests),
     }
 }
 
-/// Every repository's row, by name.
-pub(super) fn rows(catalog: &Catalog) -> Vec<RepositoryRow> {
-    let (blobs, naming) = (blobs_held(catalog), Naming::of(catalog));
-    let repositories = catalog
-        .manifests
-        .chunk_by(|one, two| one.repository == two.repository);
-    repositories
-        .map(|manifests| row(catalog, manifests, &blobs, &naming))
-        .collect()
+/// When one of these was pulled last.
+pub(super) fn last_used(manifests: &[HeldManifest]) -> Option<u64> {
+    let used = manifests.iter().filter_map(|held| held.used);
+    used.map(Time::as_millis).max()
+}
+
+/// How often these were pulled.
+pub(super) fn pulls(manifests: &[HeldManifest]) -> u64 {
+    manifests.iter().map(|held| u64::from(held.pulls)).sum()
 }
 
 /// The repositories of which a manifest is held.
@@ -106,7 +73,7 @@ pub(super) fn rows(catalog: &Catalog) -> Vec<RepositoryRow> {
 pub fn repositories(catalog: &Catalog, query: &Query, now: Time) -> Result<Page<RepositoryRow>, Wrong> {
     let words = &["name", "size", "manifests", "tags", "used", "stored", "pulls"];
     let sort = query.sort_of(words, "name, size, manifests, tags, used, stored, pulls")?;
-    let mut rows = rows(catalog);
+    let mut rows = rows(catalog, &Files::of(catalog));
     rows.retain(|row| query.finds(&row.repository));
     let place = |row: &RepositoryRow| {
         let key = match sort {

@@ -46,33 +46,34 @@ pub fn tags(
         "name, validated, size, used, pulls",
     )?;
     let rows = Rows::of(catalog, repository);
-    let row = |held: &HeldTag| {
-        let manifest = rows.find(&held.digest).map(|manifest| rows.row(manifest));
-        let is_held = manifest.is_some();
+    let mut tags: Vec<&HeldTag> = tags_of(catalog, repository).iter().collect();
+    tags.retain(|held| query.finds(held.tag.as_str()));
+    let place = |tag: &&HeldTag| {
+        let manifest = rows.find(&tag.digest);
+        let key = match sort {
+            "validated" => Key::Number(Some(tag.validated.as_millis())),
+            "size" => Key::Number(Some(manifest.map_or(0, |held| rows.held(held)))),
+            "used" => Key::Number(manifest.and_then(|held| held.used).map(Time::as_millis)),
+            "pulls" => Key::Number(Some(manifest.map_or(0, |held| held.pulls.into()))),
+            _ => Key::Text(String::new()),
+        };
+        (key, tag.tag.to_string())
+    };
+    let row = |tag: &HeldTag| {
+        let manifest = rows.find(&tag.digest).map(|manifest| rows.row(manifest));
+        let held = manifest.is_some();
         let manifest = manifest.unwrap_or_default();
         TagRow {
-            tag: held.tag.to_string(),
-            digest: held.digest.to_string(),
-            held: is_held,
-            validated: held.validated.as_millis(),
+            tag: tag.tag.to_string(),
+            digest: tag.digest.to_string(),
+            held,
+            validated: tag.validated.as_millis(),
             platforms: manifest.platforms,
-            media_type: is_held.then_some(manifest.media_type),
+            media_type: held.then_some(manifest.media_type),
             size: manifest.held,
             used: manifest.used,
             pulls: manifest.pulls,
         }
     };
-    let tags = tags_of(catalog, repository).iter();
-    let tags = tags.filter(|held| query.finds(held.tag.as_str())).map(row);
-    let place = |row: &TagRow| {
-        let key = match sort {
-            "validated" => Key::Number(Some(row.validated)),
-            "size" => Key::Number(Some(row.size)),
-            "used" => Key::Number(row.used),
-            "pulls" => Key::Number(Some(row.pulls)),
-            _ => Key::Text(String::new()),
-        };
-        (key, row.tag.clone())
-    };
-    Ok(query.page(tags.collect(), now.as_millis(), place, |row| row))
+    Ok(query.page(tags, now.as_millis(), place, row))
 }

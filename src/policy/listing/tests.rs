@@ -33,6 +33,7 @@ fn manifest(repository: &str, seed: &str, blobs: &[(&str, u64)]) -> HeldManifest
         media_type: MediaType::OCI_MANIFEST,
         size: 10,
         platform: Some("linux/amd64".to_owned()),
+        created: None,
         stored: Time::from_millis(0),
         used: None,
         pulls: 0,
@@ -145,6 +146,12 @@ fn an_index_is_as_large_as_all_it_reaches_and_says_what_is_held_of_it() {
     assert_eq!((index.lists, index.lists_held), (2, 1));
     assert_eq!(index.tags, ["1"]);
     assert_eq!(index.platforms, ["linux/amd64"]);
+    let shown = Query {
+        filter: Regex::new("amd64").ok(),
+        ..Query::default()
+    };
+    let found = manifests(&small(), &repository, &shown, Time::from_millis(0)).unwrap();
+    assert_eq!(found.total, 2, "what is shown is found");
     let tags = tags(&small(), &repository, &Query::default(), Time::from_millis(0)).unwrap();
     let told: Vec<_> = tags
         .rows

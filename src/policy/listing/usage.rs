@@ -1,15 +1,14 @@
 //! What the disk is used for.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::reach::{Reach, Sizes, blobs_held};
-use super::repositories::{Naming, RepositoryRow, rows};
+use super::files::{File, Files, Named, Once};
+use super::repositories::{RepositoryRow, last_used, pulls, rows};
 use crate::clock::Time;
-use crate::oci::{Digest, Registry};
-use crate::policy::catalog::{Catalog, HeldManifest};
+use crate::policy::catalog::Catalog;
 use crate::policy::eviction::{Content, Shelf};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -99,112 +98,65 @@ impl Portion {
         self.size += size;
     }
 
-    fn of(sizes: impl Iterator<Item = u64>) -> Self {
+    fn of<'a>(files: impl Iterator<Item = &'a File>) -> Self {
         let mut portion = Self::default();
-        sizes.for_each(|size| portion.add(size));
+        files.for_each(|file| portion.add(file.size));
         portion
     }
 }
 
-/// A file, and when it was used last.
-struct File {
-    digest: Digest,
-    size: u64,
-    used: Time,
-}
-
 /// What the disk is used for; with the `top` largest repositories, and what goes `next`.
 pub fn usage(catalog: &Catalog, top: usize, next: &[Content], now: Time) -> Usage {
-    let (blobs, naming) = (blobs_held(catalog), Naming::of(catalog));
-    let (manifests, blob_files) = (manifest_files(catalog), blob_files(catalog));
-    let files = || manifests.iter().chain(&blob_files);
-    let mut repositories = rows(catalog);
+    let files = Files::of(catalog);
+    let mut repositories = rows(catalog, &files);
     let repositories_total = repositories.len() as u64;
     repositories.sort_by(|one, two| (two.size, &one.repository).cmp(&(one.size, &two.repository)));
     repositories.truncate(top);
-    let shared = files().filter(|file| naming.count(&file.digest) > 1);
-    let orphans = blob_files.iter().filter(|file| naming.count(&file.digest) == 0);
+    let of = |is: &dyn Fn(&&File) -> bool| Portion::of(files.all.iter().filter(is));
     Usage {
         now: now.as_millis(),
-        held: Portion::of(files().map(|file| file.size)),
-        manifests: Portion::of(manifests.iter().map(|file| file.size)),
-        blobs: Portion::of(blob_files.iter().map(|file| file.size)),
-        shared: Portion::of(shared.map(|file| file.size)),
-        orphans: Portion::of(orphans.map(|file| file.size)),
-        unnamed: Portion::of(catalog.unnamed.iter().map(|held| held.size)),
-        upstreams: upstreams(catalog, &blobs),
+        held: of(&|_| true),
+        manifests: of(&|file| file.shelf == Shelf::Manifests),
+        blobs: of(&|file| file.shelf == Shelf::Blobs),
+        shared: of(&|file| file.repositories > 1),
+        orphans: of(&|file| file.repositories == 0 && file.shelf == Shelf::Blobs),
+        unnamed: of(&|file| file.repositories == 0 && file.shelf == Shelf::Manifests),
+        upstreams: upstreams(&files),
         repositories,
         repositories_total,
-        ages: ages(files(), now),
-        next: next
-            .iter()
-            .map(|content| next_row(catalog, content, files()))
-            .collect(),
+        ages: ages(&files.all, now),
+        next: next_rows(&files, next),
     }
 }
 
-/// Every manifest's file, once; used when any of its repositories used it.
-fn manifest_files(catalog: &Catalog) -> Vec<File> {
-    let mut files: HashMap<Digest, File> = HashMap::new();
-    for held in &catalog.manifests {
-        let used = held.used.unwrap_or(held.stored);
-        let file = files.entry(held.digest).or_insert(File {
-            digest: held.digest,
-            size: held.size,
-            used,
-        });
-        file.used = file.used.max(used);
-    }
-    let unnamed = catalog.unnamed.iter().map(|held| File {
-        digest: held.digest,
-        size: held.size,
-        used: held.used.unwrap_or(held.stored),
-    });
-    files.into_values().chain(unnamed).collect()
-}
-
-fn blob_files(catalog: &Catalog) -> Vec<File> {
-    let files = catalog.blobs.iter().map(|blob| File {
-        digest: blob.digest,
-        size: blob.size,
-        used: blob.used.unwrap_or(blob.stored),
-    });
-    files.collect()
-}
-
-fn upstreams(catalog: &Catalog, blobs: &Sizes) -> Vec<UpstreamRow> {
-    let registry = |held: &HeldManifest| held.repository.registry.clone();
-    let groups = catalog
-        .manifests
-        .chunk_by(|one, two| one.repository.registry == two.repository.registry);
+fn upstreams(files: &Files<'_>) -> Vec<UpstreamRow> {
+    let registry = |named: &Named<'_>| named.manifests[0].repository.registry.clone();
+    let mut once = Once::default();
+    let groups = files
+        .repositories
+        .chunk_by(|one, two| registry(one) == registry(two));
     let mut rows: Vec<UpstreamRow> = groups
-        .map(|manifests| upstream(&registry(&manifests[0]), manifests, blobs))
+        .map(|repositories| {
+            once.begin();
+            let places = repositories.iter().flat_map(|named| &named.files);
+            let places = places.filter(|place| once.is_new(**place));
+            UpstreamRow {
+                registry: registry(&repositories[0]).to_string(),
+                repositories: repositories.len() as u64,
+                held: Portion::of(places.map(|place| &files.all[*place])),
+                used: repositories
+                    .iter()
+                    .filter_map(|named| last_used(named.manifests))
+                    .max(),
+                pulls: repositories.iter().map(|named| pulls(named.manifests)).sum(),
+            }
+        })
         .collect();
     rows.sort_by(|one, two| (two.held.size, &one.registry).cmp(&(one.held.size, &two.registry)));
     rows
 }
 
-fn upstream(registry: &Registry, manifests: &[HeldManifest], blobs: &Sizes) -> UpstreamRow {
-    let reach = Reach::of_all(manifests);
-    let named = reach.blobs.keys().filter_map(|blob| blobs.get(blob));
-    let repositories: HashSet<&str> = manifests
-        .iter()
-        .map(|held| held.repository.path.as_str())
-        .collect();
-    UpstreamRow {
-        registry: registry.to_string(),
-        repositories: repositories.len() as u64,
-        held: Portion::of(reach.manifests.values().chain(named).copied()),
-        used: manifests
-            .iter()
-            .filter_map(|held| held.used)
-            .map(Time::as_millis)
-            .max(),
-        pulls: manifests.iter().map(|held| u64::from(held.pulls)).sum(),
-    }
-}
-
-fn ages<'a>(files: impl Iterator<Item = &'a File>, now: Time) -> Vec<AgeRow> {
+fn ages(files: &[File], now: Time) -> Vec<AgeRow> {
     let ages = AGES.map(Some).into_iter().chain([None]);
     let mut rows: Vec<AgeRow> = ages
         .map(|days| AgeRow {
@@ -224,23 +176,33 @@ fn ages<'a>(files: impl Iterator<Item = &'a File>, now: Time) -> Vec<AgeRow> {
     rows
 }
 
-fn next_row<'a>(catalog: &Catalog, content: &Content, mut files: impl Iterator<Item = &'a File>) -> NextRow {
-    let file = files.find(|file| file.digest == content.digest);
-    let names = |held: &&HeldManifest| {
-        held.digest == content.digest || held.blobs.iter().any(|(blob, _)| *blob == content.digest)
-    };
-    let mut repositories: Vec<String> = catalog
-        .manifests
-        .iter()
-        .filter(names)
-        .map(|held| held.repository.to_string())
-        .collect();
-    repositories.dedup();
-    NextRow {
-        digest: content.digest.to_string(),
-        manifest: content.shelf == Shelf::Manifests,
-        size: file.map_or(0, |file| file.size),
-        used: file.map_or(0, |file| file.used.as_millis()),
-        repositories,
+/// The rows of what goes next; what each repository names is looked through once for all of them.
+fn next_rows(files: &Files<'_>, next: &[Content]) -> Vec<NextRow> {
+    let mut of: HashMap<usize, Vec<String>> = HashMap::new();
+    of.extend(
+        next.iter()
+            .filter_map(|content| Some((files.find(content)?, Vec::new()))),
+    );
+    for named in &files.repositories {
+        for place in &named.files {
+            if let Some(repositories) = of.get_mut(place) {
+                repositories.push(named.manifests[0].repository.to_string());
+            }
+        }
     }
+    let rows = next.iter().map(|content| {
+        let place = files.find(content);
+        let file = place.map(|place| &files.all[place]);
+        NextRow {
+            digest: content.digest.to_string(),
+            manifest: content.shelf == Shelf::Manifests,
+            size: file.map_or(0, |file| file.size),
+            used: file.map_or(0, |file| file.used.as_millis()),
+            repositories: place
+                .and_then(|place| of.get(&place))
+                .cloned()
+                .unwrap_or_default(),
+        }
+    });
+    rows.collect()
 }

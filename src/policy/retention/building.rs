@@ -28,6 +28,7 @@ impl Building {
             media_type: MediaType::OCI_MANIFEST,
             size: 1,
             platform: None,
+            created: None,
             stored: Time::from_millis(NOW.as_millis() - days * DAY),
             used: None,
             pulls: 0,

@@ -60,6 +60,7 @@ prop_compose! {
                 media_type: MediaType::OCI_MANIFEST,
                 size: 1 + *number as u64,
                 platform: None,
+                created: None,
                 stored: Time::from_millis(*stored),
                 used: used.map(Time::from_millis),
                 pulls: 0,

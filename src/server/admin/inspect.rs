@@ -46,24 +46,9 @@ pub(super) async fn answer(inner: &Arc<Inner>, ask: &Ask) -> Option<Reply> {
         return None;
     }
     let reply = match ask.path.as_str() {
-        "repositories" => {
-            list(inner, ask, None, |catalog, _, query, now| {
-                listing::repositories(catalog, query, now)
-            })
-            .await
-        }
-        "tags" => {
-            list(inner, ask, Some("repository"), |catalog, of, query, now| {
-                listing::tags(catalog, of.expect("was asked for"), query, now)
-            })
-            .await
-        }
-        "manifests" => {
-            list(inner, ask, Some("repository"), |catalog, of, query, now| {
-                listing::manifests(catalog, of.expect("was asked for"), query, now)
-            })
-            .await
-        }
+        "repositories" => repositories(inner, ask).await,
+        "tags" => of_repository(inner, ask, listing::tags).await,
+        "manifests" => of_repository(inner, ask, listing::manifests).await,
         "show" => show(inner, ask).await,
         "usage" => usage(inner, ask).await,
         _ => return None,
@@ -71,32 +56,31 @@ pub(super) async fn answer(inner: &Arc<Inner>, ask: &Ask) -> Option<Reply> {
     Some(reply.unwrap_or_else(Refused::reply))
 }
 
-/// A page of a list of everything, or of the repository that is named under a key of the query.
-async fn list<T: Serialize + Send + 'static>(
+async fn repositories(inner: &Arc<Inner>, ask: &Ask) -> Result<Reply, Refused> {
+    let query = query(ask)?;
+    let survey = inner
+        .cache
+        .survey(move |catalog, now| listing::repositories(catalog, &query, now));
+    let page = survey.await.map_err(|error| unreadable(&error))?;
+    Ok(Reply::json(&page.map_err(|wrong| bad(wrong.to_string()))?))
+}
+
+/// A page of a list of the repository that is named.
+async fn of_repository<T: Serialize + Send + 'static>(
     inner: &Arc<Inner>,
     ask: &Ask,
-    key: Option<&str>,
-    draw_up: impl FnOnce(&Catalog, Option<&Repository>, &Query, Time) -> Result<Page<T>, Wrong> + Send + 'static,
+    draw_up: impl FnOnce(&Catalog, &Repository, &Query, Time) -> Result<Page<T>, Wrong> + Send + 'static,
 ) -> Result<Reply, Refused> {
     let query = query(ask)?;
-    let repository = key.map(|key| repository(inner, ask, key)).transpose()?;
-    let named = repository.clone();
-    let survey = inner.cache.survey(move |catalog, now| {
-        if let Some(repository) = &repository
-            && listing::manifests_of(catalog, repository).is_empty()
-            && listing::tags_of(catalog, repository).is_empty()
-        {
-            return Err(NotHeld::repository(catalog, repository));
-        }
-        Ok(draw_up(catalog, repository.as_ref(), &query, now))
+    let repository = repository(inner, ask, "repository")?;
+    let name = repository.clone();
+    let survey = inner.cache.survey_of(&repository, move |catalog, now| {
+        draw_up(catalog, &name, &query, now)
     });
     match survey.await.map_err(|error| unreadable(&error))? {
         Ok(Ok(page)) => Ok(Reply::json(&page)),
         Ok(Err(wrong)) => Err(bad(wrong.to_string())),
-        Err(not_held) => Err(missing(
-            not_held,
-            &named.map(|name| name.to_string()).unwrap_or_default(),
-        )),
+        Err(not_held) => Err(missing(not_held, &repository.to_string())),
     }
 }
 

@@ -6,11 +6,13 @@
 //!
 //! Both tables have the key `digest repository`: what is evicted is forgotten for all its repositories at once.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::{Bytes, Records};
 use crate::clock::Time;
@@ -45,8 +47,12 @@ pub struct ManifestRecord {
     pub blobs: Vec<(Digest, u64)>,
     /// True if the first blob is an image's configuration.
     pub has_config: bool,
-    /// Its platform, once its configuration was read.
+    /// True once its configuration was read.
+    pub looked: bool,
+    /// Its platform, as that says.
     pub platform: Option<String>,
+    /// When the image was made, as that says.
+    pub created: Option<Time>,
     /// The manifest it refers to.
     pub subject: Option<Digest>,
 }
@@ -65,21 +71,54 @@ pub struct Pulls {
 pub(super) struct Counted(Mutex<HashMap<(Repository, Digest), Pulls>>);
 
 #[derive(Serialize, Deserialize)]
-struct StoredManifest {
-    media_type: String,
+struct StoredManifest<'a> {
+    media_type: Cow<'a, str>,
     size: u64,
     source: String,
     stored: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    children: Vec<(String, Option<String>)>,
+    children: Vec<(Text, Option<String>)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    blobs: Vec<(String, u64)>,
+    blobs: Vec<(Text, u64)>,
     #[serde(default)]
     has_config: bool,
+    #[serde(default)]
+    looked: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     platform: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    subject: Option<String>,
+    created: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<Text>,
+}
+
+/// A digest, written as its text and read without a copy of that: a list of everything reads a million of them.
+struct Text(Digest);
+
+impl Serialize for Text {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+struct TextVisitor;
+
+impl de::Visitor<'_> for TextVisitor {
+    type Value = Text;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a digest")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Text, E> {
+        text.parse().map(Text).map_err(E::custom)
+    }
 }
 
 impl ManifestRecord {
@@ -105,35 +144,36 @@ impl ManifestRecord {
                 .map(|blob| (blob.digest, blob.size))
                 .collect(),
             has_config: config.is_some_and(|config| CONFIGS.contains(&config)),
+            looked: false,
             platform: None,
+            created: None,
             subject: manifest.subject,
         }
     }
 
     fn encode(&self) -> Vec<u8> {
         let children = self.children.iter().cloned();
+        let blobs = self.blobs.iter();
         let stored = StoredManifest {
-            media_type: self.media_type.to_string(),
+            media_type: self.media_type.as_str().into(),
             size: self.size,
             source: self.source.clone(),
             stored: self.stored.as_millis(),
             children: children
-                .map(|(child, platform)| (child.to_string(), platform))
+                .map(|(child, platform)| (Text(child), platform))
                 .collect(),
-            blobs: self
-                .blobs
-                .iter()
-                .map(|(blob, size)| (blob.to_string(), *size))
-                .collect(),
+            blobs: blobs.map(|(blob, size)| (Text(*blob), *size)).collect(),
             has_config: self.has_config,
+            looked: self.looked,
             platform: self.platform.clone(),
-            subject: self.subject.map(|subject| subject.to_string()),
+            created: self.created.map(Time::as_millis),
+            subject: self.subject.map(Text),
         };
         serde_json::to_vec(&stored).expect("strings and numbers always serialise")
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let stored: StoredManifest = serde_json::from_slice(bytes).ok()?;
+        let stored: StoredManifest<'_> = serde_json::from_slice(bytes).ok()?;
         let children = stored.children.into_iter();
         let blobs = stored.blobs.into_iter();
         Some(Self {
@@ -141,15 +181,13 @@ impl ManifestRecord {
             size: stored.size,
             source: stored.source,
             stored: Time::from_millis(stored.stored),
-            children: children
-                .map(|(child, platform)| Some((child.parse().ok()?, platform)))
-                .collect::<Option<_>>()?,
-            blobs: blobs
-                .map(|(blob, size)| Some((blob.parse().ok()?, size)))
-                .collect::<Option<_>>()?,
+            children: children.map(|(child, platform)| (child.0, platform)).collect(),
+            blobs: blobs.map(|(blob, size)| (blob.0, size)).collect(),
             has_config: stored.has_config,
+            looked: stored.looked,
             platform: stored.platform,
-            subject: stored.subject.map(|subject| subject.parse()).transpose().ok()?,
+            created: stored.created.map(Time::from_millis),
+            subject: stored.subject.map(|subject| subject.0),
         })
     }
 }
@@ -266,26 +304,55 @@ impl Records {
 
     /// Hands over every manifest that is remembered, with its pulls; sorted by digest, then repository. Blocks.
     pub fn each_held(&self, mut each: impl FnMut(Repository, Digest, ManifestRecord, Option<Pulls>)) {
-        let mut hand_over = || -> Option<()> {
+        self.scan(|key, bytes, pulls| {
+            if let Some((digest, repository)) = split(key)
+                && let Some(record) = ManifestRecord::decode(bytes)
+            {
+                each(repository, digest, record, pulls());
+            }
+        });
+    }
+
+    /// As [`Self::each_held`], for one repository; sorted by digest. Only the keys of the others are looked at. Blocks.
+    pub fn each_held_for(
+        &self,
+        repository: &Repository,
+        mut each: impl FnMut(Digest, ManifestRecord, Option<Pulls>),
+    ) {
+        let ending = format!(" {repository}");
+        self.scan(|key, bytes, pulls| {
+            if let Some(digest) = key.strip_suffix(&ending).and_then(|digest| digest.parse().ok())
+                && let Some(record) = ManifestRecord::decode(bytes)
+            {
+                each(digest, record, pulls());
+            }
+        });
+    }
+
+    /// Hands over every manifest that is remembered with the name of its repository, and nothing else of it. Blocks.
+    pub fn each_held_name(&self, mut each: impl FnMut(Digest, &str)) {
+        self.scan(|key, _, _| {
+            if let Some((digest, repository)) = key.split_once(' ')
+                && let Ok(digest) = digest.parse()
+            {
+                each(digest, repository);
+            }
+        });
+    }
+
+    /// Every key of the manifests, with its value and what reads its pulls.
+    fn scan(&self, mut each: impl FnMut(&str, &[u8], &dyn Fn() -> Option<Pulls>)) {
+        let mut scan = || -> Option<()> {
             let read = self.reading()?;
             let pulls = read.open_table(PULLS).ok()?;
             let rows = read.open_table(MANIFESTS).ok()?;
             for (key, bytes) in rows.iter().ok()?.map_while(Result::ok) {
-                let Some((digest, repository)) = split(key.value()) else {
-                    continue;
-                };
-                let Some(record) = ManifestRecord::decode(bytes.value()) else {
-                    continue;
-                };
-                let pulled = pulls
-                    .get(key.value())
-                    .ok()?
-                    .map(|pulled| Pulls::read(pulled.value()));
-                each(repository, digest, record, pulled);
+                let pulls = || Some(Pulls::read(pulls.get(key.value()).ok()??.value()));
+                each(key.value(), bytes.value(), &pulls);
             }
             Some(())
         };
-        if hand_over().is_none() {
+        if scan().is_none() {
             tracing::debug!("the records of manifests cannot be read");
         }
     }

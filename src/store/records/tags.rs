@@ -127,32 +127,47 @@ impl Records {
     /// Some tags of a repository whose records are kept, sorted, at most `most`. Blocks.
     pub fn tags_of(&self, repository: &Repository, most: usize) -> Vec<String> {
         let prefix = format!("{repository}:");
-        let collect = || -> Option<Vec<String>> {
-            let read = self.reading()?;
-            let table = read.open_table(TAGS).ok()?;
-            let keys = table.range(prefix.as_str()..).ok()?.map_while(Result::ok);
-            let keys = keys.map(|(key, _)| key.value().to_owned());
-            let tags = keys.map_while(|key| key.strip_prefix(&prefix).map(str::to_owned));
-            Some(tags.take(most).collect())
-        };
-        collect().unwrap_or_default()
+        let mut tags = Vec::new();
+        self.scan_tags(&prefix, most, |key, _| tags.push(key[prefix.len()..].to_owned()));
+        tags
     }
 
     /// Hands over every tag whose record is kept; sorted by repository, then tag. Blocks.
     pub fn each_tag(&self, mut each: impl FnMut(Repository, Tag, TagRecord)) {
-        let mut hand_over = || -> Option<()> {
-            let read = self.reading()?;
-            let rows = read.open_table(TAGS).ok()?;
-            for (key, bytes) in rows.iter().ok()?.map_while(Result::ok) {
-                let name = key.value().rsplit_once(':');
-                let name = name.and_then(|(at, tag)| Some((at.parse().ok()?, tag.parse().ok()?)));
-                if let (Some((repository, tag)), Some(record)) = (name, decode_tag(bytes.value())) {
-                    each(repository, tag, record);
+        self.scan_tags("", usize::MAX, |key, bytes| {
+            let name = key.rsplit_once(':');
+            let name = name.and_then(|(at, tag)| Some((at.parse().ok()?, tag.parse().ok()?)));
+            if let (Some((repository, tag)), Some(record)) = (name, decode_tag(bytes)) {
+                each(repository, tag, record);
+            }
+        });
+    }
+
+    /// As [`Self::each_tag`], for one repository; reads no others. Blocks.
+    pub fn each_tag_of(&self, repository: &Repository, mut each: impl FnMut(Tag, TagRecord)) {
+        let prefix = format!("{repository}:");
+        self.scan_tags(&prefix, usize::MAX, |key, bytes| {
+            if let Ok(tag) = key[prefix.len()..].parse()
+                && let Some(record) = decode_tag(bytes)
+            {
+                each(tag, record);
+            }
+        });
+    }
+
+    /// Every key of the tags that begins so, with its value; at most `most`.
+    fn scan_tags(&self, prefix: &str, most: usize, mut each: impl FnMut(&str, &[u8])) {
+        let mut scan = || -> Option<()> {
+            let table = self.reading()?.open_table(TAGS).ok()?;
+            for (key, bytes) in table.range(prefix..).ok()?.map_while(Result::ok).take(most) {
+                if !key.value().starts_with(prefix) {
+                    break;
                 }
+                each(key.value(), bytes.value());
             }
             Some(())
         };
-        if hand_over().is_none() {
+        if scan().is_none() {
             tracing::debug!("the records of tags cannot be read");
         }
     }

@@ -103,7 +103,9 @@ fn name(records: &Records, number: usize) -> Result {
             children: Vec::new(),
             blobs: blobs.collect(),
             has_config: false,
+            looked: false,
             platform: None,
+            created: None,
             subject: None,
         };
         records.put_held(&repository, &digest, &record);

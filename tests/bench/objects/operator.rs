@@ -10,7 +10,6 @@ use seawall::cache::{Cache, Options};
 use seawall::clock::Clock;
 use seawall::net::dial::Dialer;
 use seawall::oci::Repository;
-use seawall::policy::catalog::Catalog;
 use seawall::policy::clients::Clients;
 use seawall::policy::flight;
 use seawall::policy::listing::{self, Query};
@@ -22,7 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use super::Result;
 
-/// Asks for lists, and purges a tenth of the repositories.
+/// Asks for lists, purges a tenth of the repositories, and then everything.
 pub(super) fn ask(directory: &Path, disk: Disk, records: Records) -> Result {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let cache = cache(directory, disk, records);
@@ -35,8 +34,11 @@ pub(super) fn ask(directory: &Path, disk: Disk, records: Records) -> Result {
         .await?;
         time("manifests of one", async || {
             let repository: Repository = "ghcr.io/team/app-0".parse()?;
-            let count = move |catalog: &Catalog, _| listing::manifests_of(catalog, &repository).len();
-            Ok(cache.survey(count).await?)
+            let (name, query) = (repository.clone(), Query::default());
+            let listed = cache.survey_of(&repository, move |catalog, now| {
+                listing::manifests(catalog, &name, &query, now)
+            });
+            Ok(listed.await?.map_or(0, |page| page.map_or(0, |page| page.total)))
         })
         .await?;
         time("usage", async || Ok(cache.usage(10, 10).await?.next.len())).await?;
@@ -52,6 +54,16 @@ pub(super) fn ask(directory: &Path, disk: Disk, records: Records) -> Result {
         .await?;
         time("purge", async || {
             Ok(cache.purge(purge.clone(), None).await?.plan.goes.len())
+        })
+        .await?;
+        let rest = Purge::Rules(Rules {
+            filters: vec![Filter::parse(".*:.*")?],
+            ago: None,
+            untagged: true,
+            keep: 0,
+        });
+        time("purge of the rest", async || {
+            Ok(cache.purge(rest.clone(), None).await?.plan.goes.len())
         })
         .await
     })

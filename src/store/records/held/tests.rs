@@ -15,7 +15,9 @@ fn record() -> ManifestRecord {
         children: vec![(digest(1), Some("linux/amd64".to_owned())), (digest(2), None)],
         blobs: vec![(digest(3), 77)],
         has_config: true,
+        looked: true,
         platform: Some("linux/arm64".to_owned()),
+        created: Some(Time::from_millis(3)),
         subject: Some(digest(4)),
     }
 }
