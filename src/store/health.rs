@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use tokio::sync::Notify;
 
 use super::NotKept;
-use super::pool::working;
+use super::pool::{Places, WORKERS};
 use crate::clock::{Clock, Time};
 use crate::policy::disk::{Breaker, Trouble};
 use crate::telemetry::metrics::Metrics;
@@ -50,6 +50,8 @@ pub struct Health {
     way: AtomicU8,
     opened: Notify,
     metrics: OnceLock<Arc<Metrics>>,
+    /// For what opens, writes, syncs, names and removes files.
+    places: Places,
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +68,7 @@ impl Health {
             way: AtomicU8::new(WELL),
             opened: Notify::new(),
             metrics: OnceLock::new(),
+            places: Places::new(WORKERS),
         }
     }
 
@@ -136,7 +139,7 @@ impl Health {
         patience: Duration,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
-        working(patience, work).await
+        self.places.work(patience, work).await
     }
 
     /// Writes off the reactor, for `patience` at most; `work` reports its errors itself.
@@ -149,7 +152,7 @@ impl Health {
         patience: Duration,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
-        match working(patience, work).await {
+        match self.places.work(patience, work).await {
             Err(error) if error.kind() == io::ErrorKind::TimedOut => self.wrote(operation, Err(error)),
             outcome => outcome,
         }
@@ -167,7 +170,7 @@ impl Health {
             SLOW => IMPATIENCE,
             _ => PATIENCE,
         };
-        match working(patience, work).await {
+        match self.places.work(patience, work).await {
             Err(error) if error.kind() == io::ErrorKind::TimedOut => self.read("look", Err(error)),
             outcome => outcome,
         }

@@ -5,6 +5,7 @@
 //! so that hashing and the rest always find one. Who finds no place in time is told that the disk is slow.
 
 use std::io;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -16,9 +17,8 @@ pub const READERS: usize = 256;
 /// How long a read of a body may take: past it the body is broken off, and the file stays.
 const READ_PATIENCE: Duration = Duration::from_secs(15);
 
-/// The threads are the process's, and so are these.
-static WORK: Semaphore = Semaphore::const_new(WORKERS);
-static READS: Semaphore = Semaphore::const_new(READERS);
+/// A body knows its file, and not the disk that it is on: one for the process.
+static READS: LazyLock<Places> = LazyLock::new(|| Places::new(READERS));
 
 /// Runs blocking work off the reactor, for as long as it takes: hashing, and files that are not on the
 /// cache's disk.
@@ -42,38 +42,42 @@ pub async fn blocking<T: Send + 'static>(
 pub async fn reading<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    in_place(&READS, READ_PATIENCE, work).await
+    READS.work(READ_PATIENCE, work).await
 }
 
-/// Works on files of the cache, off the reactor. The work goes on when the caller's patience ends.
-///
-/// # Errors
-/// What `work` returns; [`io::ErrorKind::TimedOut`] if that takes longer than `patience`.
-pub(super) async fn working<T: Send + 'static>(
-    patience: Duration,
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    in_place(&WORK, patience, work).await
-}
+/// Threads that one kind of work may take at once.
+#[derive(Debug)]
+pub(super) struct Places(Arc<Semaphore>);
 
-async fn in_place<T: Send + 'static>(
-    places: &'static Semaphore,
-    patience: Duration,
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    let done = async {
-        let place = places.acquire().await.map_err(io::Error::other)?;
-        blocking(move || {
-            // Held until the work is done, which may be long after the caller has lost its patience.
-            let _place = place;
-            work()
-        })
-        .await
-    };
-    let late = || io::Error::new(io::ErrorKind::TimedOut, "the disk did not answer in time");
-    tokio::time::timeout(patience, done)
-        .await
-        .unwrap_or_else(|_| Err(late()))
+impl Places {
+    /// So many.
+    pub(super) fn new(most: usize) -> Self {
+        Self(Arc::new(Semaphore::new(most)))
+    }
+
+    /// Works off the reactor, once there is a place. The work goes on when the caller's patience ends.
+    ///
+    /// # Errors
+    /// What `work` returns; [`io::ErrorKind::TimedOut`] if that takes longer than `patience`.
+    pub(super) async fn work<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let done = async {
+            let place = self.0.clone().acquire_owned().await.map_err(io::Error::other)?;
+            blocking(move || {
+                // Held until the work is done, which may be long after the caller has lost its patience.
+                let _place = place;
+                work()
+            })
+            .await
+        };
+        let late = || io::Error::new(io::ErrorKind::TimedOut, "the disk did not answer in time");
+        tokio::time::timeout(patience, done)
+            .await
+            .unwrap_or_else(|_| Err(late()))
+    }
 }
 
 #[cfg(test)]
@@ -84,16 +88,16 @@ mod tests {
 
     #[tokio::test]
     async fn f066_work_that_hangs_is_given_up_and_keeps_its_place_until_it_returns() {
-        static ONE: Semaphore = Semaphore::const_new(1);
+        let one = Places::new(1);
         let (release, wait) = channel::<()>();
         let patience = Duration::from_millis(20);
-        let hung = in_place(&ONE, patience, move || Ok(wait.recv().is_ok())).await;
+        let hung = one.work(patience, move || Ok(wait.recv().is_ok())).await;
         assert_eq!(hung.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        let next = in_place(&ONE, patience, || Ok(())).await;
+        let next = one.work(patience, || Ok(())).await;
         assert_eq!(next.unwrap_err().kind(), io::ErrorKind::TimedOut);
         // Other work is not held up by it.
         blocking(|| Ok(())).await.unwrap();
         release.send(()).unwrap();
-        in_place(&ONE, Duration::from_secs(60), || Ok(())).await.unwrap();
+        one.work(Duration::from_secs(60), || Ok(())).await.unwrap();
     }
 }
