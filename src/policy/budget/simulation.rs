@@ -235,13 +235,19 @@ impl Shielded {
     }
 }
 
-/// What those do who do not know the budget: everything is sent, again each second until its deadline
-/// (`Forward`), or first come, first served by what responses told (`Fifo`).
-#[derive(Clone, Copy)]
+/// What those do who know less of the budget, or plan less: everything is sent, again each second until its deadline
+/// (`Forward`); first come, first served by what they have sent themselves (`Ledger`) or by what responses told
+/// (`Fifo`); production first, and CI only while more than the reserve is left (`Reserve`).
+#[derive(Clone, Copy, PartialEq)]
 enum Naive {
     Forward,
+    Ledger,
     Fifo,
+    Reserve,
 }
+
+/// What CI leaves to production.
+const RESERVE: u64 = LIMIT * 3 / 10;
 
 fn naive(policy: Naive, kind: Kind, seed: u64) -> Score {
     let mut server = Server {
@@ -251,6 +257,8 @@ fn naive(policy: Naive, kind: Kind, seed: u64) -> Score {
     };
     let mut score = Score::default();
     let mut waiting: VecDeque<(usize, u64)> = VecDeque::new();
+    // What was sent within the window, as far as one knows who hears nothing.
+    let mut sent_at: VecDeque<u64> = VecDeque::new();
     for (second, [production, ci, foreign]) in arrivals(seed, 1.0, 1.0).into_iter().enumerate() {
         let now = START * WINDOW + second as u64;
         for _ in 0..foreign {
@@ -261,12 +269,24 @@ fn naive(policy: Naive, kind: Kind, seed: u64) -> Score {
             (0..count).for_each(|_| waiting.push_back((who, now + PATIENCE)));
             score.asked[who] += u64::from(count);
         }
+        while sent_at.front().is_some_and(|at| at + WINDOW <= now) {
+            sent_at.pop_front();
+        }
+        if policy == Naive::Reserve {
+            waiting.make_contiguous().sort_by_key(|(who, _)| *who);
+        }
         let mut left = VecDeque::new();
         while let Some((who, deadline)) = waiting.pop_front() {
-            let sent = match policy {
-                Naive::Forward => server.get(now),
-                Naive::Fifo => server.remaining(now) > 0 && server.get(now),
+            let may = match policy {
+                Naive::Forward => true,
+                Naive::Ledger => (sent_at.len() as u64) < LIMIT,
+                Naive::Fifo => server.remaining(now) > 0,
+                Naive::Reserve => server.remaining(now) > if who == CI { RESERVE } else { 0 },
             };
+            if may {
+                sent_at.push_back(now);
+            }
+            let sent = may && server.get(now);
             if !sent && deadline <= now {
                 score.failed[who] += 1;
             } else if !sent {
@@ -347,10 +367,28 @@ fn production_never_fails_and_the_upstream_never_refuses_while_ci_wants_twice_th
             &|seed| naive(Naive::Forward, kind, seed),
             &mut table,
         );
-        run(
+        let (_, refused_blind) = run(
+            "first come, own ledger",
+            &|seed| naive(Naive::Ledger, kind, seed),
+            &mut table,
+        );
+        let (failed_in_turn, refused) = run(
             "first come, header feedback",
             &|seed| naive(Naive::Fifo, kind, seed),
             &mut table,
+        );
+        assert!(
+            refused == 0 && refused_blind > 0,
+            "feedback removes refusals\n{table}"
+        );
+        let (failed, refused) = run(
+            "production first, reserve",
+            &|seed| naive(Naive::Reserve, kind, seed),
+            &mut table,
+        );
+        assert!(
+            refused == 0 && failed > 0.0 && failed < failed_in_turn,
+            "a reserve helps, and is not enough\n{table}"
         );
         let (failed, refused) = run(
             "this machine",
