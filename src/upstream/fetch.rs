@@ -7,11 +7,40 @@ use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::body::{ContentRange, Counted, identity, number, read_whole, text};
-use super::exchange::{Answer, Ask, Exchange};
+use super::exchange::{Answer, Ask, Exchange, MAX_REFUSAL};
 use super::negative::Asked;
 use super::{Fetched, Incoming, Refusal, Upstream, Want, pages};
 use crate::oci::{Descriptor, Digest, MediaType, Reference, RepositoryPath};
 use crate::policy::budget::Asker;
+
+/// Codes of refusals that are about what was asked for, and not about asking for referrers.
+const OF_THE_SUBJECT: [&str; 5] = [
+    "NAME_UNKNOWN",
+    "NAME_INVALID",
+    "MANIFEST_UNKNOWN",
+    "DENIED",
+    "UNAUTHORIZED",
+];
+
+/// What an upstream says of the referrers of a digest.
+enum Referrers {
+    Index(Bytes),
+    /// It does not know what they would refer to.
+    Unknown,
+    /// It has no such API.
+    NoApi,
+}
+
+impl Referrers {
+    /// What a refusal with this body says.
+    fn refused(body: &[u8]) -> Self {
+        let body = String::from_utf8_lossy(body);
+        match OF_THE_SUBJECT.iter().any(|code| body.contains(code)) {
+            true => Self::Unknown,
+            false => Self::NoApi,
+        }
+    }
+}
 
 /// Most bytes of a referrers index; the specification lets a client refuse manifests above 4 MiB.
 const MAX_REFERRERS: u64 = 4 << 20;
@@ -149,26 +178,30 @@ impl Upstream {
     /// See [`Refusal`].
     pub async fn referrers(&self, path: &RepositoryPath, digest: &Digest) -> Result<Option<Bytes>, Refusal> {
         let exchange = self.exchange()?;
-        let account = exchange.shield.account(path);
-        match exchange
-            .negatives
-            .recall(account, path, Asked::Referrers(*digest))
-        {
+        let (account, negatives) = (exchange.shield.account(path), &exchange.negatives);
+        if !negatives.may_have_referrers() {
+            return Ok(None);
+        }
+        match negatives.recall(account, path, Asked::Referrers(*digest)) {
             Ok(()) => {}
             Err(Refusal::NotFound) => return Ok(None),
             Err(refusal) => return Err(refusal),
         }
-        let referrers = self.ask_referrers(path, digest).await;
-        let answer = match &referrers {
-            Ok(Some(_)) => Ok(()),
-            Ok(None) => Err(Refusal::NotFound),
-            Err(refusal) => Err(refusal.clone()),
+        let told = self.ask_referrers(path, digest).await;
+        let (answer, index) = match told {
+            Ok(Referrers::Index(bytes)) => (Ok(()), Ok(Some(bytes))),
+            Ok(Referrers::Unknown) => (Err(Refusal::NotFound), Ok(None)),
+            Ok(Referrers::NoApi) => {
+                negatives.note_no_referrers();
+                return Ok(None);
+            }
+            Err(refusal) => (Err(refusal.clone()), Err(refusal)),
         };
         exchange.note(account, path, Asked::Referrers(*digest), &answer);
-        referrers
+        index
     }
 
-    async fn ask_referrers(&self, path: &RepositoryPath, digest: &Digest) -> Result<Option<Bytes>, Refusal> {
+    async fn ask_referrers(&self, path: &RepositoryPath, digest: &Digest) -> Result<Referrers, Refusal> {
         let exchange = self.exchange()?;
         let mut ask = Ask {
             method: Method::GET,
@@ -181,8 +214,10 @@ impl Upstream {
             asker: None,
         };
         let answer = exchange.ask_freely(&mut ask).await?;
+        let idle = exchange.timeouts.idle;
         if matches!(answer.response.status().as_u16(), 400 | 404 | 405 | 406) {
-            return Ok(None);
+            let why = read_whole(answer.response, MAX_REFUSAL, idle, "a refusal").await;
+            return Ok(Referrers::refused(&why.unwrap_or_default()));
         }
         if let Some(refusal) = exchange.refusal(&answer) {
             return Err(refusal);
@@ -190,12 +225,11 @@ impl Upstream {
         // Some registries redirect to the page where people sign in.
         let label = text(answer.response.headers(), CONTENT_TYPE).and_then(MediaType::parse);
         if label != Some(MediaType::OCI_INDEX) {
-            return Ok(None);
+            return Ok(Referrers::NoApi);
         }
-        let idle = exchange.timeouts.idle;
         read_whole(answer.response, MAX_REFERRERS, idle, "a list of referrers")
             .await
-            .map(Some)
+            .map(Referrers::Index)
     }
 
     async fn open(

@@ -1,7 +1,8 @@
 //! Definite refusals, repeated for a short while to those who ask again: a crash loop that pulls what does
 //! not exist asks the upstream once in a while, not once in a second.
 //!
-//! Each is remembered for the account that was refused. Another account may be told something else.
+//! Each is remembered for the account that was refused. Another account may be told something else. That there is no
+//! referrers API is said of the registry, and remembered for longer.
 
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError};
@@ -17,6 +18,9 @@ use crate::oci::{Digest, Reference, RepositoryPath};
 /// Most refusals remembered of one upstream; strangers choose the names (S120).
 const MAX_REFUSALS: NonZeroUsize = NonZeroUsize::new(4096).expect("is not zero");
 
+/// How long a registry that has no referrers API is taken to have none.
+const NO_REFERRERS: Duration = Duration::from_secs(3600);
+
 /// What of a repository was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Asked {
@@ -24,7 +28,7 @@ pub(super) enum Asked {
     Blob(Digest),
     /// All of its tags.
     Tags,
-    /// The referrers of a digest; not found as well where the registry has no such API.
+    /// The referrers of a digest.
     Referrers(Digest),
 }
 
@@ -40,6 +44,8 @@ type Key = (usize, RepositoryPath, Asked);
 /// The refusals of one upstream.
 pub(super) struct Negatives {
     refusals: Mutex<LruCache<Key, (Refusal, Time)>>,
+    /// Until when it is not asked for referrers at all.
+    no_referrers: Mutex<Option<Time>>,
     ttl: Duration,
     clock: Clock,
 }
@@ -48,6 +54,7 @@ impl Negatives {
     pub(super) fn new(ttl: Duration, clock: Clock) -> Self {
         Self {
             refusals: Mutex::new(LruCache::new(MAX_REFUSALS)),
+            no_referrers: Mutex::default(),
             ttl,
             clock,
         }
@@ -64,6 +71,20 @@ impl Negatives {
         match refusals.peek(&(account, path.clone(), asked.into())) {
             Some((refusal, until)) if self.clock.now() < *until => Err(refusal.clone()),
             Some(_) | None => Ok(()),
+        }
+    }
+
+    /// False for a while after the registry has shown that it has no referrers API.
+    pub(super) fn may_have_referrers(&self) -> bool {
+        let until = *self.no_referrers.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_none_or(|until| until <= self.clock.now())
+    }
+
+    /// The registry has no referrers API.
+    pub(super) fn note_no_referrers(&self) {
+        if !self.ttl.is_zero() {
+            let until = self.clock.now() + NO_REFERRERS;
+            *self.no_referrers.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
         }
     }
 

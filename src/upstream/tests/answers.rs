@@ -109,11 +109,43 @@ async fn what_is_missing_is_asked_for_once_in_a_while_whatever_it_is() {
         for _ in 0..3 {
             assert_eq!(world.read(Want::From(0)).await.unwrap_err(), Refusal::NotFound);
             assert_eq!(world.upstream.tags(&path()).await.unwrap_err(), Refusal::NotFound);
-            let referrers = world.upstream.referrers(&path(), &digest()).await;
-            assert_eq!(referrers.unwrap(), None);
         }
-        for part in ["/blobs/", "/tags/list", "/referrers/"] {
+        for part in ["/blobs/", "/tags/list"] {
             assert_eq!(world.count(part), asked, "{part} after {seconds} s more");
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_without_a_referrers_api_is_asked_for_it_once_in_an_hour_whatever_the_digest() {
+    let plain: Script = |_, _, _| answer("404 Not Found", "", "404 page not found\n");
+    let page: Script = |_, _, _| answer("200 OK", "content-type: text/html\r\n", "sign in");
+    for script in [plain, page] {
+        let world = world(script, |options| options.negative_ttl = Duration::from_secs(10));
+        for (seconds, asked) in [(0, 1), (3599, 1), (1, 2)] {
+            tokio::time::advance(Duration::from_secs(seconds)).await;
+            for content in ["one", "other"] {
+                let digest = Digest::sha256(content.as_bytes());
+                assert_eq!(world.upstream.referrers(&path(), &digest).await, Ok(None));
+            }
+            assert_eq!(world.count("/referrers/"), asked, "after {seconds} s more");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subject_that_a_registry_does_not_know_says_nothing_of_its_api() {
+    let unknown: Script = |_, _, _| {
+        let body = r#"{"errors":[{"code":"NAME_UNKNOWN","message":"repository name not known"}]}"#;
+        answer("404 Not Found", "content-type: application/json\r\n", body)
+    };
+    let world = world(unknown, |options| options.negative_ttl = Duration::from_secs(10));
+    for (seconds, asked) in [(0, 2), (9, 2), (1, 4)] {
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        for content in ["one", "other", "one"] {
+            let digest = Digest::sha256(content.as_bytes());
+            assert_eq!(world.upstream.referrers(&path(), &digest).await, Ok(None));
+        }
+        assert_eq!(world.count("/referrers/"), asked, "after {seconds} s more");
     }
 }
