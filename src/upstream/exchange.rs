@@ -29,7 +29,7 @@ use crate::policy::login::Mark;
 const MAX_REDIRECTS: usize = 5;
 
 /// Most bytes read of a refusal, to tell which it is.
-const MAX_REFUSAL: u64 = 16 << 10;
+pub(super) const MAX_REFUSAL: u64 = 16 << 10;
 
 /// What is asked of a registry.
 pub(super) struct Ask<'a> {
@@ -154,7 +154,10 @@ impl Exchange {
                 return Err(refusal);
             }
         };
-        let limited = answer.response.status() == StatusCode::TOO_MANY_REQUESTS;
+        let status = answer.response.status();
+        // A Seawall that sends its clients on when its own upstream refuses says so with a 503.
+        let limited = status == StatusCode::TOO_MANY_REQUESTS
+            || status == StatusCode::SERVICE_UNAVAILABLE && limits::is_passed_on(answer.response.headers());
         // A store that the registry redirected to has limits of its own, which are no part of the budget.
         if limited && answer.elsewhere {
             return Err(Refusal::Failing(StatusCode::TOO_MANY_REQUESTS.as_u16()));

@@ -75,11 +75,15 @@ pub(super) fn kind(headers: &HeaderMap, body: &str) -> LimitKind {
     let own_form = body.contains("TOOMANYREQUESTS");
     let in_words = body.contains("pull rate limit");
     let in_figures = body.is_empty() && figures.is_some_and(|figures| figures.remaining == 0);
-    let passed_on = text(headers, CACHE_STATUS).is_some_and(|status| status.contains(PASSED_ON));
-    match own_form && (in_words || figures.is_some()) || in_figures || passed_on {
+    match own_form && (in_words || figures.is_some()) || in_figures || is_passed_on(headers) {
         true => LimitKind::Pull,
         false => LimitKind::Abuse,
     }
+}
+
+/// True for the answer of a Seawall whose own upstream refuses.
+pub(super) fn is_passed_on(headers: &HeaderMap) -> bool {
+    text(headers, CACHE_STATUS).is_some_and(|status| status.contains(PASSED_ON))
 }
 
 /// True for the body of a token service's 429 that speaks of failed logins, which lock an account; any other

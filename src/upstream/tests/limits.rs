@@ -254,3 +254,30 @@ async fn nobody_waits_for_a_place_past_its_deadline_and_low_ranks_leave_some() {
         assert_eq!(answer.unwrap_err(), Refusal::NotFound);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_seawall_that_sends_its_clients_on_is_out_of_budget_and_not_broken() {
+    let onward: Script = |_, _, _| {
+        let head = "retry-after: 600\r\ncache-status: seawall; fwd=miss; detail=upstream-limited\r\n";
+        answer("503 Service Unavailable", head, "{}")
+    };
+    let world = world(onward, |_| {});
+    let limited = Refusal::Limited {
+        kind: LimitKind::Pull,
+        retry_after: Some(Duration::from_secs(600)),
+    };
+    assert_eq!(world.buy("a/b").await.unwrap_err(), limited);
+    assert_eq!(world.count("a/b"), 1, "no 503 that is tried again");
+    // It is left alone until it has budget again.
+    assert!(matches!(world.buy("a/b").await, Err(Refusal::Withheld(_))));
+    assert_eq!(world.count("a/b"), 1);
+    let broken: Script = |_, _, _| {
+        answer(
+            "503 Service Unavailable",
+            "cache-status: seawall; fwd=miss\r\n",
+            "",
+        )
+    };
+    let world = self::world(broken, |_| {});
+    assert!(matches!(world.buy("a/b").await, Err(Refusal::Failing(503))));
+}
