@@ -295,11 +295,13 @@ impl Records {
 
     /// What is remembered of a manifest, whichever repository it is held for. Blocks.
     pub fn held_anywhere(&self, digest: &Digest) -> Option<ManifestRecord> {
-        let read = self.reading()?;
         let (from, to) = keys_of(digest);
-        let table = read.open_table(MANIFESTS).ok()?;
-        let (_, bytes) = table.range(from.as_str()..to.as_str()).ok()?.next()?.ok()?;
-        ManifestRecord::decode(bytes.value())
+        let found = self.read(|read| {
+            let table = read.open_table(MANIFESTS)?;
+            let first = table.range(from.as_str()..to.as_str())?.next().transpose()?;
+            Ok(first.and_then(|(_, bytes)| ManifestRecord::decode(bytes.value())))
+        });
+        found.flatten()
     }
 
     /// Hands over every manifest that is remembered, with its pulls; sorted by digest, then repository. Blocks.
@@ -342,17 +344,16 @@ impl Records {
 
     /// Every key of the manifests, with its value and what reads its pulls.
     fn scan(&self, mut each: impl FnMut(&str, &[u8], &dyn Fn() -> Option<Pulls>)) {
-        let mut scan = || -> Option<()> {
-            let read = self.reading()?;
-            let pulls = read.open_table(PULLS).ok()?;
-            let rows = read.open_table(MANIFESTS).ok()?;
-            for (key, bytes) in rows.iter().ok()?.map_while(Result::ok) {
+        let scanned = self.read(|read| {
+            let pulls = read.open_table(PULLS)?;
+            for row in read.open_table(MANIFESTS)?.iter()? {
+                let (key, bytes) = row?;
                 let pulls = || Some(Pulls::read(pulls.get(key.value()).ok()??.value()));
                 each(key.value(), bytes.value(), &pulls);
             }
-            Some(())
-        };
-        if scan().is_none() {
+            Ok(())
+        });
+        if scanned.is_none() {
             tracing::debug!("the records of manifests cannot be read");
         }
     }

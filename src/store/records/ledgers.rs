@@ -22,17 +22,16 @@ pub(super) fn create(transaction: &WriteTransaction) -> Result<(), redb::Error> 
 impl Records {
     /// What was spent at each upstream, as it was written down last, by registry. Blocks.
     pub fn ledgers(&self) -> HashMap<String, Ledger> {
-        let collect = || -> Option<HashMap<String, Ledger>> {
-            let read = self.reading()?;
-            let table = read.open_table(LEDGERS).ok()?;
-            let rows = table.iter().ok()?.map_while(Result::ok);
+        let ledgers = self.read(|read| {
+            let table = read.open_table(LEDGERS)?;
+            let rows = table.iter()?.map_while(Result::ok);
             let ledgers = rows.filter_map(|(registry, bytes)| {
                 let ledger = serde_json::from_slice(bytes.value()).ok()?;
                 Some((registry.value().to_owned(), ledger))
             });
-            Some(ledgers.take(MAX_LEDGERS).collect())
-        };
-        collect().unwrap_or_default()
+            Ok(ledgers.take(MAX_LEDGERS).collect())
+        });
+        ledgers.unwrap_or_default()
     }
 
     /// Writes down what was spent at an upstream. Never dropped, and never waits: however many changes wait, the

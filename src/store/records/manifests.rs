@@ -42,13 +42,11 @@ pub(super) fn forget(transaction: &WriteTransaction, gone: &[Content]) -> Result
 impl Records {
     /// The type a manifest was served with.
     pub fn media_type(&self, digest: &Digest) -> Option<MediaType> {
-        let read = self.reading()?;
-        let text = read
-            .open_table(TYPES)
-            .ok()?
-            .get(digest.to_string().as_str())
-            .ok()??;
-        MediaType::parse(text.value())
+        let found = self.read(|read| {
+            let text = read.open_table(TYPES)?.get(digest.to_string().as_str())?;
+            Ok(text.and_then(|text| MediaType::parse(text.value())))
+        });
+        found.flatten()
     }
 
     /// Remembers a manifest's type and the repository it was held for.
@@ -68,13 +66,11 @@ impl Records {
 
     /// The length a blob had when it was committed.
     pub fn size(&self, digest: &Digest) -> Option<u64> {
-        let read = self.reading()?;
-        let size = read
-            .open_table(SIZES)
-            .ok()?
-            .get(digest.to_string().as_str())
-            .ok()??;
-        Some(size.value())
+        let found = self.read(|read| {
+            let size = read.open_table(SIZES)?.get(digest.to_string().as_str())?;
+            Ok(size.map(|size| size.value()))
+        });
+        found.flatten()
     }
 
     /// Remembers the length of a blob.
@@ -92,14 +88,13 @@ impl Records {
         let prefix = registry
             .map(|registry| format!("{registry}/"))
             .unwrap_or_default();
-        let collect = || -> Option<Vec<String>> {
-            let read = self.reading()?;
-            let table = read.open_table(REPOSITORIES).ok()?;
-            let names = table.range(prefix.as_str()..).ok()?.map_while(Result::ok);
+        let names = self.read(|read| {
+            let table = read.open_table(REPOSITORIES)?;
+            let names = table.range(prefix.as_str()..)?.map_while(Result::ok);
             let names = names.map(|(name, _)| name.value().to_owned());
             let names = names.map_while(|name| name.strip_prefix(&prefix).map(str::to_owned));
-            Some(names.take(MAX_CATALOG).collect())
-        };
-        collect().unwrap_or_default()
+            Ok(names.take(MAX_CATALOG).collect())
+        });
+        names.unwrap_or_default()
     }
 }

@@ -12,6 +12,8 @@ mod lists;
 mod manifests;
 mod objects;
 mod opened;
+#[cfg(test)]
+mod rot;
 mod scrubs;
 mod tags;
 mod writer;
@@ -28,7 +30,7 @@ use crate::policy::freshness::TagRecord;
 
 pub use held::{ManifestRecord, Pulls};
 pub use lists::List;
-use opened::Opened;
+use opened::{Opened, whole};
 pub use scrubs::ScrubRecord;
 use writer::{MAX_WAITING, Write, write_behind};
 
@@ -90,8 +92,18 @@ impl Records {
         }
     }
 
-    fn reading(&self) -> Option<ReadTransaction> {
-        self.opened.get()?.begin_read().ok()
+    /// Reads what is on disk; `None` if that cannot be done now. What turns out to be damaged is put aside, and the
+    /// records begin anew.
+    fn read<T>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>) -> Option<T> {
+        let database = self.opened.get()?;
+        let found = whole(|| read(&database.begin_read()?));
+        if let Err(error) = &found
+            && self.opened.is_broken(&database, error)
+        {
+            // Wakes the writer, which begins anew.
+            self.change(|_| Ok(()));
+        }
+        found.ok()
     }
 
     fn read_bytes(&self, table: Bytes, key: &str) -> Option<Vec<u8>> {
@@ -100,9 +112,10 @@ impl Records {
 
     /// What stands under a key; `None` if that cannot be read now.
     fn look_up(&self, table: Bytes, key: &str) -> Option<Option<Vec<u8>>> {
-        let read = self.reading()?;
-        let value = read.open_table(table).ok()?.get(key).ok()?;
-        Some(value.map(|value| value.value().to_vec()))
+        self.read(|read| {
+            let value = read.open_table(table)?.get(key)?;
+            Ok(value.map(|value| value.value().to_vec()))
+        })
     }
 
     /// Has the writer make a change; see [`writer::Change`].

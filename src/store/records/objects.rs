@@ -4,7 +4,7 @@
 //! Rows are written behind and may be lost or out of date; the walk sets them right. The key is the shelf, the
 //! algorithm and the digest, so that the rows of one folder of the tree stand together.
 
-use redb::{ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
 use super::{Records, manifests};
 use crate::clock::Time;
@@ -28,42 +28,35 @@ pub(super) fn create(transaction: &WriteTransaction) -> Result<(), redb::Error> 
 impl Records {
     /// Every row, to `each`. Returns whether these are all that there should be. Blocks.
     pub fn objects(&self, mut each: impl FnMut(Content, Facts)) -> bool {
-        let mut complete = false;
-        let mut read = || -> Result<(), redb::Error> {
-            let Some(database) = self.opened.get() else {
-                return Ok(());
-            };
-            for row in database.begin_read()?.open_table(OBJECTS)?.iter()? {
+        let complete = self.read(|read| {
+            let mut complete = false;
+            for row in read.open_table(OBJECTS)?.iter()? {
                 let (key, value) = row?;
                 match decode(key.value(), value.value()) {
                     Some((content, facts)) => each(content, facts),
                     None => complete |= key.value() == COMPLETE,
                 }
             }
-            Ok(())
-        };
-        match read() {
-            Ok(()) => complete,
-            Err(error) => {
-                tracing::warn!(%error, "the records of what is held cannot be read: finding it out anew");
-                false
-            }
-        }
+            Ok(complete)
+        });
+        complete.unwrap_or_else(|| {
+            tracing::warn!("the records of what is held cannot be read: finding it out anew");
+            false
+        })
     }
 
     /// The content of the rows of one folder of the tree. Blocks.
     pub fn objects_of(&self, shelf: Shelf, algorithm: Algorithm, first: u8) -> Vec<Content> {
         let head = [shelf as u8, algorithm as u8];
         let start = [head[0], head[1], first];
-        let collect = || -> Option<Vec<Content>> {
-            let table = self.reading()?;
-            let table = table.open_table(OBJECTS).ok()?;
-            let rows = table.range(start.as_slice()..).ok()?.map_while(Result::ok);
+        let contents = self.read(|read| {
+            let table = read.open_table(OBJECTS)?;
+            let rows = table.range(start.as_slice()..)?.map_while(Result::ok);
             let keys =
                 rows.map_while(|(key, _)| key.value().starts_with(&start).then(|| key.value().to_vec()));
-            Some(keys.filter_map(|key| decode_key(&key)).collect())
-        };
-        collect().unwrap_or_default()
+            Ok(keys.filter_map(|key| decode_key(&key)).collect())
+        });
+        contents.unwrap_or_default()
     }
 
     /// Writes down what came and went, each with what is known of it; `None` if it has gone. What has gone loses its other records as well, unless `is_held` says by

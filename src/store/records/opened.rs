@@ -1,11 +1,13 @@
 //! The file of the records: opened at the start, and opened again when it has failed or is another one.
 //!
 //! After one error the embedded store takes nothing more until it is opened anew. A directory that went away and
-//! was made again has a new file, or none.
+//! was made again has a new file, or none. A file that is damaged is put aside, whenever that is found.
 
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::Database;
@@ -14,22 +16,35 @@ use redb::backends::FileBackend;
 use super::PAGE_CACHE;
 use crate::store::files;
 
+/// Deaths in a row after which the whole file is checked at the next start: the store takes it for sound otherwise, and
+/// some damage ends the process, whatever is done about it. A check reads all of it: some 200 MB for a million objects.
+const CHECKED_AFTER: u32 = 2;
+
 /// The database, for as long as it can be used.
 pub(super) struct Opened {
     path: PathBuf,
     /// With the file it is in. The lock is held for moments.
     current: RwLock<Option<(Arc<Database>, FileId)>>,
+    /// What is in the file has turned out to be damaged.
+    broken: AtomicBool,
 }
 
 /// Device and number.
 type FileId = (u64, u64);
 
 impl Opened {
-    /// Opens the records. Damaged ones are put aside and begun anew.
+    /// Opens the records. Damaged ones are put aside and begun anew. Where the last two to open them were not there
+    /// to close them, all of what is in the file is checked first: it may be what they died of.
     pub(super) fn new(path: &Path) -> Self {
+        let deaths = deaths(path);
+        note_deaths(path, deaths.saturating_add(1));
+        let opened = open_or_renew(path, deaths >= CHECKED_AFTER).inspect_err(
+            |error| tracing::error!(%error, "no records on disk: tags are remembered in memory only"),
+        );
         Self {
             path: path.to_owned(),
-            current: RwLock::new(open_or_renew(path)),
+            current: RwLock::new(opened.ok()),
+            broken: AtomicBool::new(false),
         }
     }
 
@@ -41,6 +56,9 @@ impl Opened {
 
     /// The database that is in the file by that name now, opened if it has to be; `None` if it cannot be. Blocks.
     pub(super) fn renewed(&self) -> Option<Arc<Database>> {
+        if self.broken.swap(false, Ordering::Relaxed) {
+            put_aside(&self.path);
+        }
         let held = {
             let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
             current.clone()
@@ -52,14 +70,34 @@ impl Opened {
         }
     }
 
-    /// It has failed: it is closed, and opened again. Blocks.
-    pub(super) fn after_failure(&self) -> Option<Arc<Database>> {
+    /// The database has failed: it is closed, and opened again; begun anew if it was damaged. Blocks.
+    pub(super) fn after_failure(
+        &self,
+        database: Arc<Database>,
+        error: &redb::Error,
+    ) -> Option<Arc<Database>> {
+        let _: bool = self.is_broken(&database, error);
+        drop(database);
         self.set(None);
-        self.open_again()
+        self.renewed()
+    }
+
+    /// True if an error of this database says that what is in the file is damaged: it is not used any more, and the
+    /// next that is written begins anew.
+    pub(super) fn is_broken(&self, database: &Arc<Database>, error: &redb::Error) -> bool {
+        // Another that has taken its place since is well.
+        let is_used = self.get().is_some_and(|used| Arc::ptr_eq(&used, database));
+        let is_broken = is_used && is_damage(error);
+        if is_broken {
+            tracing::warn!(%error, "the records are damaged: beginning anew; content is kept");
+            self.broken.store(true, Ordering::Relaxed);
+            self.set(None);
+        }
+        is_broken
     }
 
     fn open_again(&self) -> Option<Arc<Database>> {
-        match open(&self.path) {
+        match open_or_renew(&self.path, false) {
             Ok(opened) => {
                 tracing::info!("the records are written again");
                 self.set(Some(opened));
@@ -73,9 +111,54 @@ impl Opened {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(&mut *current, to);
         drop(current);
-        // Closing it may take a while.
-        drop(before);
+        // Closing it may take a while, and fail where it is damaged.
+        let closed = whole(|| {
+            drop(before);
+            Ok(())
+        });
+        if let Err(error) = closed {
+            tracing::debug!(%error, "the records were not closed in good order");
+        }
     }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.set(None);
+        note_deaths(&self.path, 0);
+    }
+}
+
+/// How often in a row the records were opened and not closed.
+fn deaths(path: &Path) -> u32 {
+    let text = std::fs::read_to_string(path.with_extension("opened")).ok();
+    text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+}
+
+/// Writes that down. It need not survive more than a death of the process: nothing is lost with it.
+fn note_deaths(path: &Path, deaths: u32) {
+    let note = path.with_extension("opened");
+    let noted = match deaths {
+        0 => std::fs::remove_file(note),
+        deaths => std::fs::write(note, deaths.to_string()),
+    };
+    if let Err(error) = noted {
+        tracing::debug!(%error, "how the records were closed is not noted");
+    }
+}
+
+/// Works on the store. It takes a file that was closed in good order for sound, and panics at what it does not expect
+/// there: that is damage as well.
+///
+/// # Errors
+/// What `work` returns.
+pub(super) fn whole<T>(work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, redb::Error> {
+    let panicked = |_| {
+        Err(redb::Error::Corrupted(
+            "what is in the file makes no sense".to_owned(),
+        ))
+    };
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(panicked)
 }
 
 fn file_id(path: &Path) -> Option<FileId> {
@@ -83,7 +166,7 @@ fn file_id(path: &Path) -> Option<FileId> {
     Some((metadata.dev(), metadata.ino()))
 }
 
-fn open(path: &Path) -> Result<(Arc<Database>, FileId), redb::Error> {
+fn open(path: &Path, is_checked: bool) -> Result<(Arc<Database>, FileId), redb::Error> {
     let file = files::make(path)?;
     let is_new = file.metadata()?.len() == 0;
     let backend = FileBackend::new(file)?;
@@ -91,6 +174,7 @@ fn open(path: &Path) -> Result<(Arc<Database>, FileId), redb::Error> {
     let backend = crate::store::simulation::Noted::new(backend, path);
     let database = Database::builder()
         .set_cache_size(PAGE_CACHE)
+        .set_check_integrity_on_open(is_checked)
         .create_with_backend(backend)?;
     let mut begin = database.begin_write()?;
     begin.set_quick_repair(true);
@@ -104,31 +188,35 @@ fn open(path: &Path) -> Result<(Arc<Database>, FileId), redb::Error> {
     Ok((Arc::new(database), file))
 }
 
-/// True if it is the disk that refuses, or whoever it belongs to: the records may be well.
-fn is_of_the_disk(error: &redb::Error) -> bool {
-    let redb::Error::Io(error) = error else {
-        return false;
-    };
-    // What a file has that is cut short or is none of ours.
-    !matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof)
+/// True if it is not the disk that refuses, nor somebody else who has it: the records are not well.
+fn is_damage(error: &redb::Error) -> bool {
+    match error {
+        // What a file has that is cut short or is none of ours.
+        redb::Error::Io(error) => matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof),
+        redb::Error::DatabaseAlreadyOpen
+        | redb::Error::DatabaseClosed
+        | redb::Error::PreviousIo
+        | redb::Error::WouldBlock => false,
+        _ => true,
+    }
 }
 
-fn open_or_renew(path: &Path) -> Option<(Arc<Database>, FileId)> {
-    open(path)
-        .or_else(|error| {
-            if is_of_the_disk(&error) {
-                return Err(error);
-            }
+fn open_or_renew(path: &Path, is_checked: bool) -> Result<(Arc<Database>, FileId), redb::Error> {
+    let opened = whole(|| open(path, is_checked));
+    match opened {
+        Err(error) if is_damage(&error) => {
             tracing::warn!(%error, "the records are damaged or unreadable: beginning anew; content is kept");
-            if let Err(error) = files::rename(path, &path.with_extension("damaged")) {
-                tracing::warn!(%error, "the damaged records could not be put aside");
-            }
-            open(path)
-        })
-        .inspect_err(
-            |error| tracing::error!(%error, "no records on disk: tags are remembered in memory only"),
-        )
-        .ok()
+            put_aside(path);
+            whole(|| open(path, false))
+        }
+        opened => opened,
+    }
+}
+
+fn put_aside(path: &Path) {
+    if let Err(error) = files::rename(path, &path.with_extension("damaged")) {
+        tracing::warn!(%error, "the damaged records could not be put aside");
+    }
 }
 
 #[cfg(test)]

@@ -112,16 +112,16 @@ impl Records {
 
     /// For each of these tags, true if what is on disk says that it points at its digest, or cannot be read. Blocks.
     pub fn have_written(&self, tags: &[(&Repository, &Tag, &Digest)]) -> Vec<bool> {
-        let look = || {
-            let table = self.reading()?.open_table(TAGS).ok()?;
+        let written = self.read(|read| {
+            let table = read.open_table(TAGS)?;
             let points = |(repository, tag, digest): &(&Repository, &Tag, &Digest)| {
                 let row = table.get(tag_key(repository, tag).as_str()).ok()?;
                 let record = row.and_then(|row| decode_tag(row.value()));
                 Some(record.is_some_and(|record| record.descriptor.digest == **digest))
             };
-            Some(tags.iter().map(|tag| points(tag).unwrap_or(true)).collect())
-        };
-        look().unwrap_or_else(|| vec![true; tags.len()])
+            Ok(tags.iter().map(|tag| points(tag).unwrap_or(true)).collect())
+        });
+        written.unwrap_or_else(|| vec![true; tags.len()])
     }
 
     /// Some tags of a repository whose records are kept, sorted, at most `most`. Blocks.
@@ -157,17 +157,18 @@ impl Records {
 
     /// Every key of the tags that begins so, with its value; at most `most`.
     fn scan_tags(&self, prefix: &str, most: usize, mut each: impl FnMut(&str, &[u8])) {
-        let mut scan = || -> Option<()> {
-            let table = self.reading()?.open_table(TAGS).ok()?;
-            for (key, bytes) in table.range(prefix..).ok()?.map_while(Result::ok).take(most) {
+        let scanned = self.read(|read| {
+            let table = read.open_table(TAGS)?;
+            for row in table.range(prefix..)?.take(most) {
+                let (key, bytes) = row?;
                 if !key.value().starts_with(prefix) {
                     break;
                 }
                 each(key.value(), bytes.value());
             }
-            Some(())
-        };
-        if scan().is_none() {
+            Ok(())
+        });
+        if scanned.is_none() {
             tracing::debug!("the records of tags cannot be read");
         }
     }

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use redb::{Database, WriteTransaction};
 
 use super::ledgers::Unwritten;
-use super::opened::Opened;
+use super::opened::{Opened, whole};
 use crate::store::crash::{self, Point};
 
 /// Changes waiting to be written. Past it the newest are dropped: a lost record costs one free request.
@@ -41,14 +41,13 @@ pub(super) fn write_behind(opened: &Opened, waiting: &Receiver<Write>, ledgers: 
 /// Writes a batch; a second time if the first failed, since one error makes the store refuse all that follows.
 fn write(opened: &Opened, batch: &[Write], ledgers: &Unwritten) {
     let Some(database) = opened.renewed() else { return };
-    let Err(error) = write_batch(&database, batch, ledgers) else {
+    let Err(error) = whole(|| write_batch(&database, batch, ledgers)) else {
         return;
     };
     tracing::warn!(%error, records = batch.len(), "records could not be written: opening them again");
-    drop(database);
     let again = opened
-        .after_failure()
-        .map(|database| write_batch(&database, batch, ledgers));
+        .after_failure(database, &error)
+        .map(|database| whole(|| write_batch(&database, batch, ledgers)));
     if !matches!(again, Some(Ok(()))) {
         tracing::warn!(records = batch.len(), "records were lost: the disk refuses them");
     }
