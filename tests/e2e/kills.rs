@@ -1,4 +1,4 @@
-//! SIGKILL at random moments while clients pull what is not held, and a look at everything after each.
+//! SIGKILL at random moments while clients pull what is not held, and while a counted answer is on its way.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use serde_json::Value;
 
 use crate::disk::pull_by_hand;
 use crate::support::content::hashes_to_names;
 use crate::support::http;
+use crate::support::limited::{HOUR, Limited};
+use crate::support::process::wait_until;
 use crate::support::{Image, Result, Seawall, Verdict, World};
 
 /// Kills, unless `SEAWALL_E2E_KILLS` says how many.
@@ -52,6 +55,79 @@ pub(crate) fn again_and_again(world: &World) -> Result<Verdict> {
     }
     seawall.stop()?;
     Ok(Verdict::Passed)
+}
+
+/// SIGKILL while the answer to a counted request is on its way: the next start has counted it, and does not spend it
+/// again.
+pub(crate) fn spend_on_its_way(world: &World) -> Result<Verdict> {
+    if let Some(skipped) = world.skips_without_seawall() {
+        return Ok(skipped);
+    }
+    let directory = world.directory()?;
+    let images = world
+        .images
+        .small(&world.directory()?, &world.upstream.address, 3)?;
+    let upstream = Limited::start(&world.upstream.address, 2, HOUR)?;
+    let seawall = world.seawall_on(&upstream.address, &directory)?;
+    // The figures are known from the first answer.
+    expect_status(&seawall, &images[0], 200)?;
+    expect_own(&seawall, 1)?;
+    upstream.hold(true)?;
+    let address = seawall.address.clone();
+    let target = manifest(&images[1]);
+    let client = thread::spawn(move || http::get(&address, &target).map(|answer| answer.status));
+    wait_until(
+        "the second request to be counted",
+        Duration::from_secs(10),
+        || upstream.counts().is_ok_and(|counts| counts.remaining == 0),
+    )?;
+    seawall.kill()?;
+    if let Ok(Ok(status)) = client.join() {
+        return Err(format!("there was an answer of {status} before the kill").into());
+    }
+    upstream.hold(false)?;
+
+    let before = upstream.counts()?;
+    let seawall = world.seawall_on(&upstream.address, &directory)?;
+    for image in &images[1..] {
+        expect_status(&seawall, image, 429)?;
+    }
+    // Both were its own: the figures alone would call the second a neighbour's.
+    expect_own(&seawall, 2)?;
+    expect_status(&seawall, &images[0], 200)?;
+    if upstream.counts()? != before {
+        return Err(format!("asked again: {:?} after {before:?}", upstream.counts()?).into());
+    }
+    seawall.stop()?;
+    Ok(Verdict::Passed)
+}
+
+fn manifest(image: &Image) -> String {
+    format!("/v2/{}/manifests/{}", image.repository, image.manifest)
+}
+
+fn expect_status(seawall: &Seawall, image: &Image, status: u16) -> Result {
+    let answer = http::get(&seawall.address, &manifest(image))?;
+    if answer.status == status {
+        return Ok(());
+    }
+    let body = String::from_utf8_lossy(&answer.body).into_owned();
+    Err(format!(
+        "{}: status {}, not {status}: {body}",
+        image.repository, answer.status
+    )
+    .into())
+}
+
+/// As many spends of its own does it know of.
+fn expect_own(seawall: &Seawall, own: u64) -> Result {
+    let answer = http::get(&seawall.admin, "/api/v1/status")?;
+    let status: Value = serde_json::from_slice(&answer.body)?;
+    let found = &status["upstreams"][0]["buckets"][0]["own"];
+    if *found == own {
+        return Ok(());
+    }
+    Err(format!("{found} spends of its own, not {own}: {}", status["upstreams"][0]).into())
 }
 
 fn number(name: &str, usual: u32) -> u32 {

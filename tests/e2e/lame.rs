@@ -17,9 +17,9 @@ use crate::trouble::{Injection, readiness, wait_for_disk};
 const WRITE: Duration = Duration::from_millis(300);
 /// The most that one pull may lose to the disk before it goes past it.
 const LOST: Duration = Duration::from_secs(12);
-/// System calls that touch the disk. What the page cache answers is not among them, nor is `openat`, with which the C
-/// library counts processors: an open file is looked at before anything comes of it.
-const FROZEN: &str = "statx,newfstatat,getdents64,pread64,pwrite64,ftruncate,fdatasync,rename,unlink,mkdir";
+/// System calls that touch the disk. What the page cache answers is not among them.
+const FROZEN: &str =
+    "openat,statx,newfstatat,getdents64,pread64,pwrite64,ftruncate,fdatasync,fsync,rename,unlink,mkdir";
 
 /// F065: every write takes 0.3 s, so that the layer of 200 MB would take minutes. The client is served at the
 /// network's pace: few of the writes are waited for.

@@ -33,7 +33,7 @@ use support::{Result, Verdict, World};
 /// A test: its name is the sentence it proves.
 type Test = (&'static str, fn(&World) -> Result<Verdict>);
 
-const TESTS: [Test; 35] = [
+const TESTS: [Test; 36] = [
     (
         "all clients together cost one upstream GET per digest when cold",
         pulls::cold_together,
@@ -145,6 +145,10 @@ const TESTS: [Test; 35] = [
     (
         "SIGKILLs at random moments leave nothing wrong and lose nothing that had a name",
         kills::again_and_again,
+    ),
+    (
+        "a SIGKILL while a counted answer is on its way does not forget what was spent",
+        kills::spend_on_its_way,
     ),
     (
         "damage on disk is found and mended by the command",

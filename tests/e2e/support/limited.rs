@@ -13,6 +13,9 @@ use super::process::Result;
 /// The window of a limit that no test lives to see renewed.
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
+/// Between two looks at whether an answer may leave.
+const MOMENT: Duration = Duration::from_millis(20);
+
 /// What an upstream without budget says, in Docker Hub's words.
 const REFUSAL: &str = r#"{"errors":[{"code":"TOOMANYREQUESTS","message":"You have reached your pull rate limit. You may increase the limit by authenticating and upgrading: https://www.docker.com/increase-rate-limit"}]}"#;
 
@@ -36,6 +39,8 @@ pub(crate) struct Limited {
 struct Window {
     counts: Counts,
     began: Instant,
+    /// Answers to what is counted stay on their way.
+    holding: bool,
 }
 
 impl Limited {
@@ -49,6 +54,7 @@ impl Limited {
                 refused: 0,
             },
             began: Instant::now(),
+            holding: false,
         }));
         let (target, counter) = (target.to_owned(), Arc::clone(&state));
         thread::spawn(move || {
@@ -62,6 +68,16 @@ impl Limited {
             address,
             window: state,
         })
+    }
+
+    /// Whether requests are counted from now on, and not answered.
+    #[allow(dead_code, reason = "the benchmark waits for its answers")]
+    pub(crate) fn hold(&self, holding: bool) -> Result {
+        let window = self.window.lock();
+        window
+            .map_err(|_| "a thread of the limited upstream panicked")?
+            .holding = holding;
+        Ok(())
     }
 
     /// What was counted so far.
@@ -105,6 +121,9 @@ fn answer(client: TcpStream, target: &str, limit: u64, window: Duration, state: 
         counts.refused += u64::from(!allowed);
         (allowed, counts.remaining)
     };
+    while manifest && method == "GET" && state.lock().map_err(|_| "poisoned")?.holding {
+        thread::sleep(MOMENT);
+    }
     let mut head = String::new();
     if manifest {
         let seconds = window.as_secs();
