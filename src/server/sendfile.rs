@@ -247,3 +247,6 @@ impl AsyncRead for Socket {
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
+
+#[cfg(test)]
+mod tests;

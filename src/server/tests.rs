@@ -1,7 +1,7 @@
 //! The gate, over in-memory pipes and in virtual time: every payload is followed by a good request on the
 //! same connection, which must never be answered from the payload's bytes.
 
-mod limits;
+pub(super) mod limits;
 mod proxies;
 mod quotas;
 
@@ -15,6 +15,7 @@ use super::{AccessLog, Bounds, Options, Server};
 use crate::cache::{self, Cache};
 use crate::clock::Clock;
 use crate::net::dial::Dialer;
+use crate::net::serving::Serving;
 use crate::oci::{Digest, Registry};
 use crate::policy::clients::Clients;
 use crate::policy::naming::{Entry, Names, Pattern};
@@ -38,6 +39,7 @@ struct Chosen {
     drain: Duration,
     proxies: Proxies,
     requests: Option<AccessLog>,
+    tls: Option<Serving>,
 }
 
 impl Default for Chosen {
@@ -48,6 +50,7 @@ impl Default for Chosen {
             drain: Duration::from_secs(1),
             proxies: Proxies::default(),
             requests: None,
+            tls: None,
         }
     }
 }
@@ -65,6 +68,15 @@ pub(super) fn server_behind(
     let chosen = Chosen {
         proxies,
         requests,
+        ..Chosen::default()
+    };
+    server_with(directory, chosen)
+}
+
+/// A server that shows this certificate.
+pub(super) fn server_by_tls(directory: &std::path::Path, serving: Serving) -> Server {
+    let chosen = Chosen {
+        tls: Some(serving),
         ..Chosen::default()
     };
     server_with(directory, chosen)
@@ -145,7 +157,7 @@ fn server_with(directory: &std::path::Path, chosen: Chosen) -> Server {
         listen: local,
         admin: local,
         drain: chosen.drain,
-        tls: None,
+        tls: chosen.tls,
         bounds,
         clients: chosen.clients,
         proxies: chosen.proxies,

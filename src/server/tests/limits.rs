@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 
 /// More than the pipe of a test and the buffers of a loopback connection hold.
-pub(super) fn content() -> Vec<u8> {
+pub(in crate::server) fn content() -> Vec<u8> {
     static CONTENT: OnceLock<Vec<u8>> = OnceLock::new();
     let make = || (0..16u32 << 20).map(|index| (index % 251) as u8).collect();
     CONTENT.get_or_init(make).clone()
@@ -24,7 +24,7 @@ fn blob_path() -> String {
     format!("/v2/library/app/blobs/{}", Digest::sha256(&content()))
 }
 
-pub(super) fn get_blob() -> Vec<u8> {
+pub(in crate::server) fn get_blob() -> Vec<u8> {
     format!("GET {} HTTP/1.1\r\nHost: a\r\n\r\n", blob_path()).into_bytes()
 }
 
@@ -150,7 +150,7 @@ async fn a_head_has_no_body_over_http_2_whatever_the_answer() {
 }
 
 /// Two listeners of the kernel's choice, and a server that runs on them until the token is cancelled.
-pub(super) async fn running(
+pub(in crate::server) async fn running(
     server: &Server,
     tasks: &TaskTracker,
 ) -> ([std::net::SocketAddr; 2], CancellationToken) {

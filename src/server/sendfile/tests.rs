@@ -1,0 +1,158 @@
+//! What the kernel sends, and what it must not: short writes, files that shrink, other connections, TLS, HTTP/2.
+
+use std::io::Write as _;
+
+use http_body_util::{BodyExt, Empty};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_util::task::TaskTracker;
+
+use super::*;
+use crate::net::serving::Serving;
+use crate::server::tests::limits::{content, get_blob, running};
+use crate::server::tests::{server, server_by_tls};
+
+/// A socket, and the client at its other end.
+async fn pair() -> (Socket, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    (Socket::new(listener.accept().await.unwrap().0), client)
+}
+
+fn file(bytes: &[u8]) -> (std::fs::File, Arc<OpenFile>) {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    let open = Arc::new(OpenFile::from(file.try_clone().unwrap()));
+    (file, open)
+}
+
+#[tokio::test]
+async fn a_run_that_the_socket_takes_bit_by_bit_arrives_as_the_bytes_of_its_file() {
+    let bytes = content();
+    let (_file, open) = file(&bytes);
+    let (mut socket, mut client) = pair().await;
+    let runs = socket.runs();
+    let sending = async move {
+        let (mut offset, mut shortest) = (0, u64::MAX);
+        while offset < content().len() as u64 {
+            let run = runs.stand_in(&open, offset, LONGEST_RUN).unwrap();
+            let mut left = &run[..];
+            // A head goes before the first.
+            let head: &[u8] = if offset == 0 { b"head" } else { b"" };
+            let mut before = head;
+            while !left.is_empty() {
+                let slices = [IoSlice::new(before), IoSlice::new(left)];
+                let sent = socket.write_vectored(&slices).await.unwrap();
+                let of_head = sent.min(before.len());
+                before = &before[of_head..];
+                left = &left[sent - of_head..];
+                if of_head == 0 {
+                    shortest = shortest.min(sent as u64);
+                }
+            }
+            offset += LONGEST_RUN;
+        }
+        assert!(shortest < LONGEST_RUN, "no write was short");
+        assert!(runs.noted().runs.is_empty(), "a run is noted that has been sent");
+    };
+    let reading = async {
+        let mut read = Vec::new();
+        client.read_to_end(&mut read).await.unwrap();
+        read
+    };
+    let ((), read) = tokio::join!(sending, reading);
+    assert!(read[..4] == *b"head" && read[4..] == bytes);
+}
+
+#[tokio::test]
+async fn a_file_that_shrinks_ends_in_an_error_and_never_in_other_bytes() {
+    let (file, open) = file(&[7; 100_000]);
+    let (mut socket, mut client) = pair().await;
+    let run = socket.runs().stand_in(&open, 0, 100_000).unwrap();
+    file.set_len(50_000).unwrap();
+    let error = socket.write_all(&run).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    drop(socket);
+    let mut read = Vec::new();
+    client.read_to_end(&mut read).await.unwrap();
+    assert!(read == [7; 50_000]);
+}
+
+#[tokio::test]
+async fn a_stand_in_of_another_connection_is_not_sent() {
+    let (_file, open) = file(&[7; 1000]);
+    let ((one, _), (mut other, mut client)) = (pair().await, pair().await);
+    let run = one.runs().stand_in(&open, 0, 1000).unwrap();
+    assert!(other.write_all(&run).await.is_err());
+    drop(other);
+    let mut read = Vec::new();
+    client.read_to_end(&mut read).await.unwrap();
+    assert!(read.is_empty());
+}
+
+#[tokio::test]
+async fn a_file_comes_whole_over_http_2_which_the_kernel_does_not_frame() {
+    let directory = tempfile::tempdir().unwrap();
+    let (server, tasks) = (server(directory.path()), TaskTracker::new());
+    let ([address, _], shutdown) = running(&server, &tasks).await;
+    let io = TokioIo::new(TcpStream::connect(address).await.unwrap());
+    let shaken = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await;
+    let (mut client, connection) = shaken.unwrap();
+    tasks.spawn(async move {
+        // It ends with the client.
+        let _ = connection.await;
+    });
+    let path = String::from_utf8(get_blob()).unwrap();
+    let path = path.split(' ').nth(1).unwrap();
+    let request = http::Request::get(format!("http://a{path}"));
+    let request = request.body(Empty::<Bytes>::new()).unwrap();
+    let answer = client.send_request(request).await.unwrap();
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    assert!(body == content());
+    shutdown.cancel();
+}
+
+#[tokio::test]
+async fn a_file_comes_whole_by_tls_which_the_kernel_does_not_encrypt() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["cache.test".to_owned()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    let at = |name| directory.path().join(name);
+    std::fs::write(at("tls.crt"), certificate.pem()).unwrap();
+    std::fs::write(at("tls.key"), key.serialize_pem()).unwrap();
+    let serving = Serving::read(at("tls.crt"), at("tls.key")).unwrap();
+
+    let (server, tasks) = (server_by_tls(&at("cache"), serving), TaskTracker::new());
+    let ([address, _], shutdown) = running(&server, &tasks).await;
+    let tcp = TcpStream::connect(address).await.unwrap();
+    let mut client = shake(tcp, certificate.der().clone()).await;
+    client.write_all(&get_blob()).await.unwrap();
+    let mut read = vec![0; content().len()];
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(client.read_u8().await.unwrap());
+    }
+    client.read_exact(&mut read).await.unwrap();
+    assert!(read == content());
+    shutdown.cancel();
+}
+
+async fn shake(tcp: TcpStream, root: rustls::pki_types::CertificateDer<'static>) -> TlsStream<TcpStream> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(root).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = config
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = "cache.test".try_into().unwrap();
+    TlsConnector::from(Arc::new(config))
+        .connect(name, tcp)
+        .await
+        .unwrap()
+}
