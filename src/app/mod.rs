@@ -5,6 +5,7 @@
 
 mod reload;
 mod running;
+mod supervisor;
 
 use std::io::Write as _;
 use std::pin::Pin;
@@ -19,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::reload::{By, Source};
 pub use self::running::Running;
+use self::supervisor::Sockets;
 use crate::config::Settings;
 use crate::net::dial::Dialer;
 use crate::store::{Disk, blocking};
@@ -63,8 +65,9 @@ async fn run(settings: Settings, source: Source, log: &Arc<LogGuard>) -> Result<
     let disk = Disk::open(&settings.cache.directory).map_err(|error| StartError(error.to_string()))?;
     let greeting = greeting(&settings);
     let drain = settings.server.drain;
-    let listener = bind("listen", settings.server.listen).await?;
-    let admin = bind("admin", settings.server.admin).await?;
+    let sockets = Sockets::inherited()?;
+    let listener = bind("listen", settings.server.listen, sockets.clients).await?;
+    let admin = bind("admin", settings.server.admin, sockets.admin).await?;
     let (shutdown, done) = (CancellationToken::new(), CancellationToken::new());
     let watchers = TaskTracker::new();
     watch_signals(&watchers, &shutdown, &done)?;
@@ -82,6 +85,7 @@ async fn run(settings: Settings, source: Source, log: &Arc<LogGuard>) -> Result<
     let server = running.server().clone();
     tasks.spawn(reload::attend(running, source, hangup, asked, shutdown.clone()));
     say(&greeting);
+    supervisor::tell(&watchers, &shutdown, &done);
     server.run(listener, admin, shutdown, tasks.clone()).await;
     tasks.close();
     if tokio::time::timeout(drain, tasks.wait()).await.is_err() {
@@ -119,8 +123,19 @@ fn spawn_until(tasks: &TaskTracker, shutdown: &CancellationToken, work: Work) {
     });
 }
 
-async fn bind(key: &str, address: std::net::SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|error| {
+/// Listens at `address`, unless a socket was opened for that already.
+async fn bind(
+    key: &str,
+    address: std::net::SocketAddr,
+    inherited: Option<std::net::TcpListener>,
+) -> Result<TcpListener, StartError> {
+    let listener = match inherited {
+        None => TcpListener::bind(address).await,
+        Some(socket) => socket
+            .set_nonblocking(true)
+            .and_then(|()| TcpListener::from_std(socket)),
+    };
+    listener.map_err(|error| {
         StartError(format!(
             "[server] {key} = \"{address}\": {error}; choose a free address of this machine, or stop what \
              listens there"

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::running::Running;
+use super::supervisor;
 use crate::config::{self, Changes, Environment, Loaded, Report};
 use crate::server::{Reload, ReloadRequest};
 use crate::store::blocking;
@@ -59,6 +60,7 @@ impl Running {
     ///
     /// Not cancel-safe: what is half changed stays so.
     pub async fn reload(&mut self, source: &Source, by: By) -> Reload {
+        supervisor::reloading();
         let again = source.clone();
         let read = blocking(move || Ok(again.load())).await;
         let outcome = match read {
@@ -79,6 +81,7 @@ impl Running {
             false => Reloaded::Refused,
         };
         self.metrics.config.reloaded(what, self.clock.now().as_millis());
+        supervisor::ready();
         outcome
     }
 

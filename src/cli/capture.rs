@@ -70,7 +70,8 @@ pub fn capture(
         | Command::Unpin(_)
         | Command::MirrorConfig(_)
         | Command::Completions(_)
-        | Command::Man(_) => {
+        | Command::Man(_)
+        | Command::Run(_) => {
             return Err("it is not captured".to_owned());
         }
     };

@@ -6,7 +6,7 @@ use clap::Command;
 type Example = (&'static str, &'static str);
 
 /// The commands, and the examples of each.
-const EXAMPLES: [(&str, &[Example]); 21] = [
+const EXAMPLES: [(&str, &[Example]); 22] = [
     (
         "serve",
         &[
@@ -113,6 +113,19 @@ const EXAMPLES: [(&str, &[Example]); 21] = [
             (
                 "seawall mirror-config docker --remove",
                 "takes out what was written, and nothing else",
+            ),
+        ],
+    ),
+    (
+        "run",
+        &[
+            (
+                "seawall run -- podman build .",
+                "a build whose base images come through it",
+            ),
+            (
+                "seawall run --cache ~/.cache/seawall -- make images",
+                "and are there for the next one",
             ),
         ],
     ),

@@ -18,6 +18,7 @@ mod mirror;
 mod pages;
 mod progress;
 mod purge;
+mod run;
 mod status;
 mod table;
 mod verify;
@@ -65,7 +66,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve pulls until SIGTERM; works without a configuration file
-    Serve(Configuration),
+    Serve(Serving),
     /// Validate the configuration and print it as it takes effect, secrets hidden
     Check(Configuration),
     /// Show the upstreams of a running Seawall: budgets, queues, credentials, requests saved
@@ -86,6 +87,8 @@ enum Command {
     Holds(Asking),
     /// Print or write what makes containerd, Docker, podman, CRI-O, BuildKit, k3s and kaniko pull through Seawall
     MirrorConfig(mirror::Mirroring),
+    /// Run a command that pulls through a Seawall of its own, and say what that saved
+    Run(run::Running),
     /// Fetch images before anybody asks for them
     Warm(warm::Warming),
     /// Write images that are held into a file: an OCI image layout, for where no registry can be reached
@@ -108,6 +111,15 @@ struct Configuration {
 }
 
 #[derive(Debug, Args)]
+struct Serving {
+    #[command(flatten)]
+    configuration: Configuration,
+    /// End when the process that started this ends, however it ends
+    #[arg(long, hide = true)]
+    with_parent: bool,
+}
+
+#[derive(Debug, Args)]
 struct Asking {
     #[command(flatten)]
     configuration: Configuration,
@@ -122,9 +134,12 @@ struct Asking {
 /// Runs the command the process was started with, and says how it ended.
 pub fn main() -> ExitCode {
     match arguments().command {
-        Command::Serve(configuration) => configured(&configuration, |settings| {
+        Command::Serve(serving) => configured(&serving.configuration, |settings| {
+            if serving.with_parent {
+                end_with_parent();
+            }
             let source = Source {
-                file: configuration.config.clone(),
+                file: serving.configuration.config.clone(),
                 environment: Environment::of_process(),
             };
             app::serve(settings, source).map_or_else(
@@ -152,12 +167,23 @@ pub fn main() -> ExitCode {
         Command::Unpin(holding) => holding.run("unpin"),
         Command::Holds(asking) => holds::list(&asking),
         Command::MirrorConfig(mirroring) => mirroring.run(),
+        Command::Run(running) => running.run(),
         Command::Warm(warming) => warm::run(&warming),
         Command::Export(exporting) => bundle::export(&exporting),
         Command::Import(importing) => bundle::import(&importing),
         Command::Verify(verifying) => verify::run(&verifying),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),
+    }
+}
+
+/// Has the kernel send us SIGTERM when our parent is gone, were it by SIGKILL.
+fn end_with_parent() {
+    let signal = Some(rustix::process::Signal::TERM);
+    if let Err(error) = rustix::process::set_parent_process_death_signal(signal) {
+        complain(format_args!(
+            "warning: this will not end with its parent: {error}"
+        ));
     }
 }
 
@@ -289,10 +315,10 @@ mod tests {
     fn the_command_line_is_consistent_and_names_its_file() {
         definition().debug_assert();
         let parsed = Arguments::try_parse_from(["seawall", "serve", "--config", "a.toml"]).unwrap();
-        let Command::Serve(configuration) = parsed.command else {
+        let Command::Serve(serving) = parsed.command else {
             panic!("another command")
         };
-        assert_eq!(configuration.config, Some("a.toml".into()));
+        assert_eq!(serving.configuration.config, Some("a.toml".into()));
         assert!(Arguments::try_parse_from(["seawall"]).is_err());
     }
 }

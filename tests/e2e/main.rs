@@ -20,8 +20,10 @@ mod lame;
 mod mirrors;
 mod pulls;
 mod refused;
+mod run;
 mod shield;
 mod support;
+mod systemd;
 mod trouble;
 mod verify;
 
@@ -33,7 +35,7 @@ use support::{Result, Verdict, World};
 /// A test: its name is the sentence it proves.
 type Test = (&'static str, fn(&World) -> Result<Verdict>);
 
-const TESTS: [Test; 36] = [
+const TESTS: [Test; 39] = [
     (
         "all clients together cost one upstream GET per digest when cold",
         pulls::cold_together,
@@ -50,6 +52,18 @@ const TESTS: [Test; 36] = [
     (
         "a followed mirror is written while it answers, and taken out while it does not",
         mirrors::followed,
+    ),
+    (
+        "a command pulls through a Seawall of its own and is told what that saved",
+        run::pulls,
+    ),
+    (
+        "a command ends as it does alone, and its Seawall with it",
+        run::ends,
+    ),
+    (
+        "sockets that systemd opened are served, and systemd is told",
+        systemd::activated,
     ),
     ("a pull by path prefix names the registry", pulls::by_prefix),
     (

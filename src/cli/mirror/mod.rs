@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
 use self::files::{Done, Root};
-use self::ready::Probe;
+pub(super) use self::ready::Probe;
 use super::{Configuration, WRONG_ARGUMENTS, complain, configured, print};
 use crate::config::{self, Settings};
 use crate::net::dial::{Dialer, Proxies};
@@ -114,7 +114,13 @@ impl Mirroring {
             Todo::Remove => Ok(self.tell(&root.take(&told.pieces)?)),
             Todo::Write { wait } => {
                 if let Some(limit) = wait {
-                    runtime()?.block_on(probe(&address)?.wait(limit))?;
+                    let answered = runtime()?.block_on(probe(&address)?.wait(limit));
+                    answered.map_err(|why| {
+                        format!(
+                            "nothing was written, for no registry answers there: {why}; start Seawall, wait for it \
+                             with --wait 1m, or write all the same with --unchecked"
+                        )
+                    })?;
                 }
                 left_out(&told);
                 Ok(self.tell(&root.put(&told.pieces)?))
@@ -201,7 +207,8 @@ fn runtime() -> Result<tokio::runtime::Runtime, String> {
     runtime.map_err(|error| format!("the runtime cannot start: {error}"))
 }
 
-fn probe(address: &Address) -> Result<Probe, String> {
+/// Asks `address` as programs do.
+pub(super) fn probe(address: &Address) -> Result<Probe, String> {
     let direct = Dialer {
         // Programs reach a mirror directly, too.
         proxies: Proxies::Never,

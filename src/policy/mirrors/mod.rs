@@ -15,6 +15,7 @@ mod watch;
 
 pub use address::{Address, BadAddress};
 pub use edit::{Edit, Found, Trouble, put, shown, take};
+pub use text::registries_beside;
 pub use watch::{Step, Watch};
 
 use crate::policy::naming::Pattern;

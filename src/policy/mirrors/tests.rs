@@ -157,6 +157,29 @@ fn k3s_gets_an_entry_for_each_registry_and_one_for_all_others() {
 }
 
 #[test]
+fn registries_of_others_stay_beside_the_mirrors_unless_they_contradict() {
+    let piece = piece(Program::Podman, "127.0.0.1:5000");
+    let beside = |theirs| registries_beside(theirs, &piece);
+    assert!(beside("").is_some());
+    let both = beside("short-name-mode = \"enforcing\"\n[[registry]]\nlocation = \"quay.io\"").unwrap();
+    assert!(
+        both.parse::<toml::Table>().unwrap()["registry"]
+            .as_array()
+            .unwrap()
+            .len()
+            == 4
+    );
+    for theirs in [
+        "[[registry]]\nlocation = \"docker.io\"",
+        "[[registry]]\nprefix = \"ghcr.io\"\nlocation = \"x\"",
+        "registry = 1",
+        "=",
+    ] {
+        assert_eq!(beside(theirs), None, "{theirs}");
+    }
+}
+
+#[test]
 fn kaniko_is_told_by_flags() {
     let expected = "--registry-map=index.docker.io=127.0.0.1:5000/docker.io\n\
                     --registry-map=ghcr.io=127.0.0.1:5000/ghcr.io\n\

@@ -76,6 +76,24 @@ pub(super) fn containers(address: &Address, registries: &[&str]) -> Piece {
     )
 }
 
+/// A whole `registries.conf`: what `theirs` says, and what podman is told. `None` if the two contradict each other.
+pub fn registries_beside(theirs: &str, piece: &Piece) -> Option<String> {
+    let names = |text: &str| {
+        let table: toml::Table = text.parse().ok()?;
+        let tables = table.get("registry").and_then(toml::Value::as_array);
+        let name = |table: &toml::Value| {
+            let name = table.get("prefix").or_else(|| table.get("location"))?;
+            name.as_str().map(str::to_owned)
+        };
+        Some(tables.into_iter().flatten().filter_map(name).collect::<Vec<_>>())
+    };
+    let (there, ours) = (names(theirs)?, names(&piece.text)?);
+    let text = format!("{theirs}\n{}", piece.text);
+    // A key of an earlier version of the format may stand where a table would.
+    let reads = names(&text).is_some();
+    (reads && ours.iter().all(|name| !there.contains(name))).then_some(text)
+}
+
 /// Tables of `buildkitd.toml`. buildkitd names the registry in its requests.
 pub(super) fn buildkit(address: &Address, registries: &[&str]) -> Piece {
     let authority = address.authority();

@@ -88,30 +88,12 @@ struct Environment {
 
 impl Environment {
     fn make(place: &Place<'_>) -> Result<Self> {
-        let directory = &place.directory;
         let registries = registries_conf(place)?;
-        let storage = directory.join("storage.conf");
-        let driver = if overlay_works(directory)? {
-            "overlay"
-        } else {
-            "vfs"
-        };
-        let (graph, state) = (directory.join("graph"), directory.join("run"));
-        let settings = format!(
-            "[storage]\ndriver = \"{driver}\"\ngraphroot = \"{}\"\nrunroot = \"{}\"\n",
-            graph.display(),
-            state.display()
-        );
-        fs::write(&storage, settings)?;
-        let policy = directory.join("policy.json");
-        fs::write(
-            &policy,
-            r#"{ "default": [{ "type": "insecureAcceptAnything" }] }"#,
-        )?;
+        let (storage, policy) = store(&place.directory)?;
         Ok(Self {
             registries,
             storage,
-            policy: policy.display().to_string(),
+            policy,
         })
     }
 
@@ -121,6 +103,29 @@ impl Environment {
         command.env("CONTAINERS_STORAGE_CONF", &self.storage);
         command
     }
+}
+
+/// A store of its own below `directory`: its `storage.conf`, and a policy that takes unsigned images.
+pub(crate) fn store(directory: &Path) -> Result<(PathBuf, String)> {
+    let storage = directory.join("storage.conf");
+    let driver = if overlay_works(directory)? {
+        "overlay"
+    } else {
+        "vfs"
+    };
+    let (graph, state) = (directory.join("graph"), directory.join("run"));
+    let settings = format!(
+        "[storage]\ndriver = \"{driver}\"\ngraphroot = \"{}\"\nrunroot = \"{}\"\n",
+        graph.display(),
+        state.display()
+    );
+    fs::write(&storage, settings)?;
+    let policy = directory.join("policy.json");
+    fs::write(
+        &policy,
+        r#"{ "default": [{ "type": "insecureAcceptAnything" }] }"#,
+    )?;
+    Ok((storage, policy.display().to_string()))
 }
 
 /// The `registries.conf` of Seawall. Where no pull may go past the mirror, it takes the registry's place.

@@ -1,0 +1,121 @@
+//! `seawall run`: a Seawall for as long as a command takes.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use crate::clients::store;
+use crate::support::images::TAG;
+use crate::support::process::{Process, command, wait_until};
+use crate::support::{Result, Verdict, World, http};
+
+/// How long a busy machine may take for what takes no time.
+const SOON: Duration = Duration::from_secs(20);
+
+/// A configuration that gets `docker.io` from the upstream.
+fn configuration(world: &World, directory: &Path) -> Result<PathBuf> {
+    let path = directory.join("seawall.toml");
+    let address = &world.upstream.address;
+    let text = format!(
+        "[cache]\nmin_free = \"0B\"\n[log]\nrequests = false\n[[upstream]]\nregistry = \"docker.io\"\nurl = \"http://{address}\"\n"
+    );
+    std::fs::write(&path, text)?;
+    Ok(path)
+}
+
+/// `seawall run` of a shell's script, in `directory`.
+fn script(world: &World, directory: &Path, more: &[&str], script: &str) -> Result<Command> {
+    let mut run = command(env!("CARGO_BIN_EXE_seawall"));
+    run.arg("run")
+        .arg("--config")
+        .arg(configuration(world, directory)?);
+    run.args(more)
+        .args(["--", "sh", "-c", script])
+        .current_dir(directory);
+    Ok(run)
+}
+
+fn said(output: &Output) -> String {
+    let both = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned());
+    both.join("\n")
+}
+
+/// skopeo, buildah and podman, without a word about a mirror; the second run finds what the first has pulled.
+pub(crate) fn pulls(world: &World) -> Result<Verdict> {
+    if let Some(skipped) = world.skips_without_seawall() {
+        return Ok(skipped);
+    }
+    let directory = world.directory()?;
+    let (storage, policy) = store(&directory)?;
+    let image = format!("docker.io/library/app:{TAG}");
+    let pull = format!(
+        "set -e\nexport CONTAINERS_STORAGE_CONF='{}'\n\
+         skopeo --insecure-policy copy --quiet docker://{image} dir:copy && rm -r copy\n\
+         buildah pull --quiet --signature-policy '{policy}' {image}\n\
+         podman --cgroup-manager cgroupfs --events-backend file --tmpdir \"$PWD/tmp\" rmi --force {image}\n\
+         podman --cgroup-manager cgroupfs --events-backend file --tmpdir \"$PWD/tmp\" pull --quiet \
+         --signature-policy '{policy}' {image}\n",
+        storage.display()
+    );
+    let before = world.upstream.asked()?.len();
+    let first = script(world, &directory, &["--cache", "kept"], &pull)?.output()?;
+    let text = said(&first);
+    if !first.status.success() || !text.contains("requests answered with") {
+        return Err(format!("the first run: {} {text}", first.status).into());
+    }
+    let gets = |asked: &[crate::support::upstream::Asked]| {
+        asked.iter().filter(|asked| asked.method == "GET").count()
+    };
+    let asked = world.upstream.asked()?.split_off(before);
+    // A manifest, a config and the layers.
+    let needed = 1 + world.images.app.blobs().count();
+    if gets(&asked) != needed {
+        return Err(format!("expected {needed} GETs for three pulls, found {asked:#?}").into());
+    }
+    let before = world.upstream.asked()?.len();
+    let again = format!("skopeo --insecure-policy copy --quiet docker://{image} dir:again && rm -r again");
+    let second = script(world, &directory, &["--cache", "kept"], &again)?.output()?;
+    let asked = world.upstream.asked()?.split_off(before);
+    if !second.status.success() || gets(&asked) != 0 {
+        return Err(format!("the second run: {} {} {asked:#?}", second.status, said(&second)).into());
+    }
+    Ok(Verdict::Passed)
+}
+
+/// Its exit code, the signals it gets, and no Seawall left behind, were we killed.
+pub(crate) fn ends(world: &World) -> Result<Verdict> {
+    if let Some(skipped) = world.skips_without_seawall() {
+        return Ok(skipped);
+    }
+    let directory = world.directory()?;
+    let status = script(world, &directory, &["--quiet"], "exit 7")?.status()?;
+    if status.code() != Some(7) {
+        return Err(format!("a command that ends with 7 ended with {status}").into());
+    }
+    let trap = "trap 'exit 9' TERM; echo \"$SEAWALL_ADDRESS\" > up; while :; do sleep 0.1; done";
+    let run = script(world, &directory, &["--quiet"], trap)?;
+    let mut process = Process::start("run", run, &directory)?;
+    let up = directory.join("up");
+    wait_until("the command to begin", SOON, || up.exists())?;
+    let status = process.stop()?;
+    if status.code() != Some(9) {
+        return Err(format!("a command that ends with 9 at SIGTERM ended with {status}").into());
+    }
+    std::fs::remove_file(&up)?;
+    let run = script(
+        world,
+        &directory,
+        &["--quiet"],
+        "echo \"$SEAWALL_ADDRESS\" > new && mv new up && exec sleep 3",
+    )?;
+    let mut process = Process::start("killed", run, &directory)?;
+    wait_until("the command to begin", SOON, || up.exists())?;
+    let address = std::fs::read_to_string(&up)?.trim().to_owned();
+    let answers = || http::get(&address, "/v2/").is_ok_and(|answer| answer.status == 200);
+    if !answers() {
+        return Err(format!("nobody answers at {address}").into());
+    }
+    process.kill()?;
+    wait_until("its Seawall to end", SOON, || !answers())?;
+    Ok(Verdict::Passed)
+}
