@@ -55,7 +55,8 @@ impl Running {
             },
             ledgers: records.ledgers(),
         };
-        let upstreams = Arc::new(Upstreams::new(settings.upstreams.clone(), budgets, dialer, clock));
+        let upstreams = Upstreams::new(settings.upstreams.clone(), budgets, dialer, clock);
+        let upstreams = Arc::new(upstreams.counting(metrics.upstreams.clone()));
         let cache = Arc::new(Cache::new(
             settings.cache.clone(),
             disk,

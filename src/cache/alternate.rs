@@ -28,7 +28,7 @@ impl Order {
         };
         let found = self.upstream.manifest_elsewhere(path, &digest, deadline, verify);
         let (held, url) = Box::pin(found).await?;
-        self.shelves.metrics.received(held.bytes.len() as u64);
+        self.count_received(held.bytes.len());
         self.shelves
             .metrics
             .spending

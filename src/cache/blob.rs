@@ -16,7 +16,8 @@ use crate::oci::{Digest, MediaType};
 use crate::policy::flight::{FlightId, Flights, Join, Landing, Leave};
 use crate::policy::naming::Chosen;
 use crate::store::{Shelf, Stored};
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::fills::End;
+use crate::telemetry::metrics::{Metrics, Open};
 
 /// Times a client joins anew because the fill it joined ended without a verdict, or with one about another
 /// repository: who asks for what a repository has not must not take it from those whose repository has it.
@@ -211,6 +212,7 @@ impl Cache {
             id,
             flights: self.flights.clone(),
             clock: self.clock,
+            _counted: self.shelves.metrics.fills.followed(),
         };
         Following {
             fill,
@@ -219,15 +221,17 @@ impl Cache {
     }
 
     fn start(&self, fill: Arc<Fill>, id: Option<FlightId>, chosen: &Chosen, start: Option<Start>) {
+        let metrics = &self.shelves.metrics;
         let download = Download {
             fill: fill.clone(),
             shelves: self.shelves.clone(),
             registry: chosen.repository.registry.to_string(),
             disk: id.is_some(),
+            received: metrics.upstreams.received(&self.upstreams.label(chosen)),
         };
-        self.shelves.metrics.fill_started();
         let ending = Ending {
-            metrics: self.shelves.metrics.clone(),
+            _active: metrics.fills.started(),
+            metrics: metrics.clone(),
             fill,
             id,
             flights: self.flights.clone(),
@@ -267,7 +271,7 @@ async fn await_bytes(following: Following, outcome: Outcome) -> Result<Option<Se
                 outcome
             };
             let from = match (progress.from, outcome) {
-                (From::Upstream, Outcome::Collapsed) => From::Filling,
+                (From::Upstream | From::Alternate, Outcome::Collapsed) => From::Filling,
                 (from, _) => from,
             };
             let body = Body::Filling(following);
@@ -302,6 +306,7 @@ pub(super) struct Seat {
     id: Option<FlightId>,
     flights: SharedFlights,
     clock: Clock,
+    _counted: Open,
 }
 
 impl Drop for Seat {
@@ -321,6 +326,7 @@ impl Drop for Seat {
 
 /// Lands the flight however the download's task ends: a task that panics, or is dropped, has failed.
 struct Ending {
+    _active: Open,
     metrics: Arc<Metrics>,
     fill: Arc<Fill>,
     id: Option<FlightId>,
@@ -337,7 +343,11 @@ impl Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        self.metrics.fill_ended();
+        self.metrics.fills.ended(match self.landing {
+            Landing::Arrived => End::Arrived,
+            Landing::Failed => End::Failed,
+            Landing::Cancelled => End::Cancelled,
+        });
         self.fill.publish(|progress| {
             if matches!(progress.phase, Phase::Running) {
                 progress.phase = Phase::Failed(Arc::new(Failure::internal()));

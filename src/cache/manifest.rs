@@ -108,9 +108,12 @@ impl Cache {
                 Err(refusal) => return Err(self.no_manifest(chosen, &refusal, asker).await),
             }
         }
-        let (held, joined) = self.fetch(chosen, *digest, asker).await?;
-        let outcome = if joined { Outcome::Collapsed } else { Outcome::Miss };
-        Ok(served(*digest, held, From::Upstream, outcome))
+        let (held, from) = self.fetch(chosen, *digest, asker).await?;
+        let outcome = match from {
+            From::Filling => Outcome::Collapsed,
+            From::Memory | From::Disk | From::Alternate | From::Upstream => Outcome::Miss,
+        };
+        Ok(served(*digest, held, from, outcome))
     }
 
     /// True if everything that must follow a manifest is held: all blobs of it, or of one of its children.

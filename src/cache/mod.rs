@@ -17,6 +17,7 @@ mod coalesce;
 mod disk;
 mod download;
 mod failure;
+mod figures;
 mod fill;
 mod holds;
 mod janitor;
@@ -125,6 +126,8 @@ pub enum From {
     Disk,
     /// A download in progress that this request joined.
     Filling,
+    /// An alternate source, for this request.
+    Alternate,
     /// The upstream, for this request.
     Upstream,
 }

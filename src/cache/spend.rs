@@ -3,7 +3,7 @@
 //! Everybody who wants the same digest of one registry waits for one fetch, which waits for its turn to spend.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::quotas::{Pass, Quotas};
@@ -25,22 +25,25 @@ const MAX_JOINS: usize = 2;
 const MAX_TAGS_TOLD: usize = 10;
 const MAX_TAGS_SEEN: usize = 100;
 
+/// What metrics call the tier of what nobody waits for.
+const PREFETCHED: &str = "prefetch";
+
 /// Who fetches together: at first everybody; after a refusal that may have been another's, those of one tier
 /// and one repository, who would be refused alike.
 pub(super) type Rank = Option<(usize, RepositoryPath)>;
 
 /// What one fetch came to, for all who wait for it.
-pub(super) type Bought = Result<Held, Refusal>;
+pub(super) type Bought = Result<(Held, From), Refusal>;
 
 impl Cache {
-    /// Fetches a manifest that is not held, together with everybody who asks now; and whether it was
-    /// another's fetch.
+    /// Fetches a manifest that is not held, together with everybody who asks now; and where it came from:
+    /// [`From::Filling`] is another's fetch.
     pub(super) async fn fetch(
         &self,
         chosen: &Chosen,
         digest: Digest,
         asker: &Asker,
-    ) -> Result<(Held, bool), Failure> {
+    ) -> Result<(Held, From), Failure> {
         let upstream = self
             .reach(chosen)
             .map_err(|refusal| self.refused(chosen, &refusal))?;
@@ -56,7 +59,7 @@ impl Cache {
                     Ok(async move {
                         let fetched = Box::pin(order.carry_out()).await;
                         drop(start);
-                        fetched.map(|(_, held)| held)
+                        fetched.map(|(_, held, from)| (held, from))
                     })
                 })
             };
@@ -67,7 +70,8 @@ impl Cache {
             tries += 1;
             match answer.arrived().await {
                 None => return Err(Failure::internal()),
-                Some(Ok(held)) => return Ok((held, joined)),
+                Some(Ok((held, _))) if joined => return Ok((held, From::Filling)),
+                Some(Ok(bought)) => return Ok(bought),
                 Some(Err(refusal)) if joined && tries < MAX_JOINS && is_personal(&refusal) => {
                     key.2 = Some((asker.tier, chosen.repository.path.clone()));
                 }
@@ -202,22 +206,23 @@ pub(super) struct Order {
 
 impl Order {
     /// Fetches, verifies and keeps it.
-    pub(super) async fn carry_out(self) -> Result<(Digest, Held), Refusal> {
-        let (digest, held, source) = match self.elsewhere().await {
-            Some(found) => found,
+    pub(super) async fn carry_out(self) -> Result<(Digest, Held, From), Refusal> {
+        let ((digest, held, source), from) = match self.elsewhere().await {
+            Some(found) => (found, From::Alternate),
             None => {
                 let (digest, held) = self.verified(self.buy().await?)?;
-                (digest, held, self.repository.registry.to_string())
+                let source = self.repository.registry.to_string();
+                ((digest, held, source), From::Upstream)
             }
         };
         self.shelves
             .keep(&self.repository, digest, &held, source, self.clock.now())
             .await;
-        Ok((digest, held))
+        Ok((digest, held, from))
     }
 
     /// As [`Self::carry_out`], for an order that nobody has a pass for: only now it is known to be needed.
-    pub(super) async fn carry_out_with_pass(self) -> Result<(Digest, Held), Unresolved> {
+    pub(super) async fn carry_out_with_pass(self) -> Result<(Digest, Held, From), Unresolved> {
         let pass = self.quotas.when_allowed(&self.asker, Pass::start).await;
         let start = pass.map_err(Unresolved::NotAllowed)?;
         let fetched = self.carry_out().await;
@@ -228,7 +233,11 @@ impl Order {
     /// Waits for its turn and spends.
     async fn buy(&self) -> Result<Fetched, Refusal> {
         let records = &self.shelves.records;
+        let (began, waits) = (self.clock.now(), AtomicBool::new(true));
         let write_down = |ledger: &budget::Ledger, left: bool| {
+            if waits.swap(false, Ordering::Relaxed) {
+                self.count_wait(began);
+            }
             records.put_ledger(&self.repository.registry, ledger);
             if left {
                 self.shelves.metrics.spending.spent(&self.label);
@@ -241,8 +250,24 @@ impl Order {
             .buy(path, &self.reference, self.asker, write_down)
             .await;
         let fetched = bought?;
-        self.shelves.metrics.received(fetched.bytes.len() as u64);
+        self.count_received(fetched.bytes.len());
         Ok(fetched)
+    }
+
+    /// Counts what came.
+    pub(super) fn count_received(&self, bytes: usize) {
+        let received = self.shelves.metrics.upstreams.received(&self.label);
+        received.inc_by(bytes as u64);
+    }
+
+    /// Counts how long it waited for its turn.
+    fn count_wait(&self, began: Time) {
+        let tier = match self.asker.tier {
+            budget::PREFETCH => PREFETCHED,
+            tier => self.quotas.tier_name(tier),
+        };
+        let spending = &self.shelves.metrics.spending;
+        spending.waited(&self.label, tier, self.clock.now().since(began));
     }
 
     /// Holds what came against what was asked for.

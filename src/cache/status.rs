@@ -8,9 +8,6 @@ use super::{Cache, DiskStatus};
 use crate::clock::Time;
 use crate::policy::budget::{self, Standing};
 use crate::policy::clients::Tier;
-use crate::telemetry::metrics::Place;
-use crate::telemetry::metrics::space::OnShelf;
-use crate::telemetry::metrics::spending::Allowance;
 use crate::upstream::{self, Upstream};
 
 /// Everything at a moment.
@@ -182,50 +179,6 @@ impl Cache {
         }
     }
 
-    /// Brings the metrics of the disk up to date.
-    pub fn publish_space(&self) {
-        let standing = self.shelves.disk.standing();
-        let evicted = self.shelves.disk.take_evicted();
-        let on_shelf = |index: usize, shelf| OnShelf {
-            shelf,
-            bytes: standing.shelves[index].bytes,
-            objects: standing.shelves[index].objects,
-            evicted: evicted[index],
-        };
-        let shelves = [on_shelf(0, "blobs"), on_shelf(1, "manifests")];
-        let space = &self.shelves.metrics.space;
-        space.stands(shelves, standing.reserved, standing.capacity);
-        for _ in 0..self.shelves.disk.take_damaged() {
-            self.shelves.metrics.integrity_failure(Place::Disk);
-        }
-        let (progress, quarantined) = (self.shelves.scrub_progress(), self.shelves.disk.quarantined());
-        self.shelves.metrics.scrub.stands(progress, quarantined.objects);
-    }
-
-    /// Brings the metrics of budgets up to date.
-    pub fn publish_budgets(&self) {
-        let spending = &self.shelves.metrics.spending;
-        for used in self.upstreams.used() {
-            let label = self.upstreams.label_of(used.entry);
-            spending.failing(&label, used.upstream.left_alone().is_some());
-            let (buckets, waiting) = used.upstream.budget();
-            for bucket in buckets.iter().filter(|bucket| bucket.limit > 0) {
-                let allowance = Allowance {
-                    limit: bucket.limit,
-                    remaining: bucket.remaining,
-                    own: bucket.own,
-                    foreign: bucket.foreign,
-                };
-                for account in &bucket.accounts {
-                    spending.allowance(&label, *account, allowance);
-                }
-            }
-            for (tier, count) in self.options.clients.tiers.iter().zip(waiting) {
-                spending.waiting(&label, &tier.name, count);
-            }
-        }
-    }
-
     fn is_offline(&self, entry: usize) -> bool {
         self.options.freshness[entry].usual.offline
     }
@@ -265,6 +218,11 @@ fn account_status(account: upstream::AccountStatus) -> AccountStatus {
     }
 }
 
+/// How many of an allowance's requests a part of it is.
+pub(super) fn reserved(part: f64, limit: u64) -> u64 {
+    (part * limit as f64).ceil() as u64
+}
+
 fn bucket_status(
     bucket: budget::BucketStatus,
     accounts: &[upstream::AccountStatus],
@@ -279,10 +237,10 @@ fn bucket_status(
         Standing::Parked(until) => ("parked", Some(until)),
     };
     let names = bucket.accounts.iter().filter_map(|index| accounts.get(*index));
-    let reserved = tiers.iter().zip(upstream.reserves()).map(|(tier, reserve)| {
-        let count = (reserve * bucket.limit as f64).ceil();
-        (tier.name.clone(), count as u64)
-    });
+    let reserved = tiers
+        .iter()
+        .zip(upstream.reserves())
+        .map(|(tier, reserve)| (tier.name.clone(), reserved(reserve, bucket.limit)));
     BucketStatus {
         source: bucket.source,
         accounts: names.map(|account| account.name.clone()).collect(),

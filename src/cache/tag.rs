@@ -83,7 +83,7 @@ impl Cache {
             let served = self.by_record(chosen, &record, head, asker, None).await?;
             let outcome = match served.from {
                 From::Memory | From::Disk => Outcome::Locked,
-                From::Filling | From::Upstream => served.outcome,
+                From::Filling | From::Alternate | From::Upstream => served.outcome,
             };
             return Ok(aged(Served { outcome, ..served }, record.validated, now));
         }
@@ -367,7 +367,7 @@ async fn ask_tag(
     match upstream.head_for(&repository.path, &reference, Some(asker)).await {
         Err(Refusal::Unusable(reason)) => {
             tracing::debug!(%repository, %reference, reason, "HEAD is of no use here: falling back to GET");
-            let (digest, held) = order.carry_out_with_pass().await?;
+            let (digest, held, _) = order.carry_out_with_pass().await?;
             let media_type = held.manifest.unwrap_or(MediaType::OCI_MANIFEST);
             Ok(Descriptor {
                 media_type,

@@ -17,6 +17,7 @@ use super::{Inner, respond};
 use crate::cache::Served;
 use crate::clock::Time;
 use crate::oci::{Repository, Route};
+use crate::telemetry::metrics::requests::{self as metrics, Answered, From, Outcome};
 
 /// Longest value that a client chose and that is logged, in bytes: User-Agent, method, a path that is no
 /// route. Names that are routes have bounds of their own.
@@ -40,9 +41,9 @@ pub(super) struct Record {
     /// The status of the answer.
     pub(super) status: u16,
     /// Where the content came from.
-    pub(super) from: &'static str,
+    pub(super) from: From,
     /// How the cache came to its answer.
-    pub(super) outcome: &'static str,
+    pub(super) outcome: Outcome,
     /// Bytes of the body handed to the connection.
     pub(super) bytes: u64,
 }
@@ -70,8 +71,8 @@ impl Record {
             route: None,
             repository: None,
             status: 0,
-            from: "none",
-            outcome: "none",
+            from: From::None,
+            outcome: Outcome::None,
             bytes: 0,
         }
     }
@@ -100,17 +101,32 @@ impl Record {
     pub(super) fn answered(&mut self, status: u16) {
         self.status = status;
         self.answered = self.inner.clock.elapsed();
-        let route = self.route_name();
-        self.inner.metrics.request(route, status, self.from, self.outcome);
+        let after = self.answered.saturating_sub(self.began);
+        self.inner.metrics.requests.answered(self.counted(), after);
     }
 
-    fn route_name(&self) -> &'static str {
-        self.route.as_ref().map_or("none", Route::name)
+    /// What its metrics are to say.
+    fn counted(&self) -> Answered {
+        let route = match &self.route {
+            None => metrics::Route::None,
+            Some(Route::Base) => metrics::Route::Base,
+            Some(Route::Manifest(..)) => metrics::Route::Manifest,
+            Some(Route::Blob(..)) => metrics::Route::Blob,
+            Some(Route::Tags(..)) => metrics::Route::Tags,
+            Some(Route::Referrers(..)) => metrics::Route::Referrers,
+            Some(Route::Catalog(..)) => metrics::Route::Catalog,
+        };
+        Answered {
+            route,
+            status: self.status,
+            from: self.from,
+            outcome: self.outcome,
+        }
     }
 
     fn line(&self, line: &mut Line<'_>, ended: Duration) {
         line.text("method", cut(self.method.as_str()));
-        line.text("route", self.route_name());
+        line.text("route", self.counted().route.word());
         match &self.route {
             None => line.text("path", cut(self.uri.as_ref().map_or("", Uri::path))),
             Some(Route::Manifest(_, reference)) => line.name("reference", reference),
@@ -121,8 +137,8 @@ impl Record {
             line.name("repository", repository);
         }
         line.number("status", u64::from(self.status));
-        line.text("from", self.from);
-        line.text("outcome", self.outcome);
+        line.text("from", self.from.word());
+        line.text("outcome", self.outcome.word());
         line.number("bytes", self.bytes);
         line.millis("ttfb_ms", self.answered.saturating_sub(self.began));
         line.millis("total_ms", ended.saturating_sub(self.began));
@@ -139,9 +155,13 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.inner.metrics.sent(self.bytes);
+        let ended = self.inner.clock.elapsed();
+        let after = ended.saturating_sub(self.began);
+        self.inner
+            .metrics
+            .requests
+            .ended(self.counted(), after, self.bytes);
         if let Some(log) = &self.inner.requests {
-            let ended = self.inner.clock.elapsed();
             let now = self.inner.clock.at(ended);
             Line::write(
                 log.json,

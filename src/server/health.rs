@@ -5,6 +5,15 @@ use http::{Method, StatusCode};
 use super::Inner;
 use super::admin::{Ask, Reply};
 
+/// Brings every figure up to date that is not counted as it changes.
+fn publish(inner: &Inner) {
+    inner.cache.publish_upstreams();
+    inner.cache.publish_space();
+    if let Some(log) = &inner.requests {
+        inner.metrics.log_dropped(log.lines.dropped());
+    }
+}
+
 /// Answers what asks for that; `None` for anything else.
 pub(super) fn answer(inner: &Inner, ask: &Ask) -> Option<Reply> {
     if ask.method == Method::POST {
@@ -19,11 +28,7 @@ pub(super) fn answer(inner: &Inner, ask: &Ask) -> Option<Reply> {
             None => Reply::text(StatusCode::OK, "ready\n"),
             Some(trouble) => Reply::text(StatusCode::OK, format!("ready; {trouble}\n")),
         },
-        "/metrics" => {
-            inner.cache.publish_budgets();
-            inner.cache.publish_space();
-            Reply::text(StatusCode::OK, inner.metrics.exposition())
-        }
+        "/metrics" => Reply::text(StatusCode::OK, inner.metrics.told(|| publish(inner))),
         "status" => Reply::json(&inner.cache.status()),
         _ => return None,
     })

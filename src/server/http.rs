@@ -99,7 +99,10 @@ async fn handle(
             (record.from, record.outcome) = (told.from, told.outcome);
             admitted.grant(quotas, route, told.answer)
         }
-        Err(over_quota) => respond::fail(&over_quota),
+        Err(over_quota) => {
+            record.outcome = respond::failure_word(&over_quota);
+            respond::fail(&over_quota)
+        }
     };
     let hold = admit::hold(head, &answer, &asker, inner.clock.now());
     if !hold.is_zero() {

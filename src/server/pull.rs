@@ -9,14 +9,15 @@ use super::respond::{self, Answer, Wishes};
 use crate::cache::{Asker, Body, Cache, Failure, Served};
 use crate::oci::{Code, Digest, Page, Registry, Route, RouteError, Target};
 use crate::policy::naming::{Chosen, Unknown};
+use crate::telemetry::metrics::requests::{From, Outcome};
 
 const FILTERS: HeaderName = HeaderName::from_static("oci-filters-applied");
 
 /// An answer, and what the request line of the log says about it.
 pub(super) struct Told {
     pub(super) answer: Answer,
-    pub(super) from: &'static str,
-    pub(super) outcome: &'static str,
+    pub(super) from: From,
+    pub(super) outcome: Outcome,
 }
 
 /// Answers a route whose repository has been chosen.
@@ -106,7 +107,7 @@ async fn tags(cache: &Cache, chosen: &Chosen, target: &Target, page: &Page) -> T
     }
     Told {
         answer,
-        from: "none",
+        from: From::None,
         outcome: respond::outcome_word(listing.outcome),
     }
 }
@@ -203,7 +204,7 @@ fn told(answer: Answer, served: &Served) -> Told {
 
 fn failed(failure: &Failure) -> Told {
     Told {
-        outcome: "failed",
+        outcome: respond::failure_word(failure),
         ..of_our_own(respond::fail(failure))
     }
 }
@@ -212,7 +213,7 @@ fn failed(failure: &Failure) -> Told {
 pub(super) fn of_our_own(answer: Answer) -> Told {
     Told {
         answer,
-        from: "none",
-        outcome: "none",
+        from: From::None,
+        outcome: Outcome::None,
     }
 }

@@ -14,6 +14,7 @@ use super::sendfile::Runs;
 use crate::cache::{Failure, From, Kind, Outcome, Served, Why};
 use crate::oci::{ByteRange, Code, Digest, RangeSet, Registry, Selected, error_body};
 use crate::policy::quota::Left;
+use crate::telemetry::metrics::requests;
 pub(super) use plain::write_hit;
 
 /// The answer to a request.
@@ -255,27 +256,41 @@ pub(super) const fn cache_status(outcome: Outcome) -> &'static str {
     }
 }
 
-/// The word for where content came from, in metrics and logs.
-pub(super) const fn from_word(from: From) -> &'static str {
+/// Where content came from, for metrics and logs.
+pub(super) const fn from_word(from: From) -> requests::From {
     match from {
-        From::Memory => "memory",
-        From::Disk => "disk",
-        From::Filling => "filling",
-        From::Upstream => "upstream",
+        From::Memory => requests::From::Memory,
+        From::Disk => requests::From::Disk,
+        From::Filling => requests::From::Filling,
+        From::Alternate => requests::From::Alternate,
+        From::Upstream => requests::From::Upstream,
     }
 }
 
-/// The word for an outcome in metrics and logs.
-pub(super) const fn outcome_word(outcome: Outcome) -> &'static str {
+/// How the cache came to its answer, for metrics and logs.
+pub(super) const fn outcome_word(outcome: Outcome) -> requests::Outcome {
     match outcome {
-        Outcome::Hit => "hit",
-        Outcome::Miss => "miss",
-        Outcome::Collapsed => "collapsed",
-        Outcome::Revalidated => "revalidated",
-        Outcome::Locked => "locked",
-        Outcome::Refreshing => "refreshing",
-        Outcome::Stale(_) => "stale",
-        Outcome::Bypass => "bypass",
+        Outcome::Hit => requests::Outcome::Hit,
+        Outcome::Miss => requests::Outcome::Miss,
+        Outcome::Collapsed => requests::Outcome::Collapsed,
+        Outcome::Revalidated => requests::Outcome::Revalidated,
+        Outcome::Locked => requests::Outcome::Locked,
+        Outcome::Refreshing => requests::Outcome::Refreshing,
+        Outcome::Stale(_) => requests::Outcome::Stale,
+        Outcome::Bypass => requests::Outcome::Bypass,
+    }
+}
+
+/// The same for an answer without content.
+pub(super) const fn failure_word(failure: &Failure) -> requests::Outcome {
+    match failure.kind {
+        Kind::NotFound => requests::Outcome::NotFound,
+        Kind::Denied => requests::Outcome::Denied,
+        Kind::Limited(_) => requests::Outcome::Limited,
+        Kind::OverQuota(_) => requests::Outcome::OverQuota,
+        Kind::Unavailable => requests::Outcome::Unavailable,
+        Kind::Timeout => requests::Outcome::Timeout,
+        Kind::BadUpstream => requests::Outcome::BadUpstream,
     }
 }
 

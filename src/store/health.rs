@@ -257,9 +257,7 @@ impl Health {
     fn show(&self) {
         if let Some(metrics) = self.metrics.get() {
             let ailing = self.state().breaker.standing().map(|(trouble, _)| trouble.word());
-            metrics
-                .disk
-                .state(ailing, Trouble::ALL.iter().map(|trouble| trouble.word()));
+            metrics.disk.state(ailing);
         }
     }
 

@@ -60,6 +60,12 @@ impl Memory {
         self.0.insert(digest, held);
     }
 
+    /// How many bytes are held, with what keeping them costs, and how many objects; what came or went a moment ago
+    /// may be missing.
+    pub fn size(&self) -> (u64, u64) {
+        (self.0.weighted_size(), self.0.entry_count())
+    }
+
     /// Forgets the content of a digest.
     pub fn remove(&self, digest: &Digest) {
         self.0.invalidate(digest);

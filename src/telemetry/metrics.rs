@@ -3,100 +3,74 @@
 //! Labels come from our own enums and the names in the configuration only: no repository, tag, digest or client ever becomes a label, so the
 //! number of series does not depend on what strangers ask for.
 
+mod book;
 pub mod config;
 pub mod disk;
+pub mod fills;
 pub mod lanes;
 pub mod quotas;
+pub mod requests;
+pub mod runtime;
 pub mod scrub;
 pub mod space;
 pub mod spending;
+pub mod upstreams;
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use std::sync::{Mutex, PoisonError};
 
-/// Where bytes turned out not to be what their digest says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// In a blob an upstream sent.
-    Upstream,
-    /// In a file of the cache.
-    Disk,
-    /// In a manifest an upstream sent.
-    Manifest,
-}
+use prometheus::{IntCounterVec, IntGauge, TextEncoder};
+use tokio::runtime::Handle;
 
-impl Place {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Upstream => "upstream",
-            Self::Disk => "disk",
-            Self::Manifest => "manifest",
-        }
-    }
-}
+use self::book::{Book, Entered, words};
+pub use self::book::{Entry, Kind, Label, Open, Values};
+// What a part of the house counts with by itself.
+pub use prometheus::IntCounter;
 
-/// A counter of this name.
-fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
-    let metric = IntCounter::new(name, help).expect("the name is well formed");
-    registry
-        .register(Box::new(metric.clone()))
-        .expect("the name is used once");
-    metric
-}
-
-/// A gauge of this name.
-fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
-    let metric = IntGauge::new(name, help).expect("the name is well formed");
-    registry
-        .register(Box::new(metric.clone()))
-        .expect("the name is used once");
-    metric
-}
-
-/// Counters with labels, in this registry.
-fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-    let metric = IntCounterVec::new(Opts::new(name, help), labels).expect("the name is well formed");
-    registry
-        .register(Box::new(metric.clone()))
-        .expect("the name is used once");
-    metric
-}
-
-/// One open connection.
-#[derive(Debug)]
-#[must_use = "the connection counts as long as this lives"]
-pub struct Connected(IntGauge);
-
-impl Drop for Connected {
-    fn drop(&mut self) {
-        self.0.dec();
+book::label! {
+    /// Where bytes turned out not to be what their digest says.
+    Place {
+        /// In a blob an upstream sent.
+        Upstream = "upstream",
+        /// In a file of the cache.
+        Disk = "disk",
+        /// In a manifest an upstream sent.
+        Manifest = "manifest",
     }
 }
 
 /// All metrics of one process.
 #[derive(Debug)]
 pub struct Metrics {
-    registry: Registry,
-    requests: IntCounterVec,
-    sent: IntCounter,
-    received: IntCounter,
+    /// Held by who brings figures up to date and tells them: two would tell each other's halves.
+    telling: Mutex<()>,
     integrity: IntCounterVec,
-    fills: IntGauge,
     connections: IntGauge,
     panics: IntCounter,
+    log_dropped: IntCounter,
     /// The configuration: read again, applied or refused.
     pub config: config::Config,
     /// The disk: what failed, how it does.
     pub disk: disk::Disk,
+    /// Downloads: under way, followed, ended.
+    pub fills: fills::Fills,
     /// Lanes: open, opened and refused.
     pub lanes: lanes::Lanes,
     /// Clients' quotas: refusals and waits.
     pub quotas: quotas::Quotas,
+    /// Requests of clients: answered, and how fast.
+    pub requests: requests::Requests,
+    /// The process's runtime.
+    pub runtime: runtime::Runtime,
     /// The scrub: hashed again and put aside.
     pub scrub: scrub::Scrub,
-    /// The disk: held, evicted and not kept.
+    /// Disk and memory: held, evicted and not kept.
     pub space: space::Space,
     /// Budgets: spent and not spent.
     pub spending: spending::Spending,
+    /// Upstreams: asked and answered.
+    pub upstreams: upstreams::Upstreams,
+    /// All of these, by name.
+    entered: Entered,
 }
 
 impl Default for Metrics {
@@ -108,85 +82,57 @@ impl Default for Metrics {
 impl Metrics {
     /// Metrics that have counted nothing.
     pub fn new() -> Self {
-        let registry = Registry::new();
-        let vec = |name: &str, help: &str, labels: &[&str]| counters(&registry, name, help, labels);
-        let counter = |name: &str, help: &str| counter(&registry, name, help);
-        let gauge = |name: &str, help: &str| gauge(&registry, name, help);
-        let build = vec("seawall_build_info", "The version that runs.", &["version"]);
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).inc();
-        Self {
-            requests: vec(
-                "seawall_requests_total",
-                "Requests answered.",
-                &["route", "class", "from", "outcome"],
-            ),
-            sent: counter("seawall_sent_bytes_total", "Body bytes sent to clients."),
-            received: counter(
-                "seawall_received_bytes_total",
-                "Body bytes received from upstreams.",
-            ),
-            integrity: vec(
-                "seawall_integrity_failures_total",
-                "Times bytes did not hash to their digest.",
-                &["where"],
-            ),
-            fills: gauge("seawall_fills", "Downloads under way."),
-            connections: gauge("seawall_connections", "Connections of clients."),
-            panics: counter("seawall_panics_total", "Requests that ended in a panic."),
-            config: config::Config::new(&registry),
-            disk: disk::Disk::new(&registry),
-            lanes: lanes::Lanes::new(&registry),
-            quotas: quotas::Quotas::new(&registry),
-            scrub: scrub::Scrub::new(&registry),
-            space: space::Space::new(&registry),
-            spending: spending::Spending::new(&registry),
-            registry,
+        const VERSION: &[Label] = &[Label {
+            name: "version",
+            values: Values::Version,
+        }];
+        let book = Book::default();
+        let build = book.gauges("seawall_build_info", "The version that runs.", VERSION);
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let integrity = book.counters(
+            "seawall_integrity_failures_total",
+            "Times bytes did not hash to their digest.",
+            &[words("where", Place::WORDS)],
+        );
+        for place in Place::WORDS {
+            integrity.with_label_values(&[place]);
         }
-    }
-
-    /// One request was answered: its route, its status, where the bytes come from and how the cache came to
-    /// its answer.
-    pub fn request(&self, route: &'static str, status: u16, from: &'static str, outcome: &'static str) {
-        let class = match status {
-            200..=299 => "2xx",
-            300..=399 => "3xx",
-            400..=499 => "4xx",
-            _ => "5xx",
-        };
-        self.requests
-            .with_label_values(&[route, class, from, outcome])
-            .inc();
-    }
-
-    /// Body bytes went to a client.
-    pub fn sent(&self, bytes: u64) {
-        self.sent.inc_by(bytes);
-    }
-
-    /// Body bytes came from an upstream.
-    pub fn received(&self, bytes: u64) {
-        self.received.inc_by(bytes);
+        Self {
+            telling: Mutex::default(),
+            integrity,
+            connections: book.gauge(
+                "seawall_connections",
+                "Connections of clients and of the operator.",
+            ),
+            panics: book.counter("seawall_panics_total", "Requests that ended in a panic."),
+            log_dropped: book.counter(
+                "seawall_log_lines_dropped_total",
+                "Lines of the log that were dropped because they came faster than they were read.",
+            ),
+            config: config::Config::new(&book),
+            disk: disk::Disk::new(&book),
+            fills: fills::Fills::new(&book),
+            lanes: lanes::Lanes::new(&book),
+            quotas: quotas::Quotas::new(&book),
+            requests: requests::Requests::new(&book),
+            runtime: runtime::Runtime::new(&book),
+            scrub: scrub::Scrub::new(&book),
+            space: space::Space::new(&book),
+            spending: spending::Spending::new(&book),
+            upstreams: upstreams::Upstreams::new(&book),
+            // The last: everything is in the book now.
+            entered: book.close(),
+        }
     }
 
     /// Bytes were not what their digest says.
     pub fn integrity_failure(&self, place: Place) {
-        self.integrity.with_label_values(&[place.name()]).inc();
-    }
-
-    /// A download began.
-    pub fn fill_started(&self) {
-        self.fills.inc();
-    }
-
-    /// A download ended, whatever way.
-    pub fn fill_ended(&self) {
-        self.fills.dec();
+        self.integrity.with_label_values(&[place.word()]).inc();
     }
 
     /// A client connected. The connection counts until the answer is dropped.
-    pub fn connected(&self) -> Connected {
-        self.connections.inc();
-        Connected(self.connections.clone())
+    pub fn connected(&self) -> Open {
+        Open::new(&self.connections)
     }
 
     /// A request ended in a panic.
@@ -194,10 +140,31 @@ impl Metrics {
         self.panics.inc();
     }
 
-    /// Everything, in the text format of Prometheus.
+    /// So many lines of the log were dropped since the start.
+    pub fn log_dropped(&self, lines: u64) {
+        self.log_dropped
+            .inc_by(lines.saturating_sub(self.log_dropped.get()));
+    }
+
+    /// Everything that may be told, by name.
+    pub fn catalogue(&self) -> &[Entry] {
+        &self.entered.entries
+    }
+
+    /// Everything in the text format of Prometheus, after `publish` has brought it up to date.
+    pub fn told(&self, publish: impl FnOnce()) -> String {
+        let _alone = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
+        publish();
+        self.exposition()
+    }
+
+    /// Everything as it was last brought up to date, in the text format of Prometheus.
     pub fn exposition(&self) -> String {
+        if let Ok(runtime) = Handle::try_current() {
+            self.runtime.stands(&runtime.metrics());
+        }
         TextEncoder::new()
-            .encode_to_string(&self.registry.gather())
+            .encode_to_string(&self.entered.registry.gather())
             .unwrap_or_default()
     }
 }
@@ -209,16 +176,14 @@ mod tests {
     #[test]
     fn what_was_counted_is_told_in_the_text_format() {
         let metrics = Metrics::new();
-        metrics.request("blob", 206, "disk", "hit");
-        metrics.sent(7);
-        metrics.received(11);
         metrics.integrity_failure(Place::Disk);
-        let text = metrics.exposition();
+        metrics.log_dropped(3);
+        metrics.log_dropped(5);
+        let text = metrics.told(|| metrics.panicked());
         for line in [
-            r#"seawall_requests_total{class="2xx",from="disk",outcome="hit",route="blob"} 1"#,
-            "seawall_sent_bytes_total 7",
-            "seawall_received_bytes_total 11",
             r#"seawall_integrity_failures_total{where="disk"} 1"#,
+            "seawall_log_lines_dropped_total 5",
+            "seawall_panics_total 1",
         ] {
             assert!(
                 text.lines().any(|found| found == line),

@@ -206,6 +206,11 @@ impl Auth {
         *turn = None;
     }
 
+    /// How many tokens are held and valid.
+    pub(super) fn tokens(&self) -> u64 {
+        self.tokens.held()
+    }
+
     /// The credential's record.
     pub(super) fn record(&self) -> Login {
         self.logins.record()

@@ -36,6 +36,7 @@ pub use self::shield::AccountStatus;
 use crate::oci::{ByteRange, MediaType};
 use crate::policy::budget::Withheld;
 use crate::policy::naming::Pattern;
+use crate::telemetry::metrics::fills::Cause;
 
 /// A text nobody gets to see: its `Debug` prints `***`, and it has no `Display`.
 #[derive(Clone, PartialEq, Eq)]
@@ -161,6 +162,22 @@ pub enum Refusal {
     /// An answer that must not be used: too large, contradictory, or leading somewhere forbidden.
     #[error("unusable answer: {0}")]
     Unusable(String),
+}
+
+impl Refusal {
+    /// The same in metrics, of a download that it ended.
+    pub const fn cause(&self) -> Cause {
+        match self {
+            Self::NotFound => Cause::NotFound,
+            Self::Denied(_) => Cause::Denied,
+            Self::Limited { .. } | Self::Withheld(_) => Cause::Limited,
+            Self::Unreachable(_) => Cause::Unreachable,
+            Self::Failing(_) => Cause::Failing,
+            Self::LeftAlone { .. } => Cause::LeftAlone,
+            Self::Offline => Cause::Offline,
+            Self::Unusable(_) => Cause::Unusable,
+        }
+    }
 }
 
 /// Which bytes of a blob are wanted.

@@ -27,6 +27,7 @@ use crate::net::url::{Url, UrlError};
 use crate::oci::Registry;
 use crate::policy::budget::{Ledger, Rules};
 use crate::policy::naming::{Chosen, Pattern};
+use crate::telemetry::metrics::upstreams as metrics;
 
 /// Most upstreams of a pattern kept ready, of which clients choose the names. The longest unused one goes, with
 /// all that was learnt of it.
@@ -46,6 +47,8 @@ pub struct Budgets {
 pub(super) struct Known {
     pub(super) budgets: Budgets,
     pub(super) keep: Arc<OnceLock<Keep>>,
+    /// Where is counted what is asked and answered.
+    metrics: metrics::Upstreams,
 }
 
 /// One upstream registry.
@@ -172,6 +175,7 @@ impl Upstreams {
             known: Known {
                 budgets,
                 keep: Arc::default(),
+                metrics: metrics::Upstreams::default(),
             },
             entries: options.into_iter().map(entry).collect(),
             dialer: dialer.clone(),
@@ -196,6 +200,7 @@ impl Upstreams {
             known: Known {
                 budgets,
                 keep: self.known.keep.clone(),
+                metrics: self.known.metrics.clone(),
             },
             usual: Arc::clone(&self.usual),
             dialer: self.dialer.clone(),
@@ -226,6 +231,13 @@ impl Upstreams {
     fn make(&self, entry: &Entry, registry: &Registry, before: Option<&Upstream>) -> Arc<Upstream> {
         let way = (&self.dialer, self.clock);
         Arc::new(Upstream::new(entry, registry, &self.known, way, before))
+    }
+
+    /// Has what is asked and answered counted in `metrics`.
+    #[must_use]
+    pub fn counting(mut self, metrics: metrics::Upstreams) -> Self {
+        self.known.metrics = metrics;
+        self
     }
 
     /// Has ledgers written down by `keep` when a refusal tells what must survive a restart; only the first call
@@ -343,7 +355,8 @@ fn exchange(
     });
     let wire = || {
         let client = Client::new(dialer.clone(), gate, tls, times.connect, times.headers);
-        Arc::new(Wire::new(client, clock))
+        let counted = known.metrics.of(&options.registry.to_string());
+        Arc::new(Wire::new(client, counted, clock))
     };
     let lanes = || options.lanes.unwrap_or_else(|| profile::lanes(registry.as_str()));
     let same =

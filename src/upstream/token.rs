@@ -20,6 +20,7 @@ use super::wire::Wire;
 use super::{Credential, LimitKind, Refusal, Secret, limits, retry};
 use crate::clock::{Clock, Time};
 use crate::net::url::Url;
+use crate::telemetry::metrics::upstreams::Token as Told;
 
 /// Most tokens kept for one upstream; a token is for one repository.
 const MAX_TOKENS: NonZeroUsize = NonZeroUsize::new(1024).expect("is not zero");
@@ -124,7 +125,12 @@ impl Tokens {
             None => Ok(None),
         };
         let fetched = match &turn {
-            Ok(_) => self.fetch(client, key, credential, idle).await,
+            Ok(_) => {
+                let fetched = self.fetch(client, key, credential, idle).await;
+                let issued = fetched.as_ref().map_or(Told::Failed, |_| Told::Issued);
+                client.counted.token(issued);
+                fetched
+            }
             Err(refusal) => Err(refusal.clone()),
         };
         if turn.is_ok() {
@@ -140,6 +146,17 @@ impl Tokens {
         if state.token.as_ref().is_some_and(|token| token.secret == *refused) {
             state.token = None;
         }
+    }
+
+    /// How many are held and valid.
+    pub(super) fn held(&self) -> u64 {
+        let now = self.clock.now();
+        let is_valid = |slot: &Arc<Slot>| {
+            let state = lock(&slot.state);
+            state.token.as_ref().is_some_and(|token| now < token.end)
+        };
+        let slots = lock(&self.slots);
+        slots.iter().filter(|(_, slot)| is_valid(slot)).count() as u64
     }
 
     fn slot(&self, key: &Key) -> Arc<Slot> {

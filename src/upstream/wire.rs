@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use http::{HeaderMap, Method, Response, StatusCode};
 use hyper::body::Incoming;
@@ -12,6 +13,7 @@ use crate::clock::Clock;
 use crate::net::client::{Client, SendError};
 use crate::net::url::Url;
 use crate::policy::breaker::{Breaker, Verdict};
+use crate::telemetry::metrics::upstreams::{Answer, Upstream as Counted};
 
 /// Most hosts remembered. A registry's stores have a few names; those that answer are forgotten first.
 const MAX_HOSTS: usize = 64;
@@ -19,6 +21,8 @@ const MAX_HOSTS: usize = 64;
 /// Sends requests to a registry, its token service and its stores, unless they keep failing.
 pub(super) struct Wire {
     client: Client,
+    /// Counts what is answered.
+    pub(super) counted: Counted,
     /// The hosts that failed of late, by scheme, host and port.
     hosts: Mutex<HashMap<String, Host>>,
     clock: Clock,
@@ -32,9 +36,10 @@ struct Host {
 }
 
 impl Wire {
-    pub(super) fn new(client: Client, clock: Clock) -> Self {
+    pub(super) fn new(client: Client, counted: Counted, clock: Clock) -> Self {
         Self {
             client,
+            counted,
             hosts: Mutex::default(),
             clock,
         }
@@ -69,7 +74,9 @@ impl Wire {
         let mut asking = self.enter(&host)?;
         // One that is dropped before its answer has left as well.
         let before = left.is_some_and(|left| left.swap(true, Ordering::Relaxed));
+        let began = self.clock.elapsed();
         let sent = self.client.send(method, url, headers).await;
+        self.count(&sent, began);
         let counted = match &sent {
             Ok(response) => response.status() != StatusCode::UNAUTHORIZED,
             Err(error) => matches!(error, SendError::Late(_) | SendError::Broken(_)),
@@ -105,6 +112,17 @@ impl Wire {
         let host = hosts.get(&origin(url))?;
         let until = host.breaker.opened_until().filter(|until| *until > now)?;
         Some(host.left_alone(until.since(now)))
+    }
+
+    /// Counts an answer, or that there was none; what the address filter forbids was not asked.
+    fn count(&self, sent: &Result<Response<Incoming>, SendError>, began: Duration) {
+        let answer = match sent {
+            Ok(response) => Answer::of(response.status().as_u16()),
+            Err(SendError::Forbidden(_)) => return,
+            Err(SendError::Unconnected(_) | SendError::Broken(_) | SendError::Late(_)) => Answer::Unreachable,
+        };
+        let after = self.clock.elapsed().saturating_sub(began);
+        self.counted.answered(answer, after);
     }
 
     fn enter<'a>(&'a self, host: &'a str) -> Result<Asking<'a>, Refusal> {

@@ -134,7 +134,7 @@ async fn hits_are_counted_as_all_requests_are() {
         };
         [
             of(r#"seawall_requests_total{class="2xx",from="memory",outcome="hit",route="manifest"}"#),
-            of("seawall_sent_bytes_total"),
+            of(r#"seawall_sent_bytes_total{from="memory"}"#),
             of(r#"seawall_spends_avoided_total{reason="fresh",upstream="docker.io"}"#),
         ]
     };

@@ -21,6 +21,7 @@ mod house;
 mod inspect;
 mod lanes;
 mod licences;
+mod metrics;
 mod proxies;
 mod purge;
 mod quotas;

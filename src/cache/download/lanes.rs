@@ -19,7 +19,8 @@ use super::super::sink::total_len;
 use super::{BATCH, Download, Halt, Next, read_batch};
 use crate::oci::ByteRange;
 use crate::policy::lanes::{CHUNK, Chunks, Pace, Turn};
-use crate::telemetry::metrics::lanes::{Lanes as Counted, Open};
+use crate::telemetry::metrics::Open;
+use crate::telemetry::metrics::lanes::Lanes as Counted;
 use crate::upstream::{Incoming, Upstream};
 
 /// Bytes of chunks ahead in memory, over all fills.

@@ -18,10 +18,11 @@ pub(super) use lanes::PLACES as AHEAD;
 use self::lanes::Source;
 use super::fill::{Fill, Phase};
 use super::sink::{Sink, total_len};
-use super::{Failure, Shelves};
+use super::{Failure, From, Shelves};
 use crate::policy::flight::Landing;
 use crate::store::{NotKept, PATIENCE, Partial, SYNC_PATIENCE, Shelf};
-use crate::telemetry::metrics::Place;
+use crate::telemetry::metrics::fills::Cause;
+use crate::telemetry::metrics::{IntCounter, Place};
 use crate::upstream::{Incoming, Refusal};
 
 /// Bytes gathered before they are written and hashed together: the best size for one writer
@@ -70,6 +71,8 @@ pub(super) struct Download {
     /// False for a fill that must not touch the disk, since another one of the same digest does, or what stands
     /// there cannot be read now and is to stay.
     pub(super) disk: bool,
+    /// Counts what comes from the upstream.
+    pub(super) received: IntCounter,
 }
 
 impl Download {
@@ -96,6 +99,7 @@ impl Download {
             Ok(()) => Landing::Arrived,
             Err(Stop::Refused(refusal)) => {
                 tracing::info!(digest = %self.fill.digest, upstream = %self.registry, error = %refusal, "fill failed");
+                self.shelves.metrics.fills.failed(refusal.cause());
                 self.fail(Failure::of_blob(&self.registry, &refusal));
                 Landing::Failed
             }
@@ -108,6 +112,7 @@ impl Download {
                 let (digest, upstream) = (self.fill.digest, &self.registry);
                 tracing::warn!(%digest, %upstream, "the upstream sent bytes that do not hash to their digest");
                 self.shelves.metrics.integrity_failure(Place::Upstream);
+                self.shelves.metrics.fills.failed(Cause::Wrong);
                 self.fail(Failure::wrong_bytes(&self.registry));
                 Landing::Failed
             }
@@ -189,7 +194,10 @@ impl Download {
             let wait = RESUME_WAIT * 2_u32.pow(*resumes - 1);
             tokio::time::sleep(wait.mul_f64(rand::random_range(0.5..1.0))).await;
             match self.open(at).await {
-                Ok(next) => return Ok(next),
+                Ok(next) => {
+                    self.shelves.metrics.fills.resumed();
+                    return Ok(next);
+                }
                 Err(refusal) => broken = refusal,
             }
         }
@@ -225,9 +233,12 @@ impl Download {
                 "the upstream skipped bytes that were asked for".to_owned(),
             ));
         }
-        if let Some(total) = incoming.total {
-            fill.publish(|progress| progress.total = Some(total));
-        }
+        fill.publish(|progress| {
+            progress.total = incoming.total.or(progress.total);
+            if incoming.alternate.is_some() {
+                progress.from = From::Alternate;
+            }
+        });
         Ok(incoming)
     }
 
@@ -235,7 +246,7 @@ impl Download {
     async fn pump(&self, sink: &mut Sink, source: &mut Source<'_>) -> Result<Option<Halt>, Stop> {
         let (mut batch, mut next) = source.batch().await;
         loop {
-            self.shelves.metrics.received(total_len(&batch));
+            self.received.inc_by(total_len(&batch));
             sink.skip_held(&mut batch);
             let total = self.fill.snapshot().total;
             let end = sink.written + total_len(&batch);

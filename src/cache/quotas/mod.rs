@@ -79,6 +79,9 @@ impl Quotas {
         tasks: TaskTracker,
         clock: Clock,
     ) -> Self {
+        for tier in &clients.tiers {
+            metrics.quotas.begin(&tier.name);
+        }
         let weights: Vec<u32> = clients.tiers.iter().map(|tier| tier.quota.weight).collect();
         let link = bandwidth.map(|rate| Arc::new(SharedLink::new(rate, &weights, tasks.clone(), clock)));
         Self {
@@ -145,6 +148,11 @@ impl Quotas {
         };
         let spent = reads.spend().map(Some);
         spent.map_err(|wait| self.refusal(client, UsedUp::Reads, wait))
+    }
+
+    /// What a tier is called; nothing if there is no such tier.
+    pub(super) fn tier_name(&self, tier: usize) -> &str {
+        self.clients.tiers.get(tier).map_or("", |tier| &tier.name)
     }
 
     /// What sends a client's bodies at its rate; `None` if nothing paces it.

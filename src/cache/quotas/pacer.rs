@@ -108,6 +108,8 @@ pub struct Pacer {
     /// Bytes that may be sent.
     credit: u64,
     state: State,
+    /// When a wait began, in nanoseconds of the clock.
+    waits_since: Option<u64>,
     clock: Clock,
 }
 
@@ -118,6 +120,7 @@ impl Pacer {
             link,
             credit: 0,
             state: State::Idle,
+            waits_since: None,
             clock,
         }
     }
@@ -136,7 +139,7 @@ impl Pacer {
                     let lease = *lease;
                     let queued = self.link.as_ref().and_then(|link| link.ask(&self.client, lease));
                     if let Some((ticket, turn)) = queued {
-                        self.client.waits.waited();
+                        self.wait();
                         self.state = State::Queued(lease, ticket, turn);
                     } else {
                         (self.credit, self.state) = (lease, State::Idle);
@@ -149,7 +152,17 @@ impl Pacer {
                 }
             }
         }
+        if let Some(since) = self.waits_since.take() {
+            let waited = self.clock.nanos().saturating_sub(since);
+            self.client.waits.waited(Duration::from_nanos(waited));
+        }
         Poll::Ready(self.credit)
+    }
+
+    /// A wait begins, or one more that follows another at once.
+    fn wait(&mut self) {
+        self.client.waits.paced();
+        self.waits_since.get_or_insert(self.clock.nanos());
     }
 
     /// So many bytes are sent.
@@ -168,7 +181,7 @@ impl Pacer {
             self.state = State::Allowed(lease);
             return;
         }
-        self.client.waits.waited();
+        self.wait();
         let sleep = tokio::time::sleep(Duration::from_nanos(wait));
         self.state = State::Sleeping(lease, Box::pin(sleep));
     }

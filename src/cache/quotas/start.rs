@@ -96,6 +96,7 @@ impl Quotas {
             client: self.of(asker),
             place: None,
         };
+        let mut waiting = None;
         loop {
             let hold = match attempt(&mut pass) {
                 Ok(done) => return Ok(done),
@@ -104,6 +105,7 @@ impl Quotas {
             let Some(client) = pass.client.clone() else {
                 return Err(Failure::internal());
             };
+            waiting.get_or_insert_with(|| client.waits.waiting());
             let time = asker.deadline.since(self.clock.now() + MARGIN);
             match (hold, &client.places) {
                 (Hold::Place, Some(places)) if !time.is_zero() => {

@@ -1,16 +1,17 @@
 //! The configuration in numbers: how often it was read, what came of that, and since when the present one holds.
 
-use prometheus::{IntCounter, IntGauge, Registry};
+use prometheus::{IntCounter, IntGauge};
 
-use super::{counters, gauge};
+use super::book::{Book, figure, label, words};
 
-/// What came of reading the configuration again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reloaded {
-    /// It holds now.
-    Applied,
-    /// It has problems: the one before still holds.
-    Refused,
+label! {
+    /// What came of reading the configuration again.
+    Reloaded {
+        /// It holds now.
+        Applied = "applied",
+        /// It has problems: the one before still holds.
+        Refused = "refused",
+    }
 }
 
 /// The metrics of the configuration.
@@ -23,25 +24,22 @@ pub struct Config {
 }
 
 impl Config {
-    pub(super) fn new(registry: &Registry) -> Self {
-        let reloads = counters(
-            registry,
+    pub(super) fn new(book: &Book) -> Self {
+        let reloads = book.counters(
             "seawall_config_reloads_total",
             "Times the configuration was read again while running, by what came of it: applied or refused.",
-            &["outcome"],
+            &[words("outcome", Reloaded::WORDS)],
         );
-        let successful = gauge(
-            registry,
+        let successful = book.gauge(
             "seawall_config_last_reload_successful",
             "1 if the configuration was good when it was last read, 0 if it had problems and an older one holds.",
         );
         successful.set(1);
         Self {
-            applied: reloads.with_label_values(&["applied"]),
-            refused: reloads.with_label_values(&["refused"]),
+            applied: reloads.with_label_values(&[Reloaded::Applied.word()]),
+            refused: reloads.with_label_values(&[Reloaded::Refused.word()]),
             successful,
-            since: gauge(
-                registry,
+            since: book.gauge(
                 "seawall_config_last_reload_success_timestamp_seconds",
                 "When the configuration that holds was read, as a Unix time.",
             ),
@@ -51,7 +49,7 @@ impl Config {
     /// The configuration of a start holds, since so many milliseconds after the Unix epoch.
     pub fn started(&self, at: u64) {
         self.successful.set(1);
-        self.since.set(i64::try_from(at / 1000).unwrap_or(i64::MAX));
+        self.since.set(figure(at / 1000));
     }
 
     /// The configuration was read again, so many milliseconds after the Unix epoch.
@@ -75,24 +73,15 @@ mod tests {
 
     #[test]
     fn a_refused_configuration_leaves_the_time_of_the_one_that_holds() {
-        let registry = Registry::new();
-        let config = Config::new(&registry);
-        let told = |line: &str| {
-            let text = prometheus::TextEncoder::new()
-                .encode_to_string(&registry.gather())
-                .unwrap();
-            assert!(
-                text.lines().any(|found| found == line),
-                "{line} is not in\n{text}"
-            );
-        };
+        let book = Book::default();
+        let config = Config::new(&book);
         config.started(1_000);
-        told("seawall_config_last_reload_successful 1");
+        book.expect("seawall_config_last_reload_successful 1");
         config.reloaded(Reloaded::Applied, 7_999);
         config.reloaded(Reloaded::Refused, 9_000);
-        told(r#"seawall_config_reloads_total{outcome="applied"} 1"#);
-        told(r#"seawall_config_reloads_total{outcome="refused"} 1"#);
-        told("seawall_config_last_reload_successful 0");
-        told("seawall_config_last_reload_success_timestamp_seconds 7");
+        book.expect(r#"seawall_config_reloads_total{outcome="applied"} 1"#);
+        book.expect(r#"seawall_config_reloads_total{outcome="refused"} 1"#);
+        book.expect("seawall_config_last_reload_successful 0");
+        book.expect("seawall_config_last_reload_success_timestamp_seconds 7");
     }
 }

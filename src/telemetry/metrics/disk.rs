@@ -1,8 +1,51 @@
 //! The disk in numbers: what failed, and how it does now.
 
-use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounterVec, IntGaugeVec};
 
-use super::counters;
+use super::book::{Book, words};
+
+/// The state of a disk that nothing is wrong with.
+const OK: &str = "ok";
+/// What is tried with the disk.
+const OPERATIONS: &[&str] = &[
+    "begin",
+    "commit",
+    "evict",
+    "hold",
+    "look",
+    "open",
+    "probe",
+    "put",
+    "quarantine",
+    "read",
+    "remove",
+    "reserve",
+    "write",
+];
+/// What can be wrong with a disk.
+const TROUBLES: &[&str] = &[
+    "full",
+    "failing",
+    "read-only",
+    "missing",
+    "denied",
+    "descriptors",
+    "slow",
+    "taken",
+    "other",
+];
+const STATES: &[&str] = &[
+    OK,
+    "full",
+    "failing",
+    "read-only",
+    "missing",
+    "denied",
+    "descriptors",
+    "slow",
+    "taken",
+    "other",
+];
 
 /// Metrics of the disk.
 #[derive(Debug)]
@@ -12,26 +55,18 @@ pub struct Disk {
 }
 
 impl Disk {
-    pub(super) fn new(registry: &Registry) -> Self {
-        let state = IntGaugeVec::new(
-            Opts::new(
-                "seawall_disk_state",
-                "1 for the state that the disk is in: ok, or why nothing is kept.",
-            ),
-            &["state"],
-        )
-        .expect("the name is well formed");
-        registry
-            .register(Box::new(state.clone()))
-            .expect("the name is used once");
+    pub(super) fn new(book: &Book) -> Self {
         Self {
-            errors: counters(
-                registry,
+            errors: book.counters(
                 "seawall_disk_errors_total",
                 "Disk operations that failed.",
-                &["operation", "kind"],
+                &[words("operation", OPERATIONS), words("kind", TROUBLES)],
             ),
-            state,
+            state: book.gauges(
+                "seawall_disk_state",
+                "1 for the state that the disk is in: ok, or why nothing is kept.",
+                &[words("state", STATES)],
+            ),
         }
     }
 
@@ -40,10 +75,10 @@ impl Disk {
         self.errors.with_label_values(&[operation, kind]).inc();
     }
 
-    /// The disk is in this state now, of all that there are; `None` if nothing is wrong.
-    pub fn state(&self, now: Option<&'static str>, all: impl Iterator<Item = &'static str>) {
-        for state in all.chain(["ok"]) {
-            let holds = now.unwrap_or("ok") == state;
+    /// The disk is in this state now; `None` if nothing is wrong.
+    pub fn state(&self, now: Option<&'static str>) {
+        for state in STATES {
+            let holds = now.unwrap_or(OK) == *state;
             self.state.with_label_values(&[state]).set(i64::from(holds));
         }
     }

@@ -1,14 +1,27 @@
-//! How much of the disk is taken, and what was let go.
+//! How much of disk and memory is taken, and what was let go.
 
-use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounterVec, IntGauge, IntGaugeVec};
 
-use super::{counters, gauge};
+use super::book::{Book, figure, label, words};
+
+label! {
+    /// What stands apart on the disk.
+    Shelf {
+        /// Blobs.
+        Blobs = "blobs",
+        /// Manifests.
+        Manifests = "manifests",
+    }
+}
+
+/// Why something is passed on without being kept.
+const NOT_KEPT: &[&str] = &["too_long", "in_use", "rebuilding"];
 
 /// What stands on one shelf.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct OnShelf {
-    /// The shelf: `blobs` or `manifests`.
-    pub shelf: &'static str,
+    /// The shelf.
+    pub shelf: Shelf,
     /// Its bytes.
     pub bytes: u64,
     /// Its objects.
@@ -17,75 +30,117 @@ pub struct OnShelf {
     pub evicted: u64,
 }
 
-/// The metrics of the disk's room.
+/// How the room stands, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Standing {
+    /// Set aside on the disk.
+    pub reserved: u64,
+    /// Most that may be taken of the disk now.
+    pub capacity: u64,
+    /// Free on the file system.
+    pub free: u64,
+    /// Whether it is not known yet what the directory holds.
+    pub rebuilding: bool,
+    /// Taken in memory.
+    pub memory: u64,
+    /// Objects in memory.
+    pub in_memory: u64,
+}
+
+/// The metrics of the room that the cache takes.
 #[derive(Debug)]
 pub struct Space {
     bytes: IntGaugeVec,
     objects: IntGaugeVec,
     reserved: IntGauge,
     capacity: IntGauge,
+    free: IntGauge,
+    rebuilding: IntGauge,
+    memory: IntGauge,
+    in_memory: IntGauge,
     foreign: IntGauge,
     evictions: IntCounterVec,
     not_kept: IntCounterVec,
 }
 
 impl Space {
-    pub(super) fn new(registry: &Registry) -> Self {
-        let gauges = |name: &str, help: &str| {
-            let metric =
-                IntGaugeVec::new(Opts::new(name, help), &["shelf"]).expect("the name is well formed");
-            registry
-                .register(Box::new(metric.clone()))
-                .expect("the name is used once");
-            metric
-        };
-        let gauge = |name: &str, help: &str| gauge(registry, name, help);
+    pub(super) fn new(book: &Book) -> Self {
+        let not_kept = book.counters(
+            "seawall_not_kept_total",
+            "Objects passed on without being kept, because there was no room to be made.",
+            &[words("reason", NOT_KEPT)],
+        );
+        for reason in NOT_KEPT {
+            not_kept.with_label_values(&[reason]);
+        }
         Self {
-            bytes: gauges("seawall_cache_bytes", "Bytes held on disk."),
-            objects: gauges("seawall_cache_objects", "Objects held on disk."),
-            reserved: gauge(
+            bytes: book.gauges(
+                "seawall_cache_bytes",
+                "Bytes held on disk.",
+                &[words("shelf", Shelf::WORDS)],
+            ),
+            objects: book.gauges(
+                "seawall_cache_objects",
+                "Objects held on disk.",
+                &[words("shelf", Shelf::WORDS)],
+            ),
+            reserved: book.gauge(
                 "seawall_cache_reserved_bytes",
                 "Bytes on disk set aside for downloads under way, unfinished and damaged ones.",
             ),
-            capacity: gauge(
+            capacity: book.gauge(
                 "seawall_cache_capacity_bytes",
                 "Most bytes on disk at the moment: the configured capacity, or less if the file system is short.",
             ),
-            foreign: gauge(
+            free: book.gauge(
+                "seawall_cache_free_bytes",
+                "Bytes free on the file system of the cache directory.",
+            ),
+            rebuilding: book.gauge(
+                "seawall_cache_rebuilding",
+                "1 while it is not known yet what the directory holds: nothing new is kept.",
+            ),
+            memory: book.gauge(
+                "seawall_memory_bytes",
+                "Bytes of manifests and small blobs in memory, with what keeping them costs.",
+            ),
+            in_memory: book.gauge("seawall_memory_objects", "Manifests and small blobs in memory."),
+            foreign: book.gauge(
                 "seawall_cache_foreign_files",
                 "Things in the cache directory that are not the cache's, found when it was walked.",
             ),
-            evictions: counters(
-                registry,
+            evictions: book.counters(
                 "seawall_evictions_total",
                 "Objects that had to make room.",
-                &["shelf"],
+                &[words("shelf", Shelf::WORDS)],
             ),
-            not_kept: counters(
-                registry,
-                "seawall_not_kept_total",
-                "Objects passed on without being kept, because there was no room to be made.",
-                &["reason"],
-            ),
+            not_kept,
         }
     }
 
-    /// How the disk stands.
-    pub fn stands(&self, shelves: [OnShelf; 2], reserved: u64, capacity: u64) {
-        let gauge = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    /// How the room stands.
+    pub fn stands(&self, shelves: [OnShelf; 2], standing: Standing) {
         for each in shelves {
-            let labels = [each.shelf];
-            self.bytes.with_label_values(&labels).set(gauge(each.bytes));
-            self.objects.with_label_values(&labels).set(gauge(each.objects));
+            let labels = [each.shelf.word()];
+            self.bytes.with_label_values(&labels).set(figure(each.bytes));
+            self.objects.with_label_values(&labels).set(figure(each.objects));
             self.evictions.with_label_values(&labels).inc_by(each.evicted);
         }
-        self.reserved.set(gauge(reserved));
-        self.capacity.set(gauge(capacity));
+        for (gauge, count) in [
+            (&self.reserved, standing.reserved),
+            (&self.capacity, standing.capacity),
+            (&self.free, standing.free),
+            (&self.rebuilding, standing.rebuilding.into()),
+            (&self.memory, standing.memory),
+            (&self.in_memory, standing.in_memory),
+        ] {
+            gauge.set(figure(count));
+        }
     }
 
     /// What is not ours, as the walk found it.
     pub fn foreign(&self, found: u64) {
-        self.foreign.set(i64::try_from(found).unwrap_or(i64::MAX));
+        self.foreign.set(figure(found));
     }
 
     /// Something was passed on and not kept.
@@ -100,23 +155,26 @@ mod tests {
 
     #[test]
     fn what_stands_is_told_and_evictions_add_up() {
-        let registry = Registry::new();
-        let space = Space::new(&registry);
+        let book = Book::default();
+        let space = Space::new(&book);
         let blobs = OnShelf {
-            shelf: "blobs",
+            shelf: Shelf::Blobs,
             bytes: 7,
             objects: 2,
             evicted: 3,
         };
         let manifests = OnShelf {
-            shelf: "manifests",
-            ..OnShelf::default()
+            shelf: Shelf::Manifests,
+            objects: 0,
+            ..blobs
         };
-        space.stands([blobs, manifests], 5, 100);
-        space.stands([blobs, manifests], 5, 90);
-        let text = prometheus::TextEncoder::new()
-            .encode_to_string(&registry.gather())
-            .unwrap();
+        let standing = |capacity| Standing {
+            reserved: 5,
+            capacity,
+            ..Standing::default()
+        };
+        space.stands([blobs, manifests], standing(100));
+        space.stands([blobs, manifests], standing(90));
         for line in [
             r#"seawall_cache_bytes{shelf="blobs"} 7"#,
             r#"seawall_cache_objects{shelf="manifests"} 0"#,
@@ -124,10 +182,7 @@ mod tests {
             "seawall_cache_capacity_bytes 90",
             "seawall_cache_reserved_bytes 5",
         ] {
-            assert!(
-                text.lines().any(|found| found == line),
-                "{line} is not in\n{text}"
-            );
+            book.expect(line);
         }
     }
 }

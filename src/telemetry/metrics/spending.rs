@@ -1,57 +1,53 @@
-//! What upstreams' budgets were spent on, and what did not need to be spent.
+//! What upstreams' budgets were spent on, what did not need to be spent, and how they stand.
 //!
-//! The `upstream` label is the name of an entry of the configuration, `account` an index into its
-//! credentials: both are the operator's, and few.
+//! The `upstream` label is the name of an entry of the configuration, which may stand for many registries: their
+//! figures are added up.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec};
 
-use super::counters;
+use super::book::{Book, TIER, UPSTREAM, figure, label, words};
 
-/// Why a counted request was not needed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Avoided {
-    /// Its digest is held.
-    Held,
-    /// Its tag is fresh, and what it points at is held.
-    Fresh,
-    /// A free HEAD said that its tag points at something that is held.
-    Unchanged,
-    /// Another request was fetching the same.
-    Collapsed,
-    /// It was served stale.
-    Stale,
-    /// Another registry had its digest.
-    Alternate,
-}
-
-impl Avoided {
-    const ALL: [Self; 6] = [
-        Self::Held,
-        Self::Fresh,
-        Self::Unchanged,
-        Self::Collapsed,
-        Self::Stale,
-        Self::Alternate,
-    ];
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Held => "held",
-            Self::Fresh => "fresh",
-            Self::Unchanged => "unchanged",
-            Self::Collapsed => "collapsed",
-            Self::Stale => "stale",
-            Self::Alternate => "alternate",
-        }
+label! {
+    /// Why a counted request was not needed.
+    Avoided {
+        /// Its digest is held.
+        Held = "held",
+        /// Its tag is fresh, and what it points at is held.
+        Fresh = "fresh",
+        /// A free HEAD said that its tag points at something that is held.
+        Unchanged = "unchanged",
+        /// Another request was fetching the same.
+        Collapsed = "collapsed",
+        /// It was served stale.
+        Stale = "stale",
+        /// Another registry had its digest.
+        Alternate = "alternate",
     }
 }
 
-/// One allowance, as numbers.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Allowance {
-    /// Requests that its window allows.
+label! {
+    /// How an allowance stands.
+    State {
+        /// Nothing was told of it yet.
+        Unknown = "unknown",
+        /// The upstream does not limit.
+        Unlimited = "unlimited",
+        /// Its figures are known, and something is left.
+        Known = "known",
+        /// Nothing is left.
+        Exhausted = "exhausted",
+        /// The upstream is left alone, or the account not used.
+        Parked = "parked",
+    }
+}
+
+/// Allowances, as numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Allowances {
+    /// Requests that their windows allow.
     pub limit: u64,
     /// How many are left.
     pub remaining: u64,
@@ -59,60 +55,92 @@ pub struct Allowance {
     pub own: u64,
     /// How many were spent by neighbours.
     pub foreign: u64,
+    /// When the next of ours leaves its window, in milliseconds since the Unix epoch; `None` if none is in one.
+    pub next_slot: Option<u64>,
+    /// How many there are in each state.
+    pub states: [u64; State::ALL.len()],
 }
+
+/// Bounds of waits for a turn, in seconds: nobody waits longer than a client does.
+const WAIT: &[f64] = &[0.01, 0.05, 0.25, 1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 25.0];
 
 /// The metrics of spending.
 #[derive(Debug)]
 pub struct Spending {
     avoided: IntCounterVec,
     spent: IntCounterVec,
-    budget: IntGaugeVec,
+    limit: IntGaugeVec,
+    remaining: IntGaugeVec,
+    own: IntGaugeVec,
+    foreign: IntGaugeVec,
+    next_slot: IntGaugeVec,
+    states: IntGaugeVec,
+    reserved: IntGaugeVec,
     waiting: IntGaugeVec,
-    failing: IntGaugeVec,
+    waits: HistogramVec,
 }
 
 impl Spending {
-    pub(super) fn new(registry: &Registry) -> Self {
-        let counters = |name: &str, help: &str, labels: &[&str]| counters(registry, name, help, labels);
-        let gauges = |name: &str, help: &str, labels: &[&str]| {
-            let metric = IntGaugeVec::new(Opts::new(name, help), labels).expect("the name is well formed");
-            registry
-                .register(Box::new(metric.clone()))
-                .expect("the name is used once");
-            metric
-        };
+    pub(super) fn new(book: &Book) -> Self {
+        let by_upstream = |name, help| book.gauges(name, help, &[UPSTREAM]);
         Self {
-            avoided: counters(
+            avoided: book.counters(
                 "seawall_spends_avoided_total",
                 "Counted upstream requests that were not needed.",
-                &["upstream", "reason"],
+                &[UPSTREAM, words("reason", Avoided::WORDS)],
             ),
-            spent: counters(
+            spent: book.counters(
                 "seawall_spends_total",
                 "Counted upstream requests that were sent.",
-                &["upstream"],
+                &[UPSTREAM],
             ),
-            budget: gauges(
-                "seawall_budget_requests",
-                "What an upstream allows: limit, remaining, own and foreign spends, in requests.",
-                &["upstream", "account", "what"],
+            limit: by_upstream(
+                "seawall_budget_limit_requests",
+                "Counted requests that an upstream allows in a window, of all accounts together.",
             ),
-            waiting: gauges(
+            remaining: by_upstream(
+                "seawall_budget_remaining_requests",
+                "Counted requests that are left in the window, as far as can be told.",
+            ),
+            own: by_upstream(
+                "seawall_budget_own_requests",
+                "Counted requests of the window that were sent from here.",
+            ),
+            foreign: by_upstream(
+                "seawall_budget_foreign_requests",
+                "Counted requests of the window that neighbours sent, behind the same address or account.",
+            ),
+            next_slot: by_upstream(
+                "seawall_budget_next_slot_timestamp_seconds",
+                "When the next request that was sent from here leaves the window, as a Unix time; 0 if none is in it.",
+            ),
+            states: book.gauges(
+                "seawall_budget_allowances",
+                "Allowances that an upstream grants (one for each account or address), by state.",
+                &[UPSTREAM, words("state", State::WORDS)],
+            ),
+            reserved: book.gauges(
+                "seawall_budget_reserved_requests",
+                "Counted requests of the window that a tier may not touch.",
+                &[UPSTREAM, TIER],
+            ),
+            waiting: book.gauges(
                 "seawall_budget_waiting",
                 "Requests that wait for their turn to spend.",
-                &["upstream", "tier"],
+                &[UPSTREAM, TIER],
             ),
-            failing: gauges(
-                "seawall_upstream_failing",
-                "1 while an upstream keeps failing and is left alone for a moment.",
-                &["upstream"],
+            waits: book.histograms(
+                "seawall_budget_wait_seconds",
+                "How long a counted request waited for its turn to spend before it was sent.",
+                &[UPSTREAM, TIER],
+                WAIT,
             ),
         }
     }
 
     /// A counted request was not needed.
     pub fn avoided(&self, upstream: &str, why: Avoided) {
-        self.avoided.with_label_values(&[upstream, why.name()]).inc();
+        self.avoided.with_label_values(&[upstream, why.word()]).inc();
     }
 
     /// A counted request was sent.
@@ -120,47 +148,51 @@ impl Spending {
         self.spent.with_label_values(&[upstream]).inc();
     }
 
-    /// How an allowance stands.
-    pub fn allowance(&self, upstream: &str, account: usize, allowance: Allowance) {
-        let account = account.to_string();
-        let figures = [
-            ("limit", allowance.limit),
-            ("remaining", allowance.remaining),
-            ("own", allowance.own),
-            ("foreign", allowance.foreign),
-        ];
-        for (what, figure) in figures {
-            let figure = i64::try_from(figure).unwrap_or(i64::MAX);
-            self.budget
-                .with_label_values(&[upstream, &account, what])
-                .set(figure);
+    /// A counted request of a tier has waited for its turn.
+    pub fn waited(&self, upstream: &str, tier: &str, time: Duration) {
+        self.waits
+            .with_label_values(&[upstream, tier])
+            .observe(time.as_secs_f64());
+    }
+
+    /// How the allowances of an upstream stand.
+    pub fn allow(&self, upstream: &str, allowances: &Allowances) {
+        for (gauge, count) in [
+            (&self.limit, allowances.limit),
+            (&self.remaining, allowances.remaining),
+            (&self.own, allowances.own),
+            (&self.foreign, allowances.foreign),
+            (&self.next_slot, allowances.next_slot.unwrap_or(0) / 1000),
+        ] {
+            gauge.with_label_values(&[upstream]).set(figure(count));
+        }
+        for (word, count) in State::WORDS.iter().zip(allowances.states) {
+            self.states
+                .with_label_values(&[upstream, word])
+                .set(figure(count));
+        }
+        // They begin at zero: a rate knows nothing of a series before its second value.
+        self.spent.with_label_values(&[upstream]);
+        for why in Avoided::WORDS {
+            self.avoided.with_label_values(&[upstream, why]);
         }
     }
 
-    /// How many wait, by tier.
-    pub fn waiting(&self, upstream: &str, tier: &str, count: u64) {
-        let count = i64::try_from(count).unwrap_or(i64::MAX);
-        self.waiting.with_label_values(&[upstream, tier]).set(count);
-    }
-
-    /// Whether it keeps failing.
-    pub fn failing(&self, upstream: &str, failing: bool) {
-        self.failing
-            .with_label_values(&[upstream])
-            .set(i64::from(failing));
+    /// What a tier may not touch of an upstream's allowances, and how many of its requests wait for a turn.
+    pub fn of_tier(&self, upstream: &str, tier: &str, reserved: u64, waiting: u64) {
+        let labels = [upstream, tier];
+        self.reserved.with_label_values(&labels).set(figure(reserved));
+        self.waiting.with_label_values(&labels).set(figure(waiting));
     }
 
     /// Counted requests sent to an upstream so far, and those not needed, by reason.
     pub fn of(&self, upstream: &str) -> (u64, BTreeMap<String, u64>) {
-        let avoided = Avoided::ALL.map(|why| {
-            let count = self.avoided.with_label_values(&[upstream, why.name()]).get();
-            (why.name().to_owned(), count)
+        let avoided = Avoided::WORDS.iter().map(|why| {
+            let count = self.avoided.with_label_values(&[upstream, why]).get();
+            ((*why).to_owned(), count)
         });
         let spent = self.spent.with_label_values(&[upstream]).get();
-        (
-            spent,
-            avoided.into_iter().filter(|(_, count)| *count > 0).collect(),
-        )
+        (spent, avoided.filter(|(_, count)| *count > 0).collect())
     }
 }
 
@@ -170,12 +202,44 @@ mod tests {
 
     #[test]
     fn what_was_not_spent_is_told_by_reason() {
-        let spending = Spending::new(&Registry::new());
+        let spending = Spending::new(&Book::default());
         spending.avoided("docker.io", Avoided::Held);
         spending.avoided("docker.io", Avoided::Held);
         spending.avoided("quay.io", Avoided::Stale);
         spending.spent("docker.io");
         let held = BTreeMap::from([("held".to_owned(), 2)]);
         assert_eq!(spending.of("docker.io"), (1, held));
+    }
+
+    #[test]
+    fn an_allowance_is_told_in_requests_and_its_next_slot_as_a_time() {
+        let book = Book::default();
+        let spending = Spending::new(&book);
+        let mut allowances = Allowances {
+            limit: 200,
+            remaining: 150,
+            own: 40,
+            foreign: 10,
+            next_slot: Some(1_700_000_000_999),
+            ..Allowances::default()
+        };
+        allowances.states[State::Known as usize] = 2;
+        spending.allow("docker.io", &allowances);
+        spending.of_tier("docker.io", "basic", 80, 3);
+        spending.waited("docker.io", "basic", Duration::from_secs(2));
+        for line in [
+            r#"seawall_budget_remaining_requests{upstream="docker.io"} 150"#,
+            r#"seawall_budget_foreign_requests{upstream="docker.io"} 10"#,
+            r#"seawall_budget_next_slot_timestamp_seconds{upstream="docker.io"} 1700000000"#,
+            r#"seawall_budget_allowances{state="known",upstream="docker.io"} 2"#,
+            r#"seawall_budget_allowances{state="parked",upstream="docker.io"} 0"#,
+            r#"seawall_budget_reserved_requests{tier="basic",upstream="docker.io"} 80"#,
+            r#"seawall_budget_waiting{tier="basic",upstream="docker.io"} 3"#,
+            r#"seawall_budget_wait_seconds_bucket{tier="basic",upstream="docker.io",le="2.5"} 1"#,
+        ] {
+            book.expect(line);
+        }
+        spending.allow("docker.io", &Allowances::default());
+        book.expect(r#"seawall_budget_next_slot_timestamp_seconds{upstream="docker.io"} 0"#);
     }
 }

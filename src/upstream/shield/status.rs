@@ -21,6 +21,12 @@ impl Upstream {
         shield.map_or_else(|_| Vec::new(), |shield| shield.lock().budget.reserves().to_vec())
     }
 
+    /// How many tokens are held and valid.
+    pub fn tokens(&self) -> u64 {
+        let accounts = self.exchange().map(|exchange| exchange.accounts.iter());
+        accounts.map_or(0, |accounts| accounts.map(|account| account.tokens()).sum())
+    }
+
     /// The accounts, by name.
     pub fn accounts(&self) -> Vec<AccountStatus> {
         let Ok(exchange) = self.exchange() else {

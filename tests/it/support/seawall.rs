@@ -174,7 +174,8 @@ impl Seawall {
         });
         let upstreams: Vec<_> = beside.chain([upstreams.clone()]).rev().collect();
         let entries = upstreams.len();
-        let upstreams = Arc::new(Upstreams::new(upstreams, budgets, dialer, clock));
+        let upstreams =
+            Arc::new(Upstreams::new(upstreams, budgets, dialer, clock).counting(metrics.upstreams.clone()));
         let options = cache::Options {
             directory: directory.to_owned(),
             space: choices.space,
