@@ -17,6 +17,7 @@ mod crash;
 mod disk;
 mod kills;
 mod lame;
+mod metrics;
 mod mirrors;
 mod pulls;
 mod refused;
@@ -35,7 +36,7 @@ use support::{Result, Verdict, World};
 /// A test: its name is the sentence it proves.
 type Test = (&'static str, fn(&World) -> Result<Verdict>);
 
-const TESTS: [Test; 39] = [
+const TESTS: [Test; 40] = [
     (
         "all clients together cost one upstream GET per digest when cold",
         pulls::cold_together,
@@ -167,6 +168,10 @@ const TESTS: [Test; 39] = [
     (
         "damage on disk is found and mended by the command",
         verify::damage_is_found_and_mended,
+    ),
+    (
+        "every expression of dashboards and alerts has data in a real Prometheus",
+        metrics::everything_has_data,
     ),
 ];
 

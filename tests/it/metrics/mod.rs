@@ -6,6 +6,7 @@
 //! UPDATE_METRICS=1 cargo test --test it metrics
 //! ```
 
+mod dashboards;
 mod names;
 mod page;
 
