@@ -6,6 +6,7 @@
 mod reload;
 mod running;
 mod supervisor;
+mod watch;
 
 use std::io::Write as _;
 use std::pin::Pin;
@@ -21,7 +22,7 @@ use tokio_util::task::TaskTracker;
 pub use self::reload::{By, Source};
 pub use self::running::Running;
 use self::supervisor::Sockets;
-use crate::config::Settings;
+use crate::config::{Loaded, Settings};
 use crate::net::dial::Dialer;
 use crate::store::{Disk, blocking};
 use crate::telemetry::log::{self, LogGuard};
@@ -38,14 +39,15 @@ pub struct StartError(String);
 ///
 /// # Errors
 /// [`StartError`] if a listener, the cache directory or an upstream cannot be prepared.
-pub fn serve(settings: Settings, source: Source) -> Result<(), StartError> {
+pub fn serve(loaded: Loaded, source: Source) -> Result<(), StartError> {
     refuse_huge_pages();
-    let log = Arc::new(log::start(settings.log.json, &settings.log.level));
+    let log = &loaded.settings.log;
+    let log = Arc::new(log::start(log.json, &log.level));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| StartError(format!("the runtime cannot start: {error}")))?;
-    let outcome = runtime.block_on(Box::pin(run(settings, source, &log)));
+    let outcome = runtime.block_on(Box::pin(run(loaded, source, &log)));
     // Blocking file work that is stuck on a dead disk does not keep the process alive.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
@@ -60,10 +62,11 @@ fn refuse_huge_pages() {
     }
 }
 
-async fn run(settings: Settings, source: Source, log: &Arc<LogGuard>) -> Result<(), StartError> {
+async fn run(loaded: Loaded, source: Source, log: &Arc<LogGuard>) -> Result<(), StartError> {
     let tasks = TaskTracker::new();
+    let settings = &loaded.settings;
     let disk = Disk::open(&settings.cache.directory).map_err(|error| StartError(error.to_string()))?;
-    let greeting = greeting(&settings);
+    let greeting = greeting(settings);
     let drain = settings.server.drain;
     let sockets = Sockets::inherited()?;
     let listener = bind("listen", settings.server.listen, sockets.clients).await?;
@@ -73,7 +76,7 @@ async fn run(settings: Settings, source: Source, log: &Arc<LogGuard>) -> Result<
     watch_signals(&watchers, &shutdown, &done)?;
     let hangup = signal(SignalKind::hangup()).map_err(|error| no_signals(&error))?;
     let running = Running::start(
-        settings,
+        loaded,
         disk,
         &Dialer::system(),
         Some(log.clone()),

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::running::Running;
 use super::supervisor;
+use super::watch::{Sight, Watch, look};
 use crate::config::{self, Changes, Environment, Loaded, Report};
 use crate::server::{Reload, ReloadRequest};
 use crate::store::blocking;
@@ -35,23 +36,35 @@ impl Source {
     pub fn load(&self) -> Result<Loaded, Report> {
         config::load(self.file.as_deref(), &self.environment)
     }
+
+    /// The file itself, and those that it names.
+    fn all(&self, mut named: Vec<PathBuf>) -> Vec<PathBuf> {
+        named.extend(self.file.clone());
+        named
+    }
 }
 
 /// Who asks for a reload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum By {
     /// SIGHUP.
     Signal,
     /// `seawall reload`, or whoever else asks the admin listener.
     Command,
+    /// One of these files is another.
+    Files(Vec<PathBuf>),
 }
 
 impl fmt::Display for By {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Signal => "SIGHUP",
-            Self::Command => "the admin listener",
-        })
+        match self {
+            Self::Signal => f.write_str("SIGHUP"),
+            Self::Command => f.write_str("the admin listener"),
+            Self::Files(files) => {
+                let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+                write!(f, "a change of {}", names.join(", "))
+            }
+        }
     }
 }
 
@@ -59,12 +72,31 @@ impl Running {
     /// Reads the configuration again, and runs under it if there is no problem with it. Every change is logged.
     ///
     /// Not cancel-safe: what is half changed stays so.
-    pub async fn reload(&mut self, source: &Source, by: By) -> Reload {
+    pub async fn reload(&mut self, source: &Source, by: &By) -> Reload {
         supervisor::reloading();
-        let again = source.clone();
-        let read = blocking(move || Ok(again.load())).await;
+        let (again, known) = (source.clone(), self.files.clone());
+        // What changes while it is read is seen at the next look.
+        let read = blocking(move || Ok((look(&again.all(known)), again.load()))).await;
+        let (seen, read) = match read {
+            Ok((seen, read)) => (seen, Ok(read)),
+            Err(error) => (Sight::new(), Err(error)),
+        };
+        self.seen = seen;
         let outcome = match read {
             Ok(Ok(loaded)) => {
+                // A file that was not named before may be another by now: its first look counts.
+                let named: Vec<PathBuf> = loaded
+                    .files
+                    .iter()
+                    .filter(|file| !self.seen.contains_key(*file))
+                    .cloned()
+                    .collect();
+                if let Ok(more) = blocking(move || Ok(look(&named))).await {
+                    self.seen.extend(more);
+                }
+                self.files.clone_from(&loaded.files);
+                let current = source.all(loaded.files.clone());
+                self.seen.retain(|file, _| current.contains(file));
                 for warning in &loaded.warnings {
                     tracing::warn!(%by, "{warning}");
                 }
@@ -85,7 +117,7 @@ impl Running {
         outcome
     }
 
-    async fn take_over(&mut self, loaded: Loaded, by: By) -> Reload {
+    async fn take_over(&mut self, loaded: Loaded, by: &By) -> Reload {
         let changes = Changes::between(&self.settings, &loaded.settings);
         if changes.live.is_empty() {
             tracing::info!(%by, "the configuration was read again; nothing in it holds that did not before");
@@ -109,7 +141,7 @@ impl Running {
 }
 
 /// Tells every problem, as a start would.
-fn refuse(report: &Report, by: By) -> Reload {
+fn refuse(report: &Report, by: &By) -> Reload {
     let file = report.file.as_ref().map(|file| format!("{}:", file.display()));
     let file = file.unwrap_or_default();
     let problem = |problem: &config::Problem| {
@@ -131,7 +163,7 @@ fn refuse(report: &Report, by: By) -> Reload {
     }
 }
 
-/// Reloads whenever it is asked for, until `stop`.
+/// Reloads whenever it is asked for and whenever a file is another, until `stop`.
 pub(super) async fn attend(
     mut running: Running,
     source: Source,
@@ -139,16 +171,48 @@ pub(super) async fn attend(
     mut asked: mpsc::Receiver<ReloadRequest>,
     stop: CancellationToken,
 ) {
+    let mut watch = running.watch(&source).await;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             received = hangup.recv() => match received {
-                Some(()) => drop(running.reload(&source, By::Signal).await),
+                Some(()) => drop(running.reload(&source, &By::Signal).await),
                 None => return,
             },
             Some(answer) = asked.recv() => {
                 // Whoever asked may be gone.
-                let _ = answer.send(running.reload(&source, By::Command).await);
+                let _ = answer.send(running.reload(&source, &By::Command).await);
+            }
+            files = watch.next() => match files.is_empty() {
+                true => continue,
+                false => drop(running.reload(&source, &By::Files(files)).await),
+            },
+        }
+        watch = Watch::new(running.seen.clone());
+    }
+}
+
+impl Running {
+    /// Watches the files of the configuration it was started with.
+    async fn watch(&mut self, source: &Source) -> Watch {
+        let files = source.all(self.files.clone());
+        // One that was changed since it was read is found by whoever changes it again, or asks.
+        self.seen = blocking(move || Ok(look(&files))).await.unwrap_or_default();
+        Watch::new(self.seen.clone())
+    }
+
+    /// Waits until files of the configuration are others and have come to rest, and reads it again.
+    ///
+    /// Not cancel-safe: what is half changed stays so.
+    pub async fn follow_files(&mut self, source: &Source) -> Reload {
+        let mut watch = match self.seen.is_empty() {
+            true => self.watch(source).await,
+            false => Watch::new(self.seen.clone()),
+        };
+        loop {
+            let files = watch.next().await;
+            if !files.is_empty() {
+                return self.reload(source, &By::Files(files)).await;
             }
         }
     }

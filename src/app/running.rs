@@ -3,15 +3,17 @@
 //! What serves a request is one immutable value ([`Server::change`]): a request ends with the one it began with, the
 //! next begins with the new one. What is done by the calendar waits anew; a run that is under way ends as it began.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Work;
+use super::watch::Sight;
 use crate::cache::Cache;
 use crate::clock::Clock;
-use crate::config::Settings;
+use crate::config::{Loaded, Settings};
 use crate::net::dial::Dialer;
 use crate::policy::budget::Rules;
 use crate::policy::naming::Names;
@@ -24,6 +26,9 @@ use crate::upstream::{Budgets, Upstreams};
 /// Everything that runs under a configuration.
 pub struct Running {
     pub(super) settings: Settings,
+    /// The files that the configuration names, and how they were seen before they were read.
+    pub(super) files: Vec<PathBuf>,
+    pub(super) seen: Sight,
     pub(super) server: Server,
     pub(super) cache: Arc<Cache>,
     pub(super) metrics: Arc<Metrics>,
@@ -39,7 +44,7 @@ impl Running {
     /// Begins to run, but for the listeners. What is done behind the clients' backs runs in `tasks`, until
     /// `shutdown`. Without `log` nothing is logged of requests.
     pub fn start(
-        settings: Settings,
+        Loaded { settings, files, .. }: Loaded,
         disk: Disk,
         dialer: &Dialer,
         log: Option<Arc<LogGuard>>,
@@ -76,6 +81,8 @@ impl Running {
         );
         let running = Self {
             settings,
+            files,
+            seen: Sight::new(),
             server,
             cache,
             metrics,

@@ -69,6 +69,7 @@ pub fn capture(
         | Command::Unlock(_)
         | Command::Unpin(_)
         | Command::MirrorConfig(_)
+        | Command::Reload(_)
         | Command::Completions(_)
         | Command::Man(_)
         | Command::Run(_) => {

@@ -18,6 +18,7 @@ mod mirror;
 mod pages;
 mod progress;
 mod purge;
+mod reload;
 mod run;
 mod status;
 mod table;
@@ -40,7 +41,7 @@ pub use self::capture::{Capture, capture};
 use self::colours::Colours;
 use self::look::Look;
 use crate::app::{self, Source};
-use crate::config::{self, Environment, Settings};
+use crate::config::{self, Environment, Loaded, Settings};
 
 /// The configuration is wrong.
 const WRONG_CONFIGURATION: u8 = 64;
@@ -97,6 +98,8 @@ enum Command {
     Import(bundle::Importing),
     /// Hash what is held again, put aside what is damaged, and fetch that again if asked to
     Verify(verify::Verifying),
+    /// Have a running Seawall read its configuration again, and tell what is another
+    Reload(Asking),
     /// Print completions for a shell
     Completions(pages::Completions),
     /// Print the manual, or write all its pages
@@ -134,7 +137,7 @@ struct Asking {
 /// Runs the command the process was started with, and says how it ended.
 pub fn main() -> ExitCode {
     match arguments().command {
-        Command::Serve(serving) => configured(&serving.configuration, |settings| {
+        Command::Serve(serving) => loaded(&serving.configuration, |loaded| {
             if serving.with_parent {
                 end_with_parent();
             }
@@ -142,7 +145,7 @@ pub fn main() -> ExitCode {
                 file: serving.configuration.config.clone(),
                 environment: Environment::of_process(),
             };
-            app::serve(settings, source).map_or_else(
+            app::serve(loaded, source).map_or_else(
                 |error| {
                     complain(format_args!("error: {error}"));
                     ExitCode::FAILURE
@@ -172,6 +175,7 @@ pub fn main() -> ExitCode {
         Command::Export(exporting) => bundle::export(&exporting),
         Command::Import(importing) => bundle::import(&importing),
         Command::Verify(verifying) => verify::run(&verifying),
+        Command::Reload(asking) => reload::run(&asking),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),
     }
@@ -276,12 +280,17 @@ fn refused(no_answer: &NoAnswer) -> ExitCode {
 
 /// Goes on with the settings, or reports every problem with them.
 fn configured(configuration: &Configuration, go_on: impl FnOnce(Settings) -> ExitCode) -> ExitCode {
+    loaded(configuration, |loaded| go_on(loaded.settings))
+}
+
+/// As [`configured`], with what else was read.
+fn loaded(configuration: &Configuration, go_on: impl FnOnce(Loaded) -> ExitCode) -> ExitCode {
     match config::load(configuration.config.as_deref(), &Environment::of_process()) {
         Ok(loaded) => {
             for warning in &loaded.warnings {
                 complain(format_args!("warning: {warning}"));
             }
-            go_on(loaded.settings)
+            go_on(loaded)
         }
         Err(report) => {
             complain(report);

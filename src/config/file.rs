@@ -4,6 +4,7 @@
 //! that one wrong value hides no other. The tree has no `Debug`: a password may stand in it by mistake.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -59,6 +60,25 @@ impl Value {
             Self::Table(_) => "a table",
             Self::Other(kind) => kind,
         }
+    }
+}
+
+/// The keys whose value is the path of a file.
+const PATHS: [&str; 4] = ["file", "ca", "certificate", "key"];
+
+/// Adds every file that is named somewhere below a table.
+pub(super) fn named_files(table: &Table, found: &mut Vec<PathBuf>) {
+    for (key, entry) in &table.0 {
+        named_by(key, &entry.node, found);
+    }
+}
+
+fn named_by(key: &str, node: &Node, found: &mut Vec<PathBuf>) {
+    match &node.value {
+        Value::Text(path) | Value::Raw(path) if PATHS.contains(&key) => found.push(path.into()),
+        Value::Table(table) => named_files(table, found),
+        Value::List(nodes) => nodes.iter().for_each(|node| named_by(key, node, found)),
+        Value::Text(_) | Value::Raw(_) | Value::Integer(_) | Value::Boolean(_) | Value::Other(_) => {}
     }
 }
 

@@ -7,7 +7,7 @@
 //!                Settings ──> the effective configuration, secrets hidden
 //! ```
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 mod access;
 mod alternates;
@@ -79,6 +79,8 @@ pub struct Loaded {
     pub settings: Settings,
     /// What an operator should know although it is no mistake, a sentence each.
     pub warnings: Vec<String>,
+    /// The files that it names: secrets, certificates, keys.
+    pub files: Vec<PathBuf>,
 }
 
 /// Reads a rate as people write it, `200MB/s` or `1.5Gbit/s`, in bytes per second.
@@ -106,7 +108,13 @@ fn understand(text: &str, environment: &Environment, problems: &mut problem::Pro
     let mut tree = file::parse(text, problems);
     let warnings = environment.override_tree(&mut tree, &check::TABLES, problems);
     let settings = check::check(&tree, environment, problems);
-    Loaded { settings, warnings }
+    let mut files = Vec::new();
+    file::named_files(&tree, &mut files);
+    Loaded {
+        settings,
+        warnings,
+        files,
+    }
 }
 
 /// Reads a duration as the configuration has it: `7d`. `None` if it is none.

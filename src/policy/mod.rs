@@ -25,4 +25,5 @@ pub mod quota;
 pub mod retention;
 pub mod schedule;
 pub mod scrub;
+pub mod settling;
 pub mod throttle;

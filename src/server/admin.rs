@@ -6,6 +6,7 @@
 mod bundle;
 mod inspect;
 mod purge;
+mod reload;
 mod verify;
 mod warm;
 
@@ -271,10 +272,13 @@ async fn dispatch(inner: &Arc<Inner>, ask: &Ask) -> Reply {
     if let Some(reply) = verify::answer(inner, ask).await {
         return reply;
     }
+    if let Some(reply) = reload::answer(inner, ask).await {
+        return reply;
+    }
     Reply::error(
         StatusCode::NOT_FOUND,
         "here are /livez, /readyz, /metrics and /api/v1/…: status, repositories, tags, manifests, show, usage, \
-         purge, holds, lock, unlock, pin, unpin, warm, export, import, verify",
+         purge, holds, lock, unlock, pin, unpin, warm, export, import, verify, reload",
     )
 }
 

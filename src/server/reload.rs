@@ -1,6 +1,6 @@
 //! What is asked of whoever has the configuration, and what they answer.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 /// Asks for a reload, and waits for what came of it.
@@ -10,7 +10,7 @@ pub type ReloadRequest = oneshot::Sender<Reload>;
 pub type Reloads = mpsc::Sender<ReloadRequest>;
 
 /// What came of reading the configuration again, in words.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reload {
     /// True if what was read holds now.
     pub applied: bool,

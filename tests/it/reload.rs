@@ -244,3 +244,53 @@ async fn what_a_client_has_taken_of_an_unchanged_tier_stays_taken() {
             .is_good()
     );
 }
+
+/// A secret as Kubernetes mounts it: `token` leads through `..data` into a folder of its own.
+fn mount(folder: &std::path::Path, version: &str, secret: &str) {
+    use std::os::unix::fs::symlink;
+    std::fs::create_dir(folder.join(version)).unwrap();
+    std::fs::write(folder.join(version).join("token"), secret).unwrap();
+    symlink(version, folder.join("..new")).unwrap();
+    std::fs::rename(folder.join("..new"), folder.join("..data")).unwrap();
+    if !folder.join("token").exists() {
+        symlink("..data/token", folder.join("token")).unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_is_rotated_by_a_symlink_is_followed_and_one_half_written_is_waited_for() {
+    let secrets = tempfile::tempdir().unwrap();
+    mount(secrets.path(), "..1", "one");
+    let token = secrets.path().join("token");
+    let text = hub(&format!(
+        "access = \"shared\"\ncredentials = [{{ username = \"robot\", password = {{ file = {token:?} }} }}]"
+    ));
+    let mut configured = Configured::start(&Registry::default().dialer(), &text);
+    let rotated = ["upstream \"docker.io\": the password of \"robot\" has new content"];
+    let Configured { running, source, .. } = &mut configured;
+    for round in 2..5 {
+        let began = tokio::time::Instant::now();
+        let rotate = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            mount(secrets.path(), &format!("..{round}"), &format!("secret {round}"));
+        };
+        let (reload, ()) = tokio::join!(running.follow_files(source), rotate);
+        assert_eq!(reload.changed, rotated);
+        assert!(began.elapsed() <= Duration::from_secs(5), "{:?}", began.elapsed());
+    }
+    let began = tokio::time::Instant::now();
+    let file = source.file.clone().unwrap();
+    let write = async {
+        for end in (0..text.len()).step_by(40) {
+            tokio::time::sleep(Duration::from_millis(1900)).await;
+            std::fs::write(&file, &text[..end]).unwrap();
+        }
+        std::fs::write(&file, format!("{text}[server]\ndrain = \"7s\"\n")).unwrap();
+        began.elapsed()
+    };
+    let (reload, written) = tokio::join!(running.follow_files(source), write);
+    assert_eq!(reload.changed, ["server.drain: \"30s\", now \"7s\""]);
+    assert!(began.elapsed() <= written + Duration::from_secs(5));
+    let still = tokio::time::timeout(Duration::from_secs(3600), running.follow_files(source));
+    assert!(still.await.is_err(), "nothing is another");
+}

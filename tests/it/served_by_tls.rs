@@ -14,6 +14,8 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
+use crate::support::configured::{Configured, hub};
+use crate::support::registry::Registry;
 use crate::support::seawall::{Choices, read};
 use crate::support::world::{MIB, World, blob_path, content, world};
 
@@ -26,15 +28,22 @@ struct Certified {
 impl Certified {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
+        let der = Self::write(directory.path());
+        Self { directory, der }
+    }
+
+    /// Another certificate, in the same files.
+    fn renew(&mut self) {
+        self.der = Self::write(self.directory.path());
+    }
+
+    fn write(directory: &std::path::Path) -> CertificateDer<'static> {
         let key = rcgen::KeyPair::generate().unwrap();
         let params = rcgen::CertificateParams::new(vec!["cache.test".to_owned()]).unwrap();
         let certificate = params.self_signed(&key).unwrap();
-        std::fs::write(directory.path().join("tls.crt"), certificate.pem()).unwrap();
-        std::fs::write(directory.path().join("tls.key"), key.serialize_pem()).unwrap();
-        Self {
-            der: certificate.der().clone(),
-            directory,
-        }
+        std::fs::write(directory.join("tls.crt"), certificate.pem()).unwrap();
+        std::fs::write(directory.join("tls.key"), key.serialize_pem()).unwrap();
+        certificate.der().clone()
     }
 
     fn serving(&self) -> Serving {
@@ -192,4 +201,47 @@ fn a_key_of_another_certificate_is_refused_by_name_and_shown_nowhere() {
     assert!(matches!(swapped, Unusable::Certificate { .. }), "{swapped}");
     let missing = Serving::read(one.join("tls.crt"), one.join("none")).unwrap_err();
     assert!(missing.to_string().contains("none"), "{missing}");
+}
+
+// S148
+#[tokio::test(start_paused = true)]
+async fn a_renewed_certificate_is_shown_to_who_connects_next_and_a_wrong_key_to_nobody() {
+    let mut certified = Certified::new();
+    let at = |name: &str| certified.directory.path().join(name).display().to_string();
+    let text = format!(
+        "{}[server]\ntls = {{ certificate = {:?}, key = {:?} }}\n",
+        hub(""),
+        at("tls.crt"),
+        at("tls.key")
+    );
+    let mut configured = Configured::start(&Registry::default().dialer(), &text);
+    let before = certified
+        .shake(configured.seawall.connect(PEER.into()), &["http/1.1"])
+        .await;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(before))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    certified.renew();
+    assert_eq!(
+        configured.change(&text).await.changed,
+        ["server.tls has new content"]
+    );
+    certified
+        .shake(configured.seawall.connect(PEER.into()), &["http/1.1"])
+        .await;
+    let other = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    std::fs::write(certified.directory.path().join("tls.key"), other).unwrap();
+    let reload = configured.change(&text).await;
+    assert!(
+        !reload.applied && reload.problems[0].contains("it is not the key of"),
+        "{reload:?}"
+    );
+    certified
+        .shake(configured.seawall.connect(PEER.into()), &["http/1.1"])
+        .await;
+    let asked = Request::get("/v2/").header("host", "cache.test");
+    let asked = asked.body(Empty::<Bytes>::new()).unwrap();
+    let answer = read(sender.send_request(asked).await.unwrap()).await;
+    assert!(answer.is_good(), "the first connection goes on");
 }

@@ -36,10 +36,10 @@ impl Configured {
             environment: Environment::of(&[("CACHE_DIRECTORY", cache.to_str().unwrap())]),
         };
         std::fs::write(source.file.as_ref().unwrap(), text).unwrap();
-        let settings = source.load().unwrap_or_else(|report| panic!("{report}")).settings;
+        let loaded = source.load().unwrap_or_else(|report| panic!("{report}"));
         let disk = Disk::open(&cache).unwrap();
         let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
-        let running = Running::start(settings, disk, dialer, None, (&tasks, &stopping));
+        let running = Running::start(loaded, disk, dialer, None, (&tasks, &stopping));
         Self {
             seawall: Seawall::of(&running, tasks, stopping),
             running,
@@ -61,6 +61,6 @@ impl Configured {
     /// Writes the file anew, and has it read.
     pub(crate) async fn change(&mut self, text: &str) -> Reload {
         std::fs::write(self.file(), text).unwrap();
-        self.running.reload(&self.source, By::Signal).await
+        self.running.reload(&self.source, &By::Signal).await
     }
 }
