@@ -42,6 +42,7 @@ mod index;
 mod model;
 mod names;
 mod orphans;
+mod parts;
 mod queue;
 #[cfg(test)]
 mod readers;

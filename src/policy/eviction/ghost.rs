@@ -1,13 +1,15 @@
 //! What went lately, remembered by a few bytes each, so that what comes back is known to be wanted.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::BuildHasherDefault;
+use std::collections::VecDeque;
 
-use super::names::Same;
+use super::parts::Parts;
 
 /// As many are remembered as a share holds, and at least so many: a share of a few large layers should know
 /// more than those few.
 const LEAST: usize = 128;
+
+/// Most that are forgotten for each that is added: where a share has shrunk much, nobody waits for all of it.
+const FORGOTTEN: usize = 2;
 
 /// A bounded list of hashes, the oldest of which is forgotten.
 ///
@@ -17,24 +19,27 @@ const LEAST: usize = 128;
 pub(super) struct Ghost {
     order: VecDeque<u32>,
     /// By hash, the number it has in the order.
-    numbers: HashMap<u32, u32, BuildHasherDefault<Same>>,
+    numbers: Parts<u32, u32>,
     next: u32,
 }
 
 impl Ghost {
-    /// Remembers a hash, and no more than `most` in all.
+    /// Remembers a hash, and no more than `most` in all; where there are more already, one less than before.
     pub(super) fn add(&mut self, hash: u64, most: usize) {
-        self.order.push_back(half(hash));
-        self.numbers.insert(half(hash), self.next);
+        let hash = half(hash);
+        self.order.push_back(hash);
+        self.numbers.of_mut(hash).insert(hash, self.next);
         self.next = self.next.wrapping_add(1);
-        while self.order.len() > most.max(LEAST) {
-            self.forget();
+        for _ in 0..FORGOTTEN {
+            if self.order.len() > most.max(LEAST) {
+                self.forget();
+            }
         }
     }
 
     /// Whether a hash was remembered. It no longer is.
     pub(super) fn take(&mut self, hash: u64) -> bool {
-        self.numbers.remove(&half(hash)).is_some()
+        self.numbers.of_mut(half(hash)).remove(&half(hash)).is_some()
     }
 
     /// How many are remembered, those counted that came back since.
@@ -49,8 +54,9 @@ impl Ghost {
             return;
         };
         // One that came back and went again stands in the order twice; its younger place counts.
-        if self.numbers.get(&hash) == Some(&oldest) {
-            self.numbers.remove(&hash);
+        let numbers = self.numbers.of_mut(hash);
+        if numbers.get(&hash) == Some(&oldest) {
+            numbers.remove(&hash);
         }
     }
 }
@@ -66,6 +72,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_share_that_shrinks_is_forgotten_bit_by_bit() {
+        let mut ghost = Ghost::default();
+        (0..1000_u64).for_each(|hash| ghost.add(hash << 32, 1000));
+        ghost.add(1000 << 32, 200);
+        assert_eq!(ghost.len(), 999);
+        (0..900).for_each(|hash| ghost.add(hash << 32, 200));
+        assert_eq!(ghost.len(), 200);
+    }
 
     proptest! {
         #[test]

@@ -1,16 +1,17 @@
 //! From names to slots, in some thirty bytes per name: a map of hashes, since the names stand in the entries.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
+use std::hash::{BuildHasher, Hasher, RandomState};
 
 use super::Content;
 use super::entries::{Entries, Slot};
+use super::parts::Parts;
 
 /// Which slot something stands in.
 #[derive(Debug, Default)]
 pub(super) struct Names<S = RandomState> {
     /// By the hash of the name. Its key is secret, so nobody can choose digests that meet.
-    first: HashMap<u64, Slot, BuildHasherDefault<Same>>,
+    first: Parts<u64, Slot>,
     /// Those whose hash was taken by another.
     others: HashMap<Content, Slot>,
     hashes: S,
@@ -24,14 +25,16 @@ impl<S: BuildHasher> Names<S> {
 
     /// The slot of a name.
     pub(super) fn find(&self, entries: &Entries, content: &Content) -> Option<Slot> {
-        let first = self.first.get(&self.hash(content)).copied();
+        let hash = self.hash(content);
+        let first = self.first.of(hash).get(&hash).copied();
         let first = first.filter(|slot| entries.at(*slot).content == *content);
         first.or_else(|| self.others.get(content).copied())
     }
 
     /// Adds a name that is not there.
     pub(super) fn add(&mut self, content: Content, slot: Slot) {
-        match self.first.entry(self.hashes.hash_one(content)) {
+        let hash = self.hash(&content);
+        match self.first.of_mut(hash).entry(hash) {
             std::collections::hash_map::Entry::Vacant(entry) => {
                 entry.insert(slot);
             }
@@ -44,9 +47,9 @@ impl<S: BuildHasher> Names<S> {
     /// Takes a name out, and answers its slot.
     pub(super) fn remove(&mut self, entries: &Entries, content: &Content) -> Option<Slot> {
         let hash = self.hash(content);
-        let first = self.first.get(&hash).copied();
+        let first = self.first.of(hash).get(&hash).copied();
         if let Some(slot) = first.filter(|slot| entries.at(*slot).content == *content) {
-            self.first.remove(&hash);
+            self.first.of_mut(hash).remove(&hash);
             return Some(slot);
         }
         self.others.remove(content)
