@@ -213,7 +213,7 @@ impl Cache {
             Reference::Digest(digest) => *digest,
             Reference::Tag(tag) => match self.locked(&name.repository, tag) {
                 Some(hold) => return Some(hold.descriptor),
-                None => self.shelves.records.tag(&name.repository, tag)?.descriptor.digest,
+                None => self.recorded(&name.repository, tag).await?.descriptor.digest,
             },
         };
         let (held, _) = self.held(&digest).await?;

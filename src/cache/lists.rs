@@ -90,6 +90,16 @@ impl Cache {
         read.ok().and_then(Result::ok).ok_or_else(Failure::internal)
     }
 
+    /// A list from the records; `None` as well while the disk does not tell: the upstream does.
+    async fn recorded_list(&self, key: &str) -> Option<List> {
+        if let Some(list) = self.shelves.records.hot_list(key) {
+            return Some(list);
+        }
+        let (shelves, key) = (self.shelves.clone(), key.to_owned());
+        let look = move || Ok(shelves.records.list(&key));
+        self.shelves.disk.health().looking(look).await.ok().flatten()
+    }
+
     /// A list from the records if it is fresh, else from the upstream, else the stale one. `None` if the
     /// upstream keeps no such list.
     async fn list(
@@ -103,7 +113,7 @@ impl Cache {
         let registry = chosen.repository.registry.to_string();
         let rules = self.rules(chosen, None);
         let (shelves, clock) = (self.shelves.clone(), self.clock);
-        let record = shelves.records.list(&key);
+        let record = self.recorded_list(&key).await;
         let now = clock.now();
         let age = |list: &List| now.since(crate::clock::Time::from_millis(list.validated));
         if let Some(list) = record.as_ref().filter(|list| age(list) < rules.ttl) {

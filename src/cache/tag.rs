@@ -121,7 +121,7 @@ impl Cache {
     }
 
     /// The record of a tag; `None` as well while the disk does not tell: the upstream does.
-    async fn recorded(&self, repository: &Repository, tag: &Tag) -> Option<TagRecord> {
+    pub(super) async fn recorded(&self, repository: &Repository, tag: &Tag) -> Option<TagRecord> {
         if let Some(known) = self.shelves.records.hot_tag(repository, tag) {
             return known;
         }

@@ -152,3 +152,28 @@ async fn f066_a_manifest_that_cannot_be_read_now_is_a_miss_and_its_file_stays() 
     assert_eq!(gets(&world), 2);
     assert_eq!(world.seawall.cache.status().cache.quarantined, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn f066_a_list_whose_record_cannot_be_read_now_comes_from_the_upstream() {
+    if !in_a_process_of_its_own("frozen::f066_a_list_whose_record_cannot_be_read_now_comes_from_the_upstream")
+    {
+        return;
+    }
+    let world = world(Choices::default());
+    image(&world.registry, Some("1"), 5);
+    let path = "/v2/library/app/tags/list";
+    let expected = world.seawall.get(path).await.body;
+    let world = restarted(world).await;
+    let asked = || world.registry.seen(&Method::GET, path).len();
+    let before = asked();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Disk::open(elsewhere.path()).unwrap());
+    let frozen = Frozen::take(WORKERS, move |hang| {
+        let disk = disk.clone();
+        async move { disk.health().working(PATIENCE, hang).await }
+    });
+    let answer = world.seawall.get(path).await;
+    assert!(answer.is_good() && answer.body == expected);
+    assert_eq!(asked(), before + 1);
+    frozen.thaw();
+}

@@ -61,7 +61,7 @@ impl Cache {
         let digest = match reference {
             Reference::Digest(digest) => *digest,
             Reference::Tag(tag) => {
-                let record = self.shelves.records.tag(&chosen.repository, tag);
+                let record = self.recorded(&chosen.repository, tag).await;
                 record.ok_or("the tag is not known")?.descriptor.digest
             }
         };
@@ -214,7 +214,7 @@ impl Cache {
     async fn referrers_of(&self, chosen: &Chosen, subject: &Digest) -> Vec<(Option<Tag>, Digest)> {
         let (shelves, repository) = (self.shelves.clone(), chosen.repository.clone());
         let subject = *subject;
-        let look = blocking(move || {
+        let look = move || {
             let key = lists::key("referrers", &repository, &subject.to_string());
             let list = shelves.records.list(&key);
             let listed = list
@@ -228,8 +228,9 @@ impl Cache {
                 }
             }
             Ok(found)
-        });
-        look.await.unwrap_or_default()
+        };
+        let looked = self.shelves.disk.health().looking(look).await;
+        looked.unwrap_or_default()
     }
 }
 

@@ -93,7 +93,7 @@ impl Walk {
         if let Some(hold) = cache.locked(&chosen.repository, tag) {
             return Ok(Some(hold.descriptor.digest));
         }
-        let record = cache.shelves.records.tag(&chosen.repository, tag);
+        let record = cache.recorded(&chosen.repository, tag).await;
         match (
             before(tag, record.as_ref(), cache.rules(&chosen, Some(tag)), now),
             record,

@@ -22,9 +22,14 @@ pub(super) fn create(transaction: &WriteTransaction) -> Result<(), redb::Error> 
 }
 
 impl Records {
-    /// A remembered list.
+    /// A remembered list, as far as memory knows; `None` if the store must be asked.
+    pub fn hot_list(&self, key: &str) -> Option<List> {
+        self.hot_lists.get(key)
+    }
+
+    /// A remembered list. Blocks, unless [`Self::hot_list`] knows.
     pub fn list(&self, key: &str) -> Option<List> {
-        let hot = self.hot_lists.get(key);
+        let hot = self.hot_list(key);
         hot.or_else(|| serde_json::from_slice(&self.read_bytes(LISTS, key)?).ok())
     }
 
