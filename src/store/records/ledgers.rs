@@ -1,7 +1,6 @@
 //! What was spent at each upstream.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
@@ -11,7 +10,7 @@ use crate::policy::budget::Ledger;
 
 const LEDGERS: Bytes = TableDefinition::new("ledgers");
 
-/// Most ledgers read back: one for each upstream that was ever asked.
+/// Most ledgers written and read back: one for each upstream that was ever asked.
 const MAX_LEDGERS: usize = 4096;
 
 pub(super) fn create(transaction: &WriteTransaction) -> Result<(), redb::Error> {
@@ -38,51 +37,28 @@ impl Records {
     /// newest ledger of each upstream is written with the next of them.
     pub fn put_ledger(&self, registry: &Registry, ledger: &Ledger) {
         let bytes = serde_json::to_vec(ledger).expect("strings and numbers always serialise");
-        self.ledgers.put(registry.to_string(), bytes);
-        // Wakes the writer. Where there is no room for this, it is awake.
-        self.change(|_| Ok(()));
+        // A ledger that is not written is untrue, while all older ones are of no use.
+        self.beside.ledgers.put(&registry.to_string(), bytes, MAX_LEDGERS);
+        self.wake();
     }
 }
 
-/// The newest ledgers that are not on disk yet, by registry: a ledger that is not written is untrue, while all
-/// older ones are of no use.
-#[derive(Clone, Default)]
-pub(super) struct Unwritten(Arc<Mutex<HashMap<String, Vec<u8>>>>);
-
-impl Unwritten {
-    fn put(&self, registry: String, bytes: Vec<u8>) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(registry, bytes);
+/// Writes ledgers as part of a transaction.
+pub(super) fn write(
+    transaction: &WriteTransaction,
+    ledgers: &[(String, Vec<u8>)],
+) -> Result<(), redb::Error> {
+    let mut table = transaction.open_table(LEDGERS)?;
+    for (registry, bytes) in ledgers {
+        table.insert(registry.as_str(), bytes.as_slice())?;
     }
-
-    /// Writes them as part of a transaction.
-    pub(super) fn write(
-        &self,
-        transaction: &WriteTransaction,
-    ) -> Result<Vec<(String, Vec<u8>)>, redb::Error> {
-        let waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut table = transaction.open_table(LEDGERS)?;
-        for (registry, bytes) in &waiting {
-            table.insert(registry.as_str(), bytes.as_slice())?;
-        }
-        Ok(waiting.into_iter().collect())
-    }
-
-    /// These are on disk. What is newer by now stays; so does what could not be written, for the next time.
-    pub(super) fn written(&self, written: Vec<(String, Vec<u8>)>) {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for (registry, bytes) in written {
-            if waiting.get(&registry) == Some(&bytes) {
-                waiting.remove(&registry);
-            }
-        }
-    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
     use crate::store::records::writer::MAX_WAITING;
 

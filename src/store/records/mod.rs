@@ -16,10 +16,12 @@ mod opened;
 mod rot;
 mod scrubs;
 mod tags;
+mod unwritten;
 mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
@@ -32,7 +34,7 @@ pub use held::{ManifestRecord, Pulls};
 pub use lists::List;
 use opened::{Opened, whole};
 pub use scrubs::ScrubRecord;
-use writer::{MAX_WAITING, Write, write_behind};
+use writer::{Beside, MAX_WAITING, Write, write_behind};
 
 /// Tags answered without touching the store.
 const HOT_TAGS: u64 = 65_536;
@@ -50,7 +52,9 @@ pub struct Records {
     hot: Cache<String, Option<TagRecord>>,
     hot_lists: Cache<String, List>,
     counted: held::Counted,
-    ledgers: ledgers::Unwritten,
+    beside: Beside,
+    /// The number of the next removal of a tag.
+    removal: AtomicU64,
     writes: Option<SyncSender<Write>>,
     writer: Option<JoinHandle<()>>,
 }
@@ -64,8 +68,8 @@ impl Records {
             |key: &String, list: &List| u32::try_from(key.len() + list.body.len()).unwrap_or(u32::MAX);
         let (writes, waiting) = sync_channel(MAX_WAITING);
         let shared = opened.clone();
-        let ledgers = ledgers::Unwritten::default();
-        let unwritten = ledgers.clone();
+        let beside = Beside::default();
+        let unwritten = beside.clone();
         let writer = std::thread::Builder::new()
             .name("records".to_owned())
             .spawn(move || write_behind(&shared, &waiting, &unwritten))
@@ -75,7 +79,8 @@ impl Records {
             hot: Cache::new(HOT_TAGS),
             hot_lists: Cache::builder().max_capacity(HOT_LISTS).weigher(weigh).build(),
             counted: held::Counted::default(),
-            ledgers,
+            beside,
+            removal: AtomicU64::new(0),
             writes: Some(writes),
             writer,
         }
@@ -118,11 +123,20 @@ impl Records {
         })
     }
 
-    /// Has the writer make a change; see [`writer::Change`].
-    fn change(&self, change: impl Fn(&WriteTransaction) -> Result<(), redb::Error> + Send + 'static) {
-        let Some(writes) = &self.writes else { return };
-        if let Err(TrySendError::Full(_)) = writes.try_send(Write::Change(Box::new(change))) {
+    /// Has the writer make a change; see [`writer::Change`]. False if it was dropped.
+    fn change(&self, change: impl Fn(&WriteTransaction) -> Result<(), redb::Error> + Send + 'static) -> bool {
+        let Some(writes) = &self.writes else { return false };
+        let sent = writes.try_send(Write::Change(Box::new(change)));
+        if let Err(TrySendError::Full(_)) = sent {
             tracing::debug!("a record was dropped: the disk does not keep up");
+        }
+        sent.is_ok()
+    }
+
+    /// Wakes the writer. Where there is no place for this, it is awake.
+    fn wake(&self) {
+        if let Some(writes) = &self.writes {
+            let _ = writes.try_send(Write::Change(Box::new(|_| Ok(()))));
         }
     }
 
@@ -134,13 +148,14 @@ impl Records {
         }
     }
 
-    fn put_bytes(&self, table: Bytes, key: String, bytes: Vec<u8>) {
+    /// False if it was dropped.
+    fn put_bytes(&self, table: Bytes, key: String, bytes: Vec<u8>) -> bool {
         self.change(move |transaction| {
             transaction
                 .open_table(table)?
                 .insert(key.as_str(), bytes.as_slice())?;
             Ok(())
-        });
+        })
     }
 }
 

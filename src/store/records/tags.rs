@@ -1,5 +1,7 @@
 //! What each tag pointed at when its upstream was last asked.
 
+use std::sync::atomic::Ordering;
+
 use moka::ops::compute::{CompResult, Op};
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
@@ -10,6 +12,9 @@ use crate::oci::{Descriptor, Digest, MediaType, Repository, Tag};
 use crate::policy::freshness::TagRecord;
 
 const TAGS: Bytes = TableDefinition::new("tags");
+
+/// Most tags that wait to be forgotten, some 10 MB: as many come in hours only if the disk hangs all the time.
+const MAX_REMOVALS: usize = 65_536;
 
 #[derive(Serialize, Deserialize)]
 struct StoredTag {
@@ -24,6 +29,15 @@ pub(super) fn create(transaction: &WriteTransaction) -> Result<(), redb::Error> 
     Ok(())
 }
 
+/// Forgets tags as part of a transaction, by their keys.
+pub(super) fn remove(transaction: &WriteTransaction, tags: &[(String, u64)]) -> Result<(), redb::Error> {
+    let mut table = transaction.open_table(TAGS)?;
+    for (key, _) in tags {
+        table.remove(key.as_str())?;
+    }
+    Ok(())
+}
+
 impl Records {
     /// What a tag pointed at, as far as memory knows; `None` if the store must be asked.
     pub fn hot_tag(&self, repository: &Repository, tag: &Tag) -> Option<Option<TagRecord>> {
@@ -35,6 +49,9 @@ impl Records {
         let key = tag_key(repository, tag);
         if let Some(known) = self.hot.get(&key) {
             return known;
+        }
+        if self.beside.removals.has(&key) {
+            return None;
         }
         // What cannot be read now is not remembered as missing: the disk may heal.
         let record = self.look_up(TAGS, &key)?.and_then(|bytes| decode_tag(&bytes));
@@ -53,17 +70,26 @@ impl Records {
         };
         let bytes = serde_json::to_vec(&stored).expect("strings and numbers always serialise");
         self.hot.insert(key.clone(), Some(record));
-        self.put_bytes(TAGS, key, bytes);
+        // A removal that waits is older than this. If this is dropped, what is on disk is still wrong.
+        let removal = self.beside.removals.take(&key);
+        if !self.put_bytes(TAGS, key.clone(), bytes)
+            && let Some(number) = removal
+        {
+            self.beside.removals.put(&key, number, MAX_REMOVALS);
+        }
     }
 
-    /// Forgets a tag. What is written down of it may stay if the writer does not keep up: it is asked for again then.
+    /// Forgets a tag. Never waits, and is not lost: however many changes wait, it is written with the next of them,
+    /// and until then the tag is not known here.
     pub fn remove_tag(&self, repository: &Repository, tag: &Tag) {
         let key = tag_key(repository, tag);
         self.hot.insert(key.clone(), None);
-        self.change(move |transaction| {
-            transaction.open_table(TAGS)?.remove(key.as_str())?;
-            Ok(())
-        });
+        let number = self.removal.fetch_add(1, Ordering::Relaxed);
+        if self.beside.removals.put(&key, number, MAX_REMOVALS) {
+            self.wake();
+        } else {
+            tracing::warn!(%repository, %tag, "too many tags wait to be forgotten: after a restart this one may be known");
+        }
     }
 
     /// Forgets tags for good, unless they point elsewhere than at their digest by now: then says where, and all of

@@ -108,3 +108,51 @@ fn what_a_purge_forgets_is_forgotten_however_much_waits_to_be_written() {
     });
     assert_eq!(points_at(&records), (None, None));
 }
+
+/// Holds the writer up until what this returns is dropped, with a full queue behind it.
+fn held_up(records: &Records) -> std::sync::mpsc::SyncSender<()> {
+    let (go, wait) = sync_channel::<()>(0);
+    let wait = std::sync::Mutex::new(wait);
+    records.change_surely(move |_| {
+        let _ = wait.lock().unwrap().recv();
+        Ok(())
+    });
+    while records.change(|_| Ok(())) {}
+    go
+}
+
+#[test]
+fn a_tag_that_its_upstream_took_down_is_forgotten_however_much_waits_to_be_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.redb");
+    let records = Records::open(&path);
+    records.put_tag(&repository(), &tag(), record("old"));
+    records.flush();
+    let go = held_up(&records);
+    records.remove_tag(&repository(), &tag());
+    // Memory is bounded and may have forgotten it, while the disk still has it.
+    records.hot.invalidate_all();
+    assert_eq!(records.tag(&repository(), &tag()), None);
+    drop(go);
+    drop(records);
+    assert_eq!(points_at(&Records::open(&path)), (None, None));
+}
+
+#[test]
+fn a_tag_that_comes_back_before_it_was_forgotten_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let records = Records::open(&folder.path().join("records.redb"));
+    let (old, new) = (record("old"), record("new"));
+    let digest = Some(new.descriptor.digest);
+    records.put_tag(&repository(), &tag(), old.clone());
+    records.flush();
+    records.remove_tag(&repository(), &tag());
+    records.put_tag(&repository(), &tag(), new.clone());
+    assert_eq!(points_at(&records), (digest, digest));
+    // Where the new record is dropped, at least the old one does not come back.
+    let go = held_up(&records);
+    records.remove_tag(&repository(), &tag());
+    records.put_tag(&repository(), &tag(), old);
+    drop(go);
+    assert_eq!(points_at(&records).1, None);
+}

@@ -1,0 +1,64 @@
+//! What must reach the disk however many changes wait: it stands beside their queue, and is written with the next
+//! of them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The newest value of each name that is not on disk yet.
+#[derive(Debug)]
+pub(super) struct Unwritten<V>(Arc<Mutex<HashMap<String, V>>>);
+
+impl<V> Clone for Unwritten<V> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<V> Default for Unwritten<V> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<V: Clone + PartialEq> Unwritten<V> {
+    /// Has a value written, unless so many names wait already; false then.
+    pub(super) fn put(&self, name: &str, value: V, most: usize) -> bool {
+        let mut waiting = self.waiting();
+        let fits = waiting.len() < most || waiting.contains_key(name);
+        if fits {
+            waiting.insert(name.to_owned(), value);
+        }
+        fits
+    }
+
+    /// Has a value not written after all.
+    pub(super) fn take(&self, name: &str) -> Option<V> {
+        self.waiting().remove(name)
+    }
+
+    /// Whether a value of a name waits.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.waiting().contains_key(name)
+    }
+
+    /// What is to be written now.
+    pub(super) fn all(&self) -> Vec<(String, V)> {
+        let waiting = self.waiting();
+        let each = waiting.iter();
+        each.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
+    /// These are on disk. What is newer by now stays; so does what could not be written, for the next time.
+    pub(super) fn written(&self, written: &[(String, V)]) {
+        let mut waiting = self.waiting();
+        for (name, value) in written {
+            if waiting.get(name) == Some(value) {
+                waiting.remove(name);
+            }
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<String, V>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
