@@ -16,7 +16,7 @@ const TICK: Duration = Duration::from_secs(5);
 const WRITE_USES: Duration = Duration::from_secs(60);
 /// How long after a walk that failed the next one begins.
 const WALK_AGAIN: Duration = Duration::from_secs(60);
-/// Most pulled manifests looked into at each tick.
+/// Most pulled manifests looked into at each tick; the rest waits for the next.
 const MOST_PULLED: usize = 1000;
 
 /// What a walk compares the tree with.
@@ -68,8 +68,8 @@ impl Cache {
 
     /// One round: uses are handed on to blobs, room is made, and what changed is written down.
     async fn tidy(&self, with_uses: bool) {
-        let pulled = self.shelves.disk.take_pulled();
-        for digest in pulled.iter().take(MOST_PULLED) {
+        let pulled = self.shelves.disk.take_pulled(MOST_PULLED);
+        for digest in &pulled {
             self.hand_on(digest).await;
         }
         let shelves = self.shelves.clone();

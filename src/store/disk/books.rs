@@ -427,14 +427,18 @@ impl State {
         self.stirred.notify_one();
     }
 
-    /// True if something has to be written down.
+    /// True if something has to be written down or handed on.
     pub(super) fn has_changes(&self) -> bool {
-        self.used || !self.changed.is_empty()
+        self.used || !self.changed.is_empty() || !self.pulled.is_empty()
     }
 
-    /// The manifests that were pulled since this was last asked for.
-    pub(super) fn take_pulled(&mut self) -> Vec<Digest> {
-        std::mem::take(&mut self.pulled).into_iter().collect()
+    /// Manifests that were pulled since this was last asked for, at most so many; the rest is told the next time.
+    pub(super) fn take_pulled(&mut self, most: usize) -> Vec<Digest> {
+        let some: Vec<Digest> = self.pulled.iter().take(most).copied().collect();
+        some.iter().for_each(|digest| {
+            self.pulled.remove(digest);
+        });
+        some
     }
 }
 

@@ -137,7 +137,7 @@ impl Disk {
         self.books.stirred().await;
     }
 
-    /// True if something has to be written down.
+    /// True if something has to be written down or handed on.
     pub fn has_changes(&self) -> bool {
         self.books.lock().has_changes()
     }
@@ -148,9 +148,9 @@ impl Disk {
         self.books.lock().take_changes(with_uses)
     }
 
-    /// The manifests that were pulled since this was last asked for.
-    pub fn take_pulled(&self) -> Vec<Digest> {
-        self.books.lock().take_pulled()
+    /// Manifests that were pulled since this was last asked for, at most so many; the rest is told the next time.
+    pub fn take_pulled(&self, most: usize) -> Vec<Digest> {
+        self.books.lock().take_pulled(most)
     }
 
     /// Blobs of a manifest that was pulled count as used themselves.
@@ -213,6 +213,33 @@ impl Disk {
 mod tests {
     use super::*;
     use crate::policy::eviction::Room;
+
+    #[test]
+    fn manifests_that_were_pulled_are_told_in_parts_and_none_is_left_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = Disk::open(directory.path()).unwrap();
+        let mut pulled = Vec::new();
+        for name in 0..5_u8 {
+            let digest = Digest::sha256(&[name]);
+            disk.put(Shelf::Manifests, &digest, &[name]).unwrap();
+            let content = super::super::content(Shelf::Manifests, &digest);
+            disk.books
+                .lock()
+                .pull(&content, crate::clock::Time::from_millis(1));
+            pulled.push(digest);
+        }
+        disk.take_changes(true);
+        let mut told = disk.take_pulled(3);
+        assert!(
+            told.len() == 3 && disk.has_changes(),
+            "the rest is to be handed on"
+        );
+        told.extend(disk.take_pulled(3));
+        told.sort();
+        pulled.sort();
+        assert_eq!(told, pulled);
+        assert!(!disk.has_changes());
+    }
 
     #[test]
     fn what_was_chosen_to_go_stays_if_it_is_to_be_kept_by_then() {
