@@ -200,6 +200,12 @@ fn hidden(before: &Settings, after: &Settings) -> Vec<Change> {
     {
         replaced("server.tls".to_owned());
     }
+    if before.server.clients.access.users != after.server.clients.access.users {
+        replaced("the users in access.htpasswd".to_owned());
+    }
+    if before.server.token_keys != after.server.token_keys {
+        replaced("access.token_key".to_owned());
+    }
     for new in &after.upstreams {
         let Some(old) = before.upstreams.iter().find(|old| old.registry == new.registry) else {
             continue;

@@ -8,15 +8,15 @@ use super::file::{Node, Table};
 use super::problem::Problems;
 use super::section::{Section, Wrong, boolean, count, duration, limit, size, text, word};
 use super::{
-    LogOptions, Settings, clients, defaults, proxies, purges, scrub, space, tiers, tls, upstreams, values,
-    warms,
+    LogOptions, Logins, Settings, clients, defaults, logins, proxies, purges, scrub, space, tiers, tls,
+    upstreams, values, warms,
 };
 use crate::policy::flight;
 use crate::server::Bounds;
 
 /// The tables of the file.
-pub(super) const TABLES: [&str; 8] = [
-    "server", "cache", "log", "upstream", "tier", "client", "purge", "warm",
+pub(super) const TABLES: [&str; 9] = [
+    "server", "access", "cache", "log", "upstream", "tier", "client", "purge", "warm",
 ];
 
 /// Least size of a request's head: hyper's read buffer is never smaller.
@@ -58,8 +58,9 @@ pub(super) fn check(tree: &Table, environment: &Environment, problems: &mut Prob
         cooling: cache.read("cooling", defaults::FLIGHTS.cooling, duration, problems),
         finish_below: cache.read("finish_abandoned", defaults::FLIGHTS.finish_below, size, problems),
     };
-    let server = server(&top, problems);
+    let (server, logins) = server(&top, environment, problems);
     Settings {
+        logins,
         cache: crate::cache::Options {
             directory: directory(&cache, environment, problems),
             space: space::read(&cache, problems),
@@ -81,7 +82,11 @@ pub(super) fn check(tree: &Table, environment: &Environment, problems: &mut Prob
     }
 }
 
-fn server(top: &Section<'_>, problems: &mut Problems) -> crate::server::Options {
+fn server(
+    top: &Section<'_>,
+    environment: &Environment,
+    problems: &mut Problems,
+) -> (crate::server::Options, Logins) {
     let server = top.section(
         "server",
         &[
@@ -97,14 +102,17 @@ fn server(top: &Section<'_>, problems: &mut Problems) -> crate::server::Options 
         ],
         problems,
     );
+    let listen = server.read("listen", defaults::LISTEN, address, problems);
+    let (access, logins) = logins::read(top, listen, environment, problems);
     let options = crate::server::Options {
-        listen: server.read("listen", defaults::LISTEN, address, problems),
+        listen,
         admin: server.read("admin", defaults::ADMIN, address, problems),
         drain: server.read("drain", defaults::DRAIN, duration, problems),
         bounds: bounds(&server, problems),
         tls: tls::read(&server, problems),
-        clients: clients::read(top, problems),
+        clients: clients::read(top, access, problems),
         proxies: proxies::read(&server, problems),
+        token_keys: logins.token_keys.clone(),
     };
     if options.listen == options.admin && options.listen.port() != 0 {
         let place = ["admin", "listen"].iter().find_map(|key| server.node(key));
@@ -113,7 +121,7 @@ fn server(top: &Section<'_>, problems: &mut Problems) -> crate::server::Options 
         let place = place.map_or(&server.place, |node| &node.place);
         problems.add(place, what, Some(hint));
     }
-    options
+    (options, logins)
 }
 
 /// The link that all clients share; the server's other keys are judged elsewhere.

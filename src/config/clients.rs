@@ -1,33 +1,35 @@
 //! The tiers, and the clients that have them.
 
-use super::file::Node;
+use super::file::{Node, Value};
 use super::problem::{Problems, did_you_mean};
-use super::section::{Section, Wrong, text};
+use super::section::{Section, Wrong, text, word};
 use super::{tiers, values};
-use crate::policy::clients::{Clients, Rule, Tier};
+use crate::policy::access::{Access, Grant, Role, Scope};
+use crate::policy::clients::{Clients, Matches, Rule, Tier};
 
 /// Reads `[tier.*]`, `[[client]]` and `server.default_tier`.
-pub(super) fn read(top: &Section<'_>, problems: &mut Problems) -> Clients {
+pub(super) fn read(top: &Section<'_>, access: Access, problems: &mut Problems) -> Clients {
     let tiers = tiers::read(top, problems);
     // Its other keys are judged elsewhere.
     let server = top.section("server", &[], &mut Problems::default());
     let default = server.read("default_tier", 0, |node| tier(node, &tiers), problems);
     let mut rules = Vec::new();
     for node in top.list("client", problems) {
-        rules.extend(rule(node, &tiers, problems));
+        rules.extend(rule(node, &tiers, &access, problems));
     }
     Clients {
         tiers,
         rules,
         default,
+        access,
     }
 }
 
-fn rule(node: &Node, tiers: &[Tier], problems: &mut Problems) -> Option<Rule> {
+fn rule(node: &Node, tiers: &[Tier], access: &Access, problems: &mut Problems) -> Option<Rule> {
     let mut client = Section::open(
         "client: ".into(),
         Some(node),
-        &["name", "tier", "match"],
+        &["name", "tier", "match", "role", "allow", "deny"],
         problems,
     );
     let name = client.read("name", None, |node| text(node).map(Some), problems);
@@ -35,14 +37,18 @@ fn rule(node: &Node, tiers: &[Tier], problems: &mut Problems) -> Option<Rule> {
         client.name = format!("client \"{name}\": ");
     }
     let index = client.read("tier", None, |node| tier(node, tiers).map(Some), problems);
-    let matches = client.section("match", &["cidr"], problems);
-    let networks = matches.read_list("cidr", values::network, problems);
+    let matches = matches(&client, access, problems);
+    let grant = Grant {
+        role: client.read("role", Role::Pull, role, problems),
+        allow: client.read_list("allow", scope, problems),
+        deny: client.read_list("deny", scope, problems),
+    };
     for (key, hint) in [
         ("name", "write what logs and metrics call it: name = \"ci\""),
         ("tier", "write which tier it has: tier = \"basic\""),
         (
             "match",
-            "write where it comes from: match = { cidr = [\"10.20.0.0/16\"] }",
+            "write how it is known: match = { cidr = [\"10.20.0.0/16\"] }",
         ),
     ] {
         if client.node(key).is_none() {
@@ -53,8 +59,65 @@ fn rule(node: &Node, tiers: &[Tier], problems: &mut Problems) -> Option<Rule> {
     Some(Rule {
         name: name?,
         tier: index?,
-        networks,
+        matches,
+        grant,
     })
+}
+
+fn matches(client: &Section<'_>, access: &Access, problems: &mut Problems) -> Matches {
+    let user = |node: &Node| {
+        let name = text(node)?;
+        let known: Vec<&str> = access.users.iter().map(|user| user.name.as_str()).collect();
+        if known.contains(&name.as_str()) {
+            return Ok(name);
+        }
+        let hint = did_you_mean(&name, &known)
+            .unwrap_or_else(|| "name the file that it stands in: htpasswd in [access]".to_owned());
+        Err(Wrong::expected("a user of the htpasswd file").hint(hint))
+    };
+    let section = client.section("match", &["cidr", "user", "certificate"], problems);
+    let matches = Matches {
+        networks: section.read_list("cidr", values::network, problems),
+        users: section.read_list("user", user, problems),
+        certificates: section.read_list("certificate", certificate, problems),
+    };
+    // A list that is there and of which nothing could be read has been reported.
+    let named = |key: &&str| matches!(section.node(key), Some(node) if !is_empty_list(node));
+    if client.node("match").is_some() && !["cidr", "user", "certificate"].iter().any(named) {
+        let what = format!("{}match is met by nobody", client.name);
+        problems.add(
+            &section.place,
+            what,
+            Some("name networks, users or certificates in it".into()),
+        );
+    }
+    matches
+}
+
+/// A name as certificates have it.
+fn certificate(node: &Node) -> Result<String, Wrong> {
+    let name = text(node)?;
+    let wrong =
+        || Wrong::expected("a name in a certificate, such as \"node-1\" or \"spiffe://cluster/ns/ci\"");
+    (!name.is_empty() && !name.contains('*'))
+        .then_some(name)
+        .ok_or_else(wrong)
+}
+
+fn is_empty_list(node: &Node) -> bool {
+    matches!(&node.value, Value::List(list) if list.is_empty())
+}
+
+fn role(node: &Node) -> Result<Role, Wrong> {
+    let found = word(node, &Role::ALL.map(Role::name))?;
+    let role = Role::ALL.into_iter().find(|role| role.name() == found);
+    role.ok_or_else(|| Wrong::expected("a role"))
+}
+
+fn scope(node: &Node) -> Result<Scope, Wrong> {
+    let hint = "a registry, and what follows is a path: * is any part of a name, ** any number of names";
+    let wrong = || Wrong::expected("repositories, such as \"ghcr.io/team/**\" or \"docker.io\"").hint(hint);
+    Scope::parse(&text(node)?).ok_or_else(wrong)
 }
 
 /// The index of the tier with that name.

@@ -18,6 +18,8 @@ mod defaults;
 mod environment;
 mod file;
 mod freshness;
+mod htpasswd;
+mod logins;
 mod problem;
 mod proxies;
 mod purges;
@@ -36,6 +38,7 @@ mod warms;
 
 pub use changes::{Change, Changes, NEEDS_RESTART, What};
 pub use environment::Environment;
+pub use logins::Logins;
 pub use problem::{Place, Problem, Report};
 pub use show::effective;
 
@@ -59,6 +62,8 @@ pub struct Settings {
     pub warms: Vec<crate::cache::ScheduledWarm>,
     /// How to log.
     pub log: LogOptions,
+    /// Where the passwords of clients stand.
+    pub logins: Logins,
 }
 
 /// How to log.
@@ -106,8 +111,9 @@ pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Loaded, Re
 /// The settings that a file's text and the environment make; only to be used if no problem was found.
 fn understand(text: &str, environment: &Environment, problems: &mut problem::Problems) -> Loaded {
     let mut tree = file::parse(text, problems);
-    let warnings = environment.override_tree(&mut tree, &check::TABLES, problems);
+    let mut warnings = environment.override_tree(&mut tree, &check::TABLES, problems);
     let settings = check::check(&tree, environment, problems);
+    warnings.extend(logins::warnings(&settings));
     let mut files = Vec::new();
     file::named_files(&tree, &mut files);
     Loaded {

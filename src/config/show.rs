@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use super::units::{show_duration, show_size};
-use super::{Settings, purges, scrub, space, tiers, values, warms};
+use super::{Settings, logins, purges, scrub, space, tiers, values, warms};
 use crate::cache::OnExhausted;
-use crate::policy::clients::Clients;
+use crate::policy::clients::Matches;
 use crate::policy::freshness::{Exception, Patterns, Policy, Rules};
 use crate::policy::naming::{Entry, Pattern};
 use crate::policy::quota::Quota;
@@ -16,7 +16,7 @@ pub fn effective(settings: &Settings) -> String {
     let mut out = String::new();
     // Writing to a text cannot fail.
     let _ = server(&mut out, settings).and_then(|()| cache_and_log(&mut out, settings));
-    let _ = clients(&mut out, &settings.server.clients);
+    let _ = clients(&mut out, settings);
     let purges = settings.purges.iter().map(|purge| ("purge", purges::show(purge)));
     let warms = settings.warms.iter().map(|warm| ("warm", warms::show(warm)));
     for (table, keys) in purges.chain(warms) {
@@ -42,7 +42,12 @@ fn server(out: &mut String, settings: &Settings) -> std::fmt::Result {
     writeln!(out, "drain = \"{}\"", show_duration(server.drain))?;
     if let Some(tls) = &server.tls {
         let [certificate, key] = [&tls.certificate, &tls.key].map(|path| quoted(&path.to_string_lossy()));
-        writeln!(out, "tls = {{ certificate = {certificate}, key = {key} }}")?;
+        let path = |path: &std::path::PathBuf| format!(", client_ca = {}", quoted(&path.to_string_lossy()));
+        let client_ca = tls.client_ca.as_ref().map(path).unwrap_or_default();
+        writeln!(
+            out,
+            "tls = {{ certificate = {certificate}, key = {key}{client_ca} }}"
+        )?;
     }
     writeln!(out, "trusted_proxies = {}", list(&server.proxies.trusted))?;
     writeln!(out, "proxy_protocol = {}", server.proxies.protocol)?;
@@ -176,7 +181,12 @@ fn exhausted(out: &mut String, on_exhausted: OnExhausted) -> std::fmt::Result {
     writeln!(out, "on_exhausted = \"{word}\"")
 }
 
-fn clients(out: &mut String, clients: &Clients) -> std::fmt::Result {
+fn clients(out: &mut String, settings: &Settings) -> std::fmt::Result {
+    let clients = &settings.server.clients;
+    writeln!(out, "\n[access]")?;
+    for (key, value) in logins::show(&clients.access, &settings.logins) {
+        writeln!(out, "{key} = {value}")?;
+    }
     for tier in &clients.tiers {
         writeln!(out, "\n[tier.{}]", quoted(&tier.name))?;
         writeln!(out, "reserve = \"{}%\"", tier.reserve * 100.0)?;
@@ -186,7 +196,19 @@ fn clients(out: &mut String, clients: &Clients) -> std::fmt::Result {
         writeln!(out, "\n[[client]]")?;
         writeln!(out, "name = {}", quoted(&rule.name))?;
         writeln!(out, "tier = {}", quoted(&clients.tiers[rule.tier].name))?;
-        writeln!(out, "match = {{ cidr = {} }}", list(&rule.networks))?;
+        let Matches {
+            networks,
+            users,
+            certificates,
+        } = &rule.matches;
+        let (networks, users, certificates) = (list(networks), list(users), list(certificates));
+        writeln!(
+            out,
+            "match = {{ cidr = {networks}, user = {users}, certificate = {certificates} }}"
+        )?;
+        writeln!(out, "role = \"{}\"", rule.grant.role.name())?;
+        writeln!(out, "allow = {}", list(&rule.grant.allow))?;
+        writeln!(out, "deny = {}", list(&rule.grant.deny))?;
     }
     Ok(())
 }

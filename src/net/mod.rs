@@ -4,6 +4,7 @@ pub mod client;
 mod connector;
 pub mod dial;
 mod gate;
+pub mod identity;
 pub mod serving;
 pub mod tls;
 pub mod url;

@@ -1,17 +1,19 @@
 //! TLS towards clients: a certificate of the operator's, modern protocols, HTTP/2 for those who ask for it.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::tls;
+use super::{identity, tls};
 use crate::oci::Digest;
 
 /// Bytes that rustls may hold encrypted and unsent: as much as one read of a file brings.
@@ -23,6 +25,14 @@ pub enum Unusable {
     /// The file of certificates.
     #[error("the certificates in {}: {why}", path.display())]
     Certificate {
+        /// Where they stand.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The file of those who issue the certificates of clients.
+    #[error("the authorities in {}: {why}", path.display())]
+    Authority {
         /// Where they stand.
         path: PathBuf,
         /// What is wrong.
@@ -45,8 +55,10 @@ pub struct Serving {
     pub certificate: PathBuf,
     /// PEM file of the key.
     pub key: PathBuf,
-    /// Tells what stands in both files from anything else.
+    /// Tells what stands in the files from anything else.
     content: Digest,
+    /// PEM file of those who issue the certificates of clients, if clients may show any.
+    pub client_ca: Option<PathBuf>,
     acceptor: TlsAcceptor,
 }
 
@@ -57,16 +69,18 @@ impl fmt::Debug for Serving {
             .debug_struct("Serving")
             .field("certificate", &self.certificate)
             .field("key", &self.key)
+            .field("client_ca", &self.client_ca)
             .finish_non_exhaustive()
     }
 }
 
 impl Serving {
-    /// Reads both files. Blocks on the disk.
+    /// Reads the files. A client that shows a certificate must show one that comes from `client_ca`; it need not
+    /// show any. Blocks on the disk.
     ///
     /// # Errors
     /// [`Unusable`] if one cannot be read, or the key is not that of the first certificate.
-    pub fn read(certificate: PathBuf, key: PathBuf) -> Result<Self, Unusable> {
+    pub fn read(certificate: PathBuf, key: PathBuf, client_ca: Option<PathBuf>) -> Result<Self, Unusable> {
         let wrong_certificate = |why: String| Unusable::Certificate {
             path: certificate.clone(),
             why,
@@ -81,7 +95,11 @@ impl Serving {
         content.extend_from_slice(&pem);
         let private = PrivateKeyDer::from_pem_slice(&pem)
             .map_err(|_| wrong_key("there is no unencrypted private key in PEM in it".to_owned()))?;
-        let config = config(chain, private).map_err(|error| match error {
+        let authorities = client_ca
+            .as_ref()
+            .map(|path| authorities(path, &mut content))
+            .transpose()?;
+        let config = config(chain, private, authorities).map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => {
                 wrong_key(format!("it is not the key of {}", certificate.display()))
             }
@@ -93,10 +111,11 @@ impl Serving {
             acceptor: Arc::new(config).into(),
             certificate,
             key,
+            client_ca,
         })
     }
 
-    /// True if `other` shows clients the same certificates, with the same key.
+    /// True if `other` shows clients the same certificates, with the same key, and takes theirs from the same authorities.
     pub fn is_same(&self, other: &Self) -> bool {
         self.content == other.content
     }
@@ -116,15 +135,46 @@ impl Serving {
     }
 }
 
+/// What verifies the certificates of clients. Their issuers are added to `content`.
+fn authorities(path: &Path, content: &mut Vec<u8>) -> Result<Arc<dyn ClientCertVerifier>, Unusable> {
+    let wrong = |why: String| Unusable::Authority {
+        path: path.to_owned(),
+        why,
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in tls::certificates(path).map_err(wrong)? {
+        content.extend_from_slice(&certificate);
+        roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider)
+        .allow_unauthenticated()
+        .build();
+    verifier.map_err(|error| wrong(error.to_string()))
+}
+
+/// The names in the certificate that a client has shown and that was found good; none if it has shown none.
+pub fn names<I>(stream: &TlsStream<I>) -> Arc<[String]> {
+    let shown = stream.get_ref().1.peer_certificates();
+    let first = shown.and_then(<[CertificateDer<'_>]>::first);
+    first
+        .map(|certificate| identity::names(certificate))
+        .unwrap_or_default()
+        .into()
+}
+
 fn config(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
+    authorities: Option<Arc<dyn ClientCertVerifier>>,
 ) -> Result<ServerConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)?;
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let config = match authorities {
+        Some(authorities) => config.with_client_cert_verifier(authorities),
+        None => config.with_no_client_auth(),
+    };
+    let mut config = config.with_single_cert(chain, key)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }

@@ -5,7 +5,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::access::{Access, Evidence, Grant, Role};
 use super::quota::Quota;
+
+/// What the numbers of users begin with that no rule names: above all indices of rules, below all addresses.
+const USERS: u64 = 1 << 32;
 
 /// One rank of clients.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,8 +29,58 @@ pub struct Rule {
     pub name: String,
     /// Index of its tier.
     pub tier: usize,
-    /// The addresses it comes from.
+    /// What is true of its requests.
+    pub matches: Matches,
+    /// What it may do.
+    pub grant: Grant,
+}
+
+impl Rule {
+    /// A client by where it comes from, which may pull everything.
+    pub fn at(name: &str, tier: usize, networks: Vec<IpNet>) -> Self {
+        Self {
+            name: name.to_owned(),
+            tier,
+            matches: Matches::from(networks),
+            grant: Grant::default(),
+        }
+    }
+}
+
+/// What has to be true of a request to be a client's: of each list that is not empty, one element.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Matches {
+    /// The networks it comes from.
     pub networks: Vec<IpNet>,
+    /// The users it logs in as.
+    pub users: Vec<String>,
+    /// The names in the certificate that it shows: a common name, a host, an address of mail, a URI.
+    pub certificates: Vec<String>,
+}
+
+impl Matches {
+    /// Requests from these networks, whoever sends them.
+    pub fn from(networks: Vec<IpNet>) -> Self {
+        Self {
+            networks,
+            ..Self::default()
+        }
+    }
+
+    /// True if no request can be told by it from any other.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn hold(&self, address: IpAddr, user: Option<&str>, certificate: &[String]) -> bool {
+        let is_here = |network: &IpNet| network.contains(&address);
+        let is_user = |name: &String| user == Some(name.as_str());
+        let is_named = |name: &String| certificate.contains(name);
+        !self.is_empty()
+            && (self.networks.is_empty() || self.networks.iter().any(is_here))
+            && (self.users.is_empty() || self.users.iter().any(is_user))
+            && (self.certificates.is_empty() || self.certificates.iter().any(is_named))
+    }
 }
 
 /// Everybody who may ask.
@@ -34,10 +88,23 @@ pub struct Rule {
 pub struct Clients {
     /// The tiers.
     pub tiers: Vec<Tier>,
-    /// The named clients; the first whose networks hold an address is the one.
+    /// The named clients; the first that a request matches is the one.
     pub rules: Vec<Rule>,
     /// Index of the tier of everybody else.
     pub default: usize,
+    /// What holds for all of them.
+    pub access: Access,
+}
+
+/// What is known of who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The client with this place among the rules.
+    Named(usize),
+    /// Nobody's client, and may pull: it logged in, or comes from where nobody needs to.
+    Admitted,
+    /// Nobody who may pull.
+    Stranger,
 }
 
 /// Who one request is from.
@@ -47,22 +114,66 @@ pub struct Identity {
     pub client: u64,
     /// Index of the tier.
     pub tier: usize,
+    /// What is known of it.
+    pub standing: Standing,
+    /// True if it proved who it is, and was not just told by where it comes from.
+    pub proven: bool,
 }
 
 impl Clients {
-    /// Who asks from this address.
-    pub fn identify(&self, address: IpAddr) -> Identity {
-        let address = address.to_canonical();
-        let holds = |rule: &Rule| rule.networks.iter().any(|network| network.contains(&address));
-        match self.rules.iter().position(holds) {
-            Some(index) => Identity {
+    /// Who asks, as far as a request proves it.
+    pub fn identify(&self, evidence: &Evidence<'_>) -> Identity {
+        let address = evidence.address.to_canonical();
+        let user = evidence.user.and_then(|index| self.access.users.get(index));
+        let name = user.map(|user| user.name.as_str());
+        let proven = user.is_some() || !evidence.certificate.is_empty();
+        let holds = |rule: &Rule| rule.matches.hold(address, name, evidence.certificate);
+        if let Some(index) = self.rules.iter().position(holds) {
+            return Identity {
                 client: index as u64,
                 tier: self.rules[index].tier,
-            },
-            None => Identity {
-                client: by_address(address),
-                tier: self.default,
-            },
+                standing: Standing::Named(index),
+                proven,
+            };
+        }
+        let (client, standing) = match evidence.user.filter(|_| user.is_some()) {
+            Some(index) => (USERS + index as u64, Standing::Admitted),
+            None if proven || self.access.anonymous.admits(address) => {
+                (by_address(address), Standing::Admitted)
+            }
+            None => (by_address(address), Standing::Stranger),
+        };
+        Identity {
+            client,
+            tier: self.default,
+            standing,
+            proven,
+        }
+    }
+
+    /// What a client may do; `None` for whoever is not named, who may pull everything or nothing.
+    pub fn grant(&self, who: &Identity) -> Option<&Grant> {
+        match who.standing {
+            Standing::Named(index) => self.rules.get(index).map(|rule| &rule.grant),
+            Standing::Admitted | Standing::Stranger => None,
+        }
+    }
+
+    /// True if nothing is kept from whoever that is.
+    pub fn may_pull_all(&self, who: &Identity) -> bool {
+        match who.standing {
+            Standing::Named(index) => self.rules[index].grant.is_whole(),
+            Standing::Admitted => true,
+            Standing::Stranger => false,
+        }
+    }
+
+    /// How far somebody may go. By where it comes from alone, nobody changes anything.
+    pub fn role(&self, who: &Identity) -> Role {
+        match self.grant(who) {
+            Some(grant) if who.proven => grant.role,
+            Some(grant) => grant.role.min(Role::Read),
+            None => Role::Pull,
         }
     }
 
@@ -74,10 +185,22 @@ impl Clients {
 
     /// What people call a client: its name, else its address or network.
     pub fn name_of(&self, client: u64) -> String {
-        let named = usize::try_from(client)
-            .ok()
-            .and_then(|index| self.rules.get(index));
-        named.map_or_else(|| address_of(client), |rule| rule.name.clone())
+        let place = |first: u64| {
+            client
+                .checked_sub(first)
+                .and_then(|place| usize::try_from(place).ok())
+        };
+        let named = place(0)
+            .and_then(|index| self.rules.get(index))
+            .map(|rule| &rule.name);
+        let user = || {
+            place(USERS)
+                .and_then(|index| self.access.users.get(index))
+                .map(|user| &user.name)
+        };
+        named
+            .or_else(user)
+            .map_or_else(|| address_of(client), String::clone)
     }
 
     /// By tier: what it may not touch.
@@ -97,12 +220,13 @@ impl Default for Clients {
             }],
             rules: Vec::new(),
             default: 0,
+            access: Access::default(),
         }
     }
 }
 
 /// A number for an address; all of an IPv6 /64 are one client. Above all indices of rules.
-fn by_address(address: IpAddr) -> u64 {
+pub fn by_address(address: IpAddr) -> u64 {
     let bits = match address {
         IpAddr::V4(address) => u64::from(address.to_bits()),
         IpAddr::V6(address) => (Ipv6Addr::to_bits(address) >> 64) as u64,
@@ -158,12 +282,12 @@ pub fn hurries(agent: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn at(address: &str) -> Evidence<'static> {
+        Evidence::from(address.parse().unwrap())
+    }
+
     fn clients() -> Clients {
-        let rule = |name: &str, tier, network: &str| Rule {
-            name: name.to_owned(),
-            tier,
-            networks: vec![network.parse().unwrap()],
-        };
+        let rule = |name, tier, network: &str| Rule::at(name, tier, vec![network.parse().unwrap()]);
         Clients {
             rules: vec![rule("ci", 2, "10.20.0.0/16"), rule("office", 1, "10.0.0.0/8")],
             ..Clients::default()
@@ -172,15 +296,15 @@ mod tests {
 
     #[test]
     fn a_named_client_is_one_whatever_its_address() {
-        let who = |address: &str| clients().identify(address.parse().unwrap());
-        assert_eq!(who("10.20.1.1"), Identity { client: 0, tier: 2 });
+        let who = |address: &str| clients().identify(&at(address));
+        assert_eq!((who("10.20.1.1").client, who("10.20.1.1").tier), (0, 2));
         assert_eq!(who("::ffff:10.20.9.9"), who("10.20.1.1"));
         assert_eq!(who("10.1.1.1").tier, 1);
     }
 
     #[test]
     fn everybody_else_is_one_by_address_and_by_prefix() {
-        let who = |address: &str| clients().identify(address.parse().unwrap());
+        let who = |address: &str| clients().identify(&at(address));
         assert_eq!(who("192.0.2.1").tier, 0);
         assert_ne!(who("192.0.2.1").client, who("192.0.2.2").client);
         assert_eq!(who("2001:db8::1"), who("2001:db8::2"));
@@ -199,7 +323,7 @@ mod tests {
             ("fe80::5", "fe80::/64"),
             ("::1", "::/64"),
         ] {
-            let client = clients.identify(address.parse().unwrap()).client;
+            let client = clients.identify(&at(address)).client;
             assert_eq!(clients.name_of(client), name);
         }
     }

@@ -3,6 +3,7 @@
 //! A decision is a synchronous function or a small state machine that takes the time as an argument and
 //! answers with an enum; whoever drives it acts on the answer and logs it.
 
+pub mod access;
 pub mod alternate;
 pub mod backoff;
 pub mod breaker;

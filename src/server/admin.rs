@@ -4,6 +4,7 @@
 //! a page that the operator has open somewhere must not reach it.
 
 mod bundle;
+mod entry;
 mod inspect;
 mod purge;
 mod reload;
@@ -11,6 +12,7 @@ mod verify;
 mod warm;
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -128,15 +130,20 @@ impl Reply {
 pub(super) async fn answer(
     inner: Arc<Inner>,
     request: Request<Incoming>,
+    peer: SocketAddr,
     signs: Arc<Signs>,
 ) -> Result<Response<Tracked>, Infallible> {
     let (head, body) = request.into_parts();
-    let reply = match bundle::is_import(&head) {
-        true => Box::pin(bundle::import(&inner, &head, body)).await,
-        false => match read(&head, body).await {
-            Ok(ask) => dispatch(&inner, &ask).await,
-            Err(refused) => refused,
-        },
+    let reply = match entry::enter(&inner, &head, peer).await {
+        Err(refused) => refused,
+        Ok(who) => {
+            let reply = act(&inner, &head, body).await;
+            if head.method == Method::POST {
+                let (path, status) = (head.uri.path(), reply.status.as_u16());
+                tracing::info!(by = ?who, %peer, ?path, status, "the operator's pages were asked to change something");
+            }
+            reply
+        }
     };
     let mut response = Response::new(reply.body);
     *response.status_mut() = reply.status;
@@ -145,11 +152,26 @@ pub(super) async fn answer(
     if let Some(length) = reply.length {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
+    if reply.status == StatusCode::UNAUTHORIZED {
+        let challenge = HeaderValue::from_static("Basic realm=\"seawall\", charset=\"UTF-8\"");
+        headers.insert(header::WWW_AUTHENTICATE, challenge);
+    }
     if reply.status == StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST"));
     }
     let (parts, body) = headers_only(&head.method, response).into_parts();
     Ok(Response::from_parts(parts, Tracked::unlogged(body, signs)))
+}
+
+/// Does what is asked for.
+async fn act(inner: &Arc<Inner>, head: &Parts, body: Incoming) -> Reply {
+    if bundle::is_import(head) {
+        return Box::pin(bundle::import(inner, head, body)).await;
+    }
+    match read(head, body).await {
+        Ok(ask) => dispatch(inner, &ask).await,
+        Err(refused) => refused,
+    }
 }
 
 /// Reads a request whole, unless it is not one for this listener.
@@ -218,7 +240,7 @@ fn is_json(head: &Parts) -> bool {
 }
 
 /// The pairs of a query, decoded.
-fn pairs(query: &str) -> Vec<(String, String)> {
+pub(super) fn pairs(query: &str) -> Vec<(String, String)> {
     let decode = |text: &str| {
         let spaced = text.replace('+', " ");
         percent_decode_str(&spaced).decode_utf8_lossy().into_owned()

@@ -9,11 +9,14 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::Inner;
 use super::gate::Refused;
+use super::login::Login;
+use super::refusal::{self, Challenge};
 use super::respond::{self, Answer};
 use crate::cache::{Asker, Client, Failure, Quotas};
 use crate::clock::Time;
 use crate::oci::Route;
-use crate::policy::clients::{self, Clients};
+use crate::policy::access::{self, Evidence, Verdict, Wanted};
+use crate::policy::clients::{self, Clients, Identity};
 use crate::policy::proxies::{Disagreement, Proxies};
 use crate::policy::quota::Left;
 
@@ -41,9 +44,49 @@ pub(super) fn origin(
     })
 }
 
+/// Who sends a request, as far as it shows.
+pub(super) struct Caller<'a> {
+    /// The address it comes from; the client's, where a trusted proxy tells it.
+    pub(super) peer: SocketAddr,
+    /// The names in the certificate of its connection.
+    pub(super) certificate: &'a [String],
+    /// What came of what it logs in with.
+    pub(super) login: Login,
+}
+
+/// Who may be answered, or what is said instead.
+///
+/// # Errors
+/// The refusal: 401 with a challenge for who can log in, 403 or 404 for who cannot, 429 for who has failed to
+/// too often.
+pub(super) fn enter(
+    clients: &Clients,
+    caller: &Caller<'_>,
+    wanted: Wanted<'_>,
+    challenge: impl FnOnce() -> Challenge,
+) -> Result<Identity, Box<Answer>> {
+    let user = match caller.login {
+        Login::User(place) => Some(place),
+        Login::None | Login::Wrong | Login::Stale | Login::Narrow | Login::Later(_) => None,
+    };
+    let evidence = Evidence {
+        address: caller.peer.ip(),
+        user,
+        certificate: caller.certificate,
+    };
+    let identity = clients.identify(&evidence);
+    let refusal = match (access::decide(clients, &identity, wanted), caller.login) {
+        (Verdict::Granted, _) => return Ok(identity),
+        (Verdict::Login, Login::Later(wait)) => refusal::later(wait),
+        (Verdict::Login, login) => refusal::login(login, &challenge()),
+        (Verdict::Denied(denied), _) => refusal::denied(denied, wanted),
+        (Verdict::Closed, _) => refusal::closed(caller.peer.ip()),
+    };
+    Err(Box::new(refusal))
+}
+
 /// The asker of a request.
-pub(super) fn identify(clients: &Clients, peer: SocketAddr, head: &Parts, now: Time) -> Asker {
-    let identity = clients.identify(peer.ip());
+pub(super) fn asker(identity: &Identity, head: &Parts, now: Time) -> Asker {
     Asker {
         tier: identity.tier,
         client: identity.client,
@@ -54,9 +97,13 @@ pub(super) fn identify(clients: &Clients, peer: SocketAddr, head: &Parts, now: T
 /// True if whoever asks from here, and says nothing of themselves but a User-Agent, is granted everything: nothing
 /// refuses, counts or paces them.
 pub(super) fn is_unlimited(inner: &Inner, peer: SocketAddr) -> bool {
-    let identity = inner.options.clients.identify(peer.ip());
+    let clients = &inner.options.clients;
+    let identity = clients.identify(&Evidence::from(peer.ip()));
+    let proxies = &inner.options.proxies;
     // A trusted proxy may ask for somebody else.
-    !inner.options.proxies.trusts(peer.ip()) && inner.cache.quotas().are_unlimited(identity.tier)
+    clients.may_pull_all(&identity)
+        && !proxies.trusts(peer.ip())
+        && inner.cache.quotas().are_unlimited(identity.tier)
 }
 
 /// A request that may be answered.

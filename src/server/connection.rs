@@ -14,10 +14,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::TaskTracker;
 
 use super::hits::Hits;
+use super::http::From;
 use super::sendfile::Runs;
 use super::watch::{Signs, Verdict, Watchdog};
 use super::wire::Watched;
 use super::{Inner, Live, admin, handshake, http, preface};
+use crate::net::serving;
 
 /// Bytes of headers an HTTP/2 peer may send for one request, decompressed (S112).
 const H2_HEADER_BYTES: u32 = 16 * 1024;
@@ -51,36 +53,42 @@ where
         Some(tls) if kind == Kind::Pull => {
             if let Some(io) = handshake::shake(&inner, tls, io, peer).await {
                 drop(inner);
-                talk(live, io, peer, kind, None).await;
+                let certificate = serving::names(&io);
+                talk(live, io, From { peer, certificate }, kind, None).await;
             }
         }
         _ => {
             drop(inner);
-            talk(live, io, peer, kind, runs).await;
+            let certificate = Arc::default();
+            talk(live, io, From { peer, certificate }, kind, runs).await;
         }
     }
 }
 
 /// Speaks HTTP with a peer until the connection ends.
-async fn talk<I>(live: &Live, io: I, peer: SocketAddr, kind: Kind, runs: Option<Runs>)
+async fn talk<I>(live: &Live, io: I, from: From, kind: Kind, runs: Option<Runs>)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let (peer, from) = (from.peer, Arc::new(from));
     // Kept no longer than a request: a connection outlives configurations.
     let now = live.load_full();
     let (builder, bounds) = (builder(&now), now.options.bounds);
     let (draining, cut) = (now.draining.clone(), now.cut.clone());
     drop(now);
     let signs = Arc::new(Signs::default());
-    let hits = (kind == Kind::Pull).then(|| Hits::new(live.clone(), peer));
+    // They know a client by where it comes from only.
+    let plain = kind == Kind::Pull && from.certificate.is_empty();
+    let hits = plain.then(|| Hits::new(live.clone(), peer));
     let io = Watched::new(io, signs.clone(), hits);
     let (live, answer_signs) = (live.clone(), signs.clone());
     let service = service_fn(move |request| {
         let (inner, signs, runs) = (live.load_full(), answer_signs.clone(), runs.clone());
+        let from = from.clone();
         async move {
             match kind {
-                Kind::Pull => http::answer(inner, request, peer, signs, runs).await,
-                Kind::Admin => admin::answer(inner, request, signs).await,
+                Kind::Pull => http::answer(inner, request, from, signs, runs).await,
+                Kind::Admin => admin::answer(inner, request, peer, signs).await,
             }
         }
     });

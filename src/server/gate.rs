@@ -33,6 +33,24 @@ pub(super) fn check(head: &Parts, tainted: bool) -> Result<Option<Registry>, Ref
     Ok(host.parse().ok())
 }
 
+/// Checks a request that may be a form: a POST of a body whose length is told, once.
+pub(super) fn check_form(head: &Parts, tainted: bool) -> Result<Option<Registry>, Refused> {
+    if head.method != Method::POST {
+        return check(head, tainted);
+    }
+    if tainted {
+        return Err(Refused::Ambiguous("a line ends without a carriage return"));
+    }
+    let mut lengths = head.headers.get_all(header::CONTENT_LENGTH).iter();
+    let once = lengths.next().is_some() && lengths.next().is_none();
+    if head.headers.contains_key(header::TRANSFER_ENCODING) || (!once && head.version != Version::HTTP_2) {
+        return Err(Refused::Ambiguous(
+            "a form tells its length, once, by Content-Length",
+        ));
+    }
+    Ok(host(head)?.parse().ok())
+}
+
 fn check_framing(headers: &HeaderMap) -> Result<(), Refused> {
     if headers.contains_key(header::TRANSFER_ENCODING) {
         return Err(Refused::Ambiguous(

@@ -13,34 +13,44 @@ use http::{Method, Request, Response, StatusCode, Version, header};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::Inner;
 use super::access::Record;
-use super::admit;
+use super::admit::{self, Caller};
 use super::body::PullBody;
 use super::gate::{self, Refused};
 use super::pull::{self, Told};
+use super::refusal::Challenge;
 use super::respond::{self, Answer, Wishes};
 use super::sendfile::Runs;
 use super::watch::{Active, Signs, Turn};
-use crate::cache::Asker;
-use crate::oci::{Code, Registry, Repository, Route};
+use super::{Inner, tokens};
+use crate::oci::{Code, Route};
+use crate::policy::access::Wanted;
+use crate::policy::clients::Identity;
+
+/// Where a connection comes from, which holds for all of its requests.
+pub(super) struct From {
+    /// Its other end; the client's, where a trusted proxy told it in front of all requests.
+    pub(super) peer: SocketAddr,
+    /// The names in the certificate that the client has shown.
+    pub(super) certificate: Arc<[String]>,
+}
 
 /// Answers a request of a client.
 pub(super) async fn answer(
     inner: Arc<Inner>,
     request: Request<Incoming>,
-    peer: SocketAddr,
+    from: Arc<From>,
     signs: Arc<Signs>,
     runs: Option<Runs>,
 ) -> Result<Response<Tracked>, Infallible> {
     let mut active = Active::new(signs);
     // The body, if a forbidden one was announced, is never read; the connection closes instead.
-    let (head, _body) = request.into_parts();
-    let mut record = Record::new(inner.clone(), &head, peer);
+    let (head, body) = request.into_parts();
+    let mut record = Record::new(inner.clone(), &head, from.peer);
     let runs = runs.filter(|_| head.version != Version::HTTP_2);
     let tainted = active.signs().is_tainted();
     let handled = {
-        let handling = pin!(handle(&inner, &head, peer, tainted, runs, &mut record));
+        let handling = pin!(handle(&inner, (&head, body), &from, tainted, runs, &mut record));
         Guarded(handling).await
     };
     let answer = handled.unwrap_or_else(|| {
@@ -64,17 +74,23 @@ pub(super) async fn answer(
 
 async fn handle(
     inner: &Inner,
-    head: &Parts,
-    peer: SocketAddr,
+    (head, body): (&Parts, Incoming),
+    from: &From,
     tainted: bool,
     runs: Option<Runs>,
     record: &mut Record,
 ) -> Answer {
-    let peer = match admit::origin(&inner.options.proxies, peer, &head.headers) {
+    let peer = match admit::origin(&inner.options.proxies, from.peer, &head.headers) {
         Ok(client) => client,
         Err(refused) => return turn_away(refused, head.version),
     };
     record.peer = peer;
+    if tokens::is_for(inner, head) {
+        return match gate::check_form(head, tainted) {
+            Ok(host) => Box::pin(tokens::answer(inner, head, body, (from, peer), host.as_ref())).await,
+            Err(refused) => turn_away(refused, head.version),
+        };
+    }
     let host = match gate::check(head, tainted) {
         Ok(host) => host,
         Err(refused) => return turn_away(refused, head.version),
@@ -83,19 +99,45 @@ async fn handle(
         Ok(route) => &*record.route.insert(route),
         Err(error) => return pull::no_route(&error),
     };
-    let quotas = inner.cache.quotas();
-    let asker = admit::identify(&inner.options.clients, peer, head, inner.clock.now());
+    let (clients, quotas) = (&inner.options.clients, inner.cache.quotas());
+    let target = route.target();
+    let chosen = target.map(|target| inner.names.choose(target, host.as_ref()));
+    let wanted = match &chosen {
+        Some(Ok(chosen)) => Wanted::Repository(&chosen.repository),
+        None if matches!(route, Route::Catalog(..)) => Wanted::Catalog,
+        Some(Err(_)) | None => Wanted::Base,
+    };
+    let (access, keys) = (&clients.access, &inner.keys);
+    let caller = Caller {
+        peer,
+        certificate: &from.certificate,
+        login: inner
+            .logins
+            .who(access, keys, peer.ip(), &head.headers, wanted)
+            .await,
+    };
+    let challenge = || Challenge::new(inner, head, inner.options.proxies.trusts(from.peer.ip()), wanted);
+    let identity = match admit::enter(clients, &caller, wanted, challenge) {
+        Ok(identity) => identity,
+        Err(refusal) => return *refusal,
+    };
+    let asker = admit::asker(&identity, head, inner.clock.now());
     let answer = match admit::admit(quotas, route, &asker) {
         Ok(admitted) => {
-            let told = find(
-                inner,
-                head,
-                (route, host.as_ref()),
-                &asker,
-                runs,
-                &mut record.repository,
-            );
-            let told = told.await;
+            let told = match (target, chosen) {
+                (Some(target), Some(Ok(chosen))) => {
+                    let wishes = Wishes {
+                        headers: &head.headers,
+                        head: head.method == Method::HEAD,
+                        namespace: target.namespace.as_ref(),
+                        runs,
+                    };
+                    record.repository = Some(chosen.repository.clone());
+                    pull::answer(&inner.cache, route, &chosen, &asker, wishes).await
+                }
+                (_, Some(Err(unknown))) => pull::of_our_own(pull::no_registry(&unknown)),
+                (_, _) => of_our_own(inner, route, &identity).await,
+            };
             (record.from, record.outcome) = (told.from, told.outcome);
             admitted.grant(quotas, route, told.answer)
         }
@@ -111,33 +153,15 @@ async fn handle(
     answer
 }
 
-/// Chooses the repository that a route means, and answers from it.
-async fn find(
-    inner: &Inner,
-    head: &Parts,
-    (route, host): (&Route, Option<&Registry>),
-    asker: &Asker,
-    runs: Option<Runs>,
-    repository: &mut Option<Repository>,
-) -> Told {
-    let Some(target) = route.target() else {
-        return pull::of_our_own(match route {
-            Route::Catalog(registry, page) => pull::catalog(&inner.cache, registry.as_ref(), page).await,
-            _ => pull::base(),
-        });
-    };
-    let chosen = match inner.names.choose(target, host) {
-        Ok(chosen) => chosen,
-        Err(unknown) => return pull::of_our_own(pull::no_registry(&unknown)),
-    };
-    *repository = Some(chosen.repository.clone());
-    let wishes = Wishes {
-        headers: &head.headers,
-        head: head.method == Method::HEAD,
-        namespace: target.namespace.as_ref(),
-        runs,
-    };
-    pull::answer(&inner.cache, route, &chosen, asker, wishes).await
+/// Answers what is asked of no repository.
+async fn of_our_own(inner: &Inner, route: &Route, who: &Identity) -> Told {
+    pull::of_our_own(match route {
+        Route::Catalog(registry, page) => {
+            let grant = inner.options.clients.grant(who);
+            pull::catalog(&inner.cache, registry.as_ref(), page, grant).await
+        }
+        _ => pull::base(),
+    })
 }
 
 /// The answer to a HEAD has the headers of a GET and no body. hyper sees to that in HTTP/1 only.

@@ -15,13 +15,16 @@ mod handshake;
 mod health;
 mod hits;
 mod http;
+mod login;
 mod preface;
 mod pull;
+mod refusal;
 mod reload;
 mod respond;
 mod sendfile;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod watch;
 mod wire;
 
@@ -45,7 +48,9 @@ use crate::policy::naming::Names;
 use crate::policy::proxies::Proxies;
 use crate::telemetry::log::RequestLog;
 use crate::telemetry::metrics::Metrics;
+use crate::upstream::Secret;
 use connection::Kind;
+use login::{Keys, Logins};
 pub use reload::{Reload, ReloadRequest, Reloads};
 use sendfile::Socket;
 
@@ -73,6 +78,9 @@ pub struct Options {
     pub clients: Clients,
     /// Who may say for whom they ask.
     pub proxies: Proxies,
+    /// What the tokens of clients are signed with: the first signs, all are believed. None: a key is made for
+    /// this process, and lost with it.
+    pub token_keys: Vec<Secret>,
 }
 
 /// Bounds on what clients may take.
@@ -117,6 +125,8 @@ struct Inner {
     names: Arc<Names>,
     metrics: Arc<Metrics>,
     requests: Option<AccessLog>,
+    logins: Arc<Logins>,
+    keys: Arc<Keys>,
     clock: Clock,
     /// Cancelled when a drain begins: connections finish their request and close.
     draining: CancellationToken,
@@ -139,6 +149,8 @@ impl Server {
         clock: Clock,
     ) -> Self {
         let inner = Inner {
+            logins: Arc::new(Logins::new(clock)),
+            keys: Arc::new(Keys::new(options.token_keys.iter().map(Secret::expose))),
             options,
             cache,
             names,
@@ -165,7 +177,14 @@ impl Server {
         requests: Option<AccessLog>,
     ) {
         let now = self.now();
+        // A key that was made for this process stays with it: tokens outlive a reload.
+        let keys = match options.token_keys == now.options.token_keys {
+            true => now.keys.clone(),
+            false => Arc::new(Keys::new(options.token_keys.iter().map(Secret::expose))),
+        };
         self.live.store(Arc::new(Inner {
+            logins: now.logins.clone(),
+            keys,
             options,
             cache,
             names,

@@ -7,7 +7,8 @@ use serde_json::value::RawValue;
 
 use super::respond::{self, Answer, Wishes};
 use crate::cache::{Asker, Body, Cache, Failure, Served};
-use crate::oci::{Code, Digest, Page, Registry, Route, RouteError, Target};
+use crate::oci::{Code, Digest, Page, Registry, RepositoryPath, Route, RouteError, Target};
+use crate::policy::access::Grant;
 use crate::policy::naming::{Chosen, Unknown};
 use crate::telemetry::metrics::requests::{From, Outcome};
 
@@ -50,12 +51,18 @@ pub(super) fn base() -> Answer {
 }
 
 /// `GET /v2/_catalog`.
-pub(super) async fn catalog(cache: &Cache, registry: Option<&Registry>, page: &Page) -> Answer {
+pub(super) async fn catalog(
+    cache: &Cache,
+    registry: Option<&Registry>,
+    page: &Page,
+    grant: Option<&Grant>,
+) -> Answer {
     let names = match cache.repositories(registry).await {
         Ok(names) => names,
         Err(failure) => return respond::fail(&failure),
     };
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let may_see = |name: &&str| grant.is_none_or(|grant| is_covered(grant, registry, name));
+    let names: Vec<&str> = names.iter().map(String::as_str).filter(may_see).collect();
     let (shown, cut) = cut(&names, page);
     let body = serde_json::json!({ "repositories": shown });
     let mut answer = respond::json(body.to_string().into(), "seawall; hit");
@@ -63,6 +70,19 @@ pub(super) async fn catalog(cache: &Cache, registry: Option<&Registry>, page: &P
         link(&mut answer, "/v2/_catalog", registry, page, shown.last());
     }
     answer
+}
+
+/// True if a repository of the catalog may be pulled from. Without a registry, its name begins with one.
+fn is_covered(grant: &Grant, registry: Option<&Registry>, name: &str) -> bool {
+    let covers = |registry: &Registry, path: &str| {
+        let path: Option<RepositoryPath> = path.parse().ok();
+        path.is_some_and(|path| grant.covers(registry, &path))
+    };
+    match (registry, name.split_once('/')) {
+        (Some(registry), _) => covers(registry, name),
+        (None, Some((first, path))) => first.parse().is_ok_and(|registry| covers(&registry, path)),
+        (None, None) => false,
+    }
 }
 
 /// A path that is no route.

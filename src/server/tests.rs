@@ -161,6 +161,7 @@ fn server_with(directory: &std::path::Path, chosen: Chosen) -> Server {
         bounds,
         clients: chosen.clients,
         proxies: chosen.proxies,
+        token_keys: Vec::new(),
     };
     Server::new(
         options,

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected has failed")]
 #![allow(clippy::disallowed_methods, reason = "the tests' own tasks end with the test")]
 
+mod access;
 mod ailing;
 mod alternates;
 mod architecture;
@@ -9,6 +10,7 @@ mod bundle;
 mod capacity;
 mod captures;
 mod catalog;
+mod certificates;
 mod crash;
 mod disk;
 mod facts;
@@ -35,5 +37,6 @@ mod sim;
 mod support;
 mod tags;
 mod tls;
+mod tokens;
 mod upstream;
 mod warm;

@@ -25,12 +25,8 @@ fn choices(protocol: bool) -> Choices {
     Choices {
         clients: Clients {
             tiers: vec![tier("unlimited", 0.0), tier("basic", 0.5)],
-            rules: vec![Rule {
-                name: "ci".to_owned(),
-                tier: 1,
-                networks: vec!["192.0.2.0/24".parse().unwrap()],
-            }],
-            default: 0,
+            rules: vec![Rule::at("ci", 1, vec!["192.0.2.0/24".parse().unwrap()])],
+            ..Clients::default()
         },
         proxies: Proxies {
             trusted: vec!["10.0.0.0/8".parse().unwrap()],

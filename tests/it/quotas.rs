@@ -34,11 +34,7 @@ fn granting(quota: Quota) -> Choices {
         reserve: 0.0,
         quota,
     };
-    let rule = |name: &str, tier, network: &str| Rule {
-        name: name.to_owned(),
-        tier,
-        networks: vec![network.parse().unwrap()],
-    };
+    let rule = |name: &str, tier, network: &str| Rule::at(name, tier, vec![network.parse().unwrap()]);
     let heavy = Quota {
         weight: 3,
         ..Quota::UNLIMITED
@@ -54,7 +50,7 @@ fn granting(quota: Quota) -> Choices {
             rule("alike", 1, "10.2.0.0/16"),
             rule("heavy", 2, "10.3.0.0/16"),
         ],
-        default: 0,
+        ..Clients::default()
     };
     Choices {
         clients,

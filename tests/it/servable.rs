@@ -116,12 +116,8 @@ fn tiers() -> Clients {
     };
     Clients {
         tiers: vec![tier("production", 0.0), tier("ci", 0.5)],
-        rules: vec![Rule {
-            name: "ci".to_owned(),
-            tier: 1,
-            networks: vec!["192.0.2.0/24".parse().unwrap()],
-        }],
-        default: 0,
+        rules: vec![Rule::at("ci", 1, vec!["192.0.2.0/24".parse().unwrap()])],
+        ..Clients::default()
     }
 }
 

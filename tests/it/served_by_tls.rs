@@ -48,7 +48,7 @@ impl Certified {
 
     fn serving(&self) -> Serving {
         let at = |name| self.directory.path().join(name);
-        Serving::read(at("tls.crt"), at("tls.key")).unwrap()
+        Serving::read(at("tls.crt"), at("tls.key"), None).unwrap()
     }
 
     fn world(&self) -> World {
@@ -193,13 +193,13 @@ async fn a_range_by_tls_is_the_part_that_was_asked_for() {
 fn a_key_of_another_certificate_is_refused_by_name_and_shown_nowhere() {
     let (one, other) = (Certified::new(), Certified::new());
     let (one, other) = (one.directory.path(), other.directory.path());
-    let wrong = Serving::read(one.join("tls.crt"), other.join("tls.key")).unwrap_err();
+    let wrong = Serving::read(one.join("tls.crt"), other.join("tls.key"), None).unwrap_err();
     assert!(matches!(wrong, Unusable::Key { .. }), "{wrong}");
     let told = wrong.to_string();
     assert!(told.contains("tls.key") && told.contains("tls.crt"), "{told}");
-    let swapped = Serving::read(one.join("tls.key"), one.join("tls.key")).unwrap_err();
+    let swapped = Serving::read(one.join("tls.key"), one.join("tls.key"), None).unwrap_err();
     assert!(matches!(swapped, Unusable::Certificate { .. }), "{swapped}");
-    let missing = Serving::read(one.join("tls.crt"), one.join("none")).unwrap_err();
+    let missing = Serving::read(one.join("tls.crt"), one.join("none"), None).unwrap_err();
     assert!(missing.to_string().contains("none"), "{missing}");
 }
 

@@ -19,12 +19,8 @@ fn quotas(quota: Quota) -> Quotas {
     };
     let clients = Clients {
         tiers: vec![tier("unlimited", Quota::UNLIMITED), tier("basic", quota)],
-        rules: vec![Rule {
-            name: "ci".to_owned(),
-            tier: 1,
-            networks: Vec::new(),
-        }],
-        default: 0,
+        rules: vec![Rule::at("ci", 1, Vec::new())],
+        ..Clients::default()
     };
     Quotas::new(
         clients,

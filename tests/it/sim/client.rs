@@ -148,12 +148,8 @@ pub(crate) fn tiers(reserve: f64) -> Clients {
     };
     Clients {
         tiers: vec![tier("production", 0.0), tier("ci", reserve)],
-        rules: vec![Rule {
-            name: "ci".to_owned(),
-            tier: 1,
-            networks: vec!["10.20.0.0/16".parse().unwrap()],
-        }],
-        default: 0,
+        rules: vec![Rule::at("ci", 1, vec!["10.20.0.0/16".parse().unwrap()])],
+        ..Clients::default()
     }
 }
 

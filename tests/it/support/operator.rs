@@ -18,9 +18,22 @@ impl Seawall {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Response<Incoming> {
+        self.operate_from([127, 0, 0, 1], method, path, headers, body)
+            .await
+    }
+
+    /// As [`Self::operate`], from another address.
+    pub(crate) async fn operate_from(
+        &self,
+        address: [u8; 4],
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Response<Incoming> {
         let (near, far) = tokio::io::duplex(64 * 1024);
         let server = self.server.clone();
-        tokio::spawn(async move { server.serve_operator(far, ([127, 0, 0, 1], 9).into()).await });
+        tokio::spawn(async move { server.serve_operator(far, (address, 9).into()).await });
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(near))
             .await
             .unwrap();

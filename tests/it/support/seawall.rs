@@ -54,6 +54,7 @@ pub(crate) struct Choices {
     pub(crate) proxies: Proxies,
     pub(crate) bandwidth: Option<u64>,
     pub(crate) tls: Option<Serving>,
+    pub(crate) token_keys: Vec<upstream::Secret>,
     pub(crate) on_exhausted: OnExhausted,
     pub(crate) freshness: freshness::Policy,
     pub(crate) lanes: Option<usize>,
@@ -76,6 +77,7 @@ impl Default for Choices {
             proxies: Proxies::default(),
             bandwidth: None,
             tls: None,
+            token_keys: Vec::new(),
             on_exhausted: OnExhausted::Refuse,
             freshness: freshness::Policy::plain(usual_freshness()),
             lanes: None,
@@ -219,6 +221,7 @@ impl Seawall {
             },
             clients: choices.clients,
             proxies: choices.proxies,
+            token_keys: choices.token_keys,
         };
         let cache = Arc::new(cache);
         let server = Server::new(

@@ -89,6 +89,16 @@ pub(crate) fn image(registry: &Registry, tag: Option<&str>, seed: u64) -> Image 
     }
 }
 
+/// Puts a manifest without layers into a repository, under the tag `1`; every repository's is another.
+pub(crate) fn bare_manifest(registry: &Registry, repository: &str) {
+    let config = registry.blob(repository, format!("{{\"of\":\"{repository}\"}}"));
+    let kind = "application/vnd.oci.image.config.v1+json";
+    let body = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{OCI_MANIFEST}","config":{{"mediaType":"{kind}","digest":"{config}","size":9}},"layers":[]}}"#
+    );
+    registry.manifest(repository, Some("1"), OCI_MANIFEST, &body);
+}
+
 /// The media type of an OCI image manifest.
 pub(crate) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// The media type of an OCI image index.

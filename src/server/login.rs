@@ -1,0 +1,271 @@
+//! Who a request says it is from, and whether that is true.
+//!
+//! A password costs tens of milliseconds to verify, so that a stolen file is of little use. It is done off the
+//! reactor, a few at a time, and what came of it is remembered under a keyed hash: the key is made at the start and
+//! told to nobody, so that the memory of this process holds no password either. Whoever is not known takes as long
+//! as whoever is, and those who keep failing are told to wait.
+
+mod basic;
+#[cfg(test)]
+mod tests;
+mod ticket;
+
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use aws_lc_rs::hmac;
+use http::{HeaderMap, header};
+use lru::LruCache;
+use tokio::sync::Semaphore;
+
+pub(super) use self::basic::Basic;
+pub(super) use self::ticket::{CATALOG, Keys, Purpose, Subject, Ticket};
+use crate::clock::{Clock, Time};
+use crate::policy::access::{Access, Attempts, User, Wanted};
+use crate::policy::clients::by_address;
+use crate::store::blocking;
+
+/// Passwords that are verified at once: they leave the other cores to those who pull.
+const AT_ONCE: usize = 2;
+/// Those who wait for it, at most; more are told to come back.
+const MOST_WAITING: usize = 256;
+/// How long they wait: clients give up on an answer after 20 s and more.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// When to come back.
+const RETRY: Duration = Duration::from_secs(5);
+/// How long a password that was right is taken without another look.
+const TAKEN: Duration = Duration::from_secs(5 * 60);
+/// How long one that was wrong is refused without another look.
+const REFUSED: Duration = Duration::from_secs(5);
+/// Passwords that were right, remembered; and wrong.
+const MOST_REMEMBERED: NonZeroUsize = NonZeroUsize::new(4096).expect("it is not zero");
+/// Addresses whose failures are remembered.
+const MOST_FAILING: NonZeroUsize = NonZeroUsize::new(4096).expect("it is not zero");
+/// What the password of whoever is not known is compared with, at the cost of the others.
+const NOBODY: &str = "$2y$10$y7qeUBM4eEURPq9Pw4OxOeKYkN3h1zNDgOU8lO2pC5bBzAYoYBXqS";
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Login {
+    /// The request says nothing that means something here.
+    None,
+    /// It is from the user with this place among [`Access::users`].
+    User(usize),
+    /// What it says is not true.
+    Wrong,
+    /// Its token is not good, or not any more.
+    Stale,
+    /// Its token is good, and not for this.
+    Narrow,
+    /// Nobody looked: too many have failed from there, or too many are looked at.
+    Later(Duration),
+}
+
+type Tag = [u8; 32];
+
+/// What passwords turned out to be.
+pub(super) struct Logins {
+    key: hmac::Key,
+    taken: Mutex<LruCache<Tag, (Time, usize, User)>>,
+    refused: Mutex<LruCache<Tag, Time>>,
+    failing: Mutex<LruCache<u64, Attempts>>,
+    turns: Semaphore,
+    waiting: Semaphore,
+    clock: Clock,
+}
+
+impl Logins {
+    /// Nobody has logged in yet.
+    pub(super) fn new(clock: Clock) -> Self {
+        let key: [u8; 32] = rand::random();
+        Self {
+            key: hmac::Key::new(hmac::HMAC_SHA256, &key),
+            taken: Mutex::new(LruCache::new(MOST_REMEMBERED)),
+            refused: Mutex::new(LruCache::new(MOST_REMEMBERED)),
+            failing: Mutex::new(LruCache::new(MOST_FAILING)),
+            turns: Semaphore::new(AT_ONCE),
+            waiting: Semaphore::new(MOST_WAITING),
+            clock,
+        }
+    }
+
+    /// Who a request is from, which wants this.
+    ///
+    /// Cancel-safe: what was being verified is verified to its end, and forgotten.
+    pub(super) async fn who(
+        &self,
+        access: &Access,
+        keys: &Keys,
+        address: IpAddr,
+        headers: &HeaderMap,
+        wanted: Wanted<'_>,
+    ) -> Login {
+        match said(access, headers) {
+            Said::Nothing => Login::None,
+            Said::Nonsense => Login::Wrong,
+            Said::Token(token) => match keys.open(token, self.clock.now()) {
+                Some(ticket) if ticket.purpose == Purpose::Pull => match ticket.covers(wanted) {
+                    true => login_of(access, keys, &ticket.subject),
+                    false => Login::Narrow,
+                },
+                Some(_) | None => Login::Stale,
+            },
+            Said::Password(basic) => self.password(access, address, basic).await,
+        }
+    }
+
+    /// Who a password is from.
+    ///
+    /// Cancel-safe: what was being verified is verified to its end, and forgotten.
+    pub(super) async fn password(&self, access: &Access, address: IpAddr, basic: Basic) -> Login {
+        let tag = self.tag(&basic);
+        match self.remembered(access, &tag) {
+            Some(login) => login,
+            None => Box::pin(self.look(access, address, tag, basic)).await,
+        }
+    }
+
+    /// Who a token is from that takes the place of a password.
+    pub(super) fn refresh(&self, access: &Access, keys: &Keys, token: &str) -> Login {
+        match keys.open(token.as_bytes(), self.clock.now()) {
+            Some(ticket) if ticket.purpose == Purpose::Refresh => login_of(access, keys, &ticket.subject),
+            Some(_) | None => Login::Wrong,
+        }
+    }
+
+    /// Verifies a password that nothing is remembered of.
+    async fn look(&self, access: &Access, address: IpAddr, tag: Tag, basic: Basic) -> Login {
+        let address = by_address(address.to_canonical());
+        if let Some(wait) = self.wait(address) {
+            return Login::Later(wait);
+        }
+        let Ok(_waiting) = self.waiting.try_acquire() else {
+            return Login::Later(RETRY);
+        };
+        let Ok(Ok(_turn)) = tokio::time::timeout(LONGEST_WAIT, self.turns.acquire()).await else {
+            return Login::Later(RETRY);
+        };
+        // Who waited may have been answered by who came before, and so may the address.
+        if let Some(login) = self.remembered(access, &tag) {
+            return login;
+        }
+        if let Some(wait) = self.wait(address) {
+            return Login::Later(wait);
+        }
+        let place = access.users.iter().position(|user| user.name == basic.user);
+        let user = place.map(|place| (place, access.users[place].clone()));
+        let hash: Arc<str> = match &user {
+            Some((_, user)) => user.hash.clone(),
+            None => nobody(access).into(),
+        };
+        let verify = move || Ok(bcrypt::verify(basic.password, &hash).unwrap_or(false));
+        let right = blocking(verify).await.unwrap_or(false);
+        self.conclude(tag, address, user.filter(|_| right))
+    }
+
+    /// Remembers what a password turned out to be.
+    fn conclude(&self, tag: Tag, address: u64, user: Option<(usize, User)>) -> Login {
+        let now = self.clock.now();
+        match user {
+            Some((place, user)) => {
+                lock(&self.taken).put(tag, (now + TAKEN, place, user));
+                Login::User(place)
+            }
+            None => {
+                lock(&self.refused).put(tag, now + REFUSED);
+                lock(&self.failing)
+                    .get_or_insert_mut(address, || Attempts::new(now))
+                    .fail(now);
+                Login::Wrong
+            }
+        }
+    }
+
+    /// What a password turned out to be, as long as that may be believed: the user has to be the same still.
+    fn remembered(&self, access: &Access, tag: &Tag) -> Option<Login> {
+        let now = self.clock.now();
+        if let Some((until, place, user)) = lock(&self.taken).get(tag)
+            && now < *until
+            && access.users.get(*place) == Some(user)
+        {
+            return Some(Login::User(*place));
+        }
+        let refused = lock(&self.refused).get(tag).is_some_and(|until| now < *until);
+        refused.then_some(Login::Wrong)
+    }
+
+    fn wait(&self, address: u64) -> Option<Duration> {
+        let now = self.clock.now();
+        lock(&self.failing)
+            .get(&address)
+            .and_then(|attempts| attempts.wait(now))
+    }
+
+    fn tag(&self, basic: &Basic) -> Tag {
+        // A name has no colon, or it would not have been read as one.
+        let said = format!("{}:{}", basic.user, basic.password);
+        let mut tag = Tag::default();
+        tag.copy_from_slice(hmac::sign(&self.key, said.as_bytes()).as_ref());
+        tag
+    }
+}
+
+/// What a request says about who it is from.
+enum Said<'a> {
+    Nothing,
+    Nonsense,
+    Password(Basic),
+    Token(&'a [u8]),
+}
+
+fn said<'a>(access: &Access, headers: &'a HeaderMap) -> Said<'a> {
+    if !access.has_logins() {
+        return Said::Nothing;
+    }
+    let mut said = headers.get_all(header::AUTHORIZATION).iter();
+    let said = match (said.next(), said.next()) {
+        (None, _) => return Said::Nothing,
+        // podman and skopeo send this where they have nothing to send.
+        (Some(said), None) if said == "Basic Og==" => return Said::Nothing,
+        (Some(said), None) => said.as_bytes(),
+        // Two readers could believe two of them.
+        (Some(_), Some(_)) => return Said::Nonsense,
+    };
+    const BEARER: usize = "Bearer ".len();
+    match said.split_at_checked(BEARER) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"Bearer ") => Said::Token(token.trim_ascii()),
+        _ => Basic::parse(said).map_or(Said::Nonsense, Said::Password),
+    }
+}
+
+/// Who somebody is by now that a token names.
+fn login_of(access: &Access, keys: &Keys, subject: &Subject) -> Login {
+    match subject {
+        Subject::Anonymous => Login::None,
+        Subject::User { name, stamp } => {
+            let place = access.users.iter().position(|user| user.name == *name);
+            let same = |place: &usize| {
+                keys.stamps(&access.users[*place].hash)
+                    .any(|known| known == *stamp)
+            };
+            place.filter(same).map_or(Login::Stale, Login::User)
+        }
+    }
+}
+
+/// A hash at the cost of the first user's, which no password has.
+fn nobody(access: &Access) -> String {
+    // `$2y$` and the digits of the cost.
+    let cost = access
+        .users
+        .first()
+        .and_then(|user| user.hash.get(4..6))
+        .unwrap_or("10");
+    format!("{}{cost}{}", &NOBODY[..4], &NOBODY[6..])
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
