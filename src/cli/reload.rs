@@ -31,7 +31,7 @@ fn draw(reload: &Reload) -> String {
         .map(|change| format!("restart to apply: {change}\n"));
     let all: String = changed
         .chain(restart)
-        .map(|line| words::clean(line.trim_end()).to_string() + "\n")
+        .map(|line| words::clean(line.trim_end()) + "\n")
         .collect();
     match all.is_empty() {
         true => "nothing is another\n".to_owned(),

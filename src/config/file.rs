@@ -64,7 +64,7 @@ impl Value {
 }
 
 /// The keys whose value is the path of a file.
-const PATHS: [&str; 4] = ["file", "ca", "certificate", "key"];
+const PATHS: [&str; 6] = ["file", "ca", "certificate", "key", "client_ca", "htpasswd"];
 
 /// Adds every file that is named somewhere below a table.
 pub(super) fn named_files(table: &Table, found: &mut Vec<PathBuf>) {

@@ -124,7 +124,7 @@ async fn a_file_comes_whole_by_tls_which_the_kernel_does_not_encrypt() {
     let at = |name| directory.path().join(name);
     std::fs::write(at("tls.crt"), certificate.pem()).unwrap();
     std::fs::write(at("tls.key"), key.serialize_pem()).unwrap();
-    let serving = Serving::read(at("tls.crt"), at("tls.key")).unwrap();
+    let serving = Serving::read(at("tls.crt"), at("tls.key"), None).unwrap();
 
     let (server, tasks) = (server_by_tls(&at("cache"), serving), TaskTracker::new());
     let ([address, _], shutdown) = running(&server, &tasks).await;

@@ -147,7 +147,7 @@ fn a_tag_that_comes_back_before_it_was_forgotten_stays() {
     records.put_tag(&repository(), &tag(), old.clone());
     records.flush();
     records.remove_tag(&repository(), &tag());
-    records.put_tag(&repository(), &tag(), new.clone());
+    records.put_tag(&repository(), &tag(), new);
     assert_eq!(points_at(&records), (digest, digest));
     // Where the new record is dropped, at least the old one does not come back.
     let go = held_up(&records);
