@@ -1,9 +1,11 @@
 //! The disk's troubles: found out when they are over, and told to the operator.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::Cache;
-use crate::store::PATIENCE;
+use crate::store::{Health, PATIENCE};
 
 /// Whether the disk takes what is pulled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +32,11 @@ impl Default for DiskStatus {
 }
 
 impl Cache {
+    /// How the disk does.
+    pub fn disk_health(&self) -> &Arc<Health> {
+        self.shelves.disk.health()
+    }
+
     /// Tries the disk again and again while it is left alone. Never ends; cancel-safe.
     pub async fn heal_disk(&self) {
         let health = self.shelves.disk.health();

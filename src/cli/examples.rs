@@ -6,7 +6,7 @@ use clap::Command;
 type Example = (&'static str, &'static str);
 
 /// The commands, and the examples of each.
-const EXAMPLES: [(&str, &[Example]); 22] = [
+const EXAMPLES: [(&str, &[Example]); 23] = [
     (
         "serve",
         &[
@@ -22,6 +22,13 @@ const EXAMPLES: [(&str, &[Example]); 22] = [
         &[(
             "seawall check --config seawall.toml",
             "every problem of the file, or all that takes effect",
+        )],
+    ),
+    (
+        "reload",
+        &[(
+            "seawall reload",
+            "what changed in the file takes effect, or all that is wrong with it",
         )],
     ),
     (

@@ -60,9 +60,10 @@ impl Memory {
         self.0.insert(digest, held);
     }
 
-    /// How many bytes are held, with what keeping them costs, and how many objects; what came or went a moment ago
-    /// may be missing.
+    /// How many bytes are held, with what keeping them costs, and how many objects.
     pub fn size(&self) -> (u64, u64) {
+        // What came or went a moment ago is counted by then.
+        self.0.run_pending_tasks();
         (self.0.weighted_size(), self.0.entry_count())
     }
 

@@ -104,6 +104,13 @@ fn index_of(files: &mut [(String, Vec<u8>)], change: impl FnOnce(&mut Value)) {
     *bytes = index.to_string().into_bytes();
 }
 
+/// Has the registry list these as what refers to `subject`.
+fn referrers(registry: &Registry, subject: &Digest, entries: &[Value]) {
+    let list = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries});
+    let path = format!("/v2/library/app/referrers/{subject}");
+    registry.put(path, OCI_INDEX, list.to_string().into());
+}
+
 /// An index of two platforms, a signature under a tag, and a referrer; with a layer that is no small blob.
 fn rich(registry: &Registry) -> (Digest, Digest, Tag) {
     let images = [image(registry, None, 1), image(registry, None, 2)];
@@ -122,15 +129,14 @@ fn rich(registry: &Registry) -> (Digest, Digest, Tag) {
         "annotations": {"made.by": "a test"},
         "subject": {"mediaType": OCI_INDEX, "digest": index.to_string(), "size": 10}});
     let referrer = registry.manifest("library/app", None, OCI_MANIFEST, &body.to_string());
-    let list = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [
-        {"mediaType": OCI_MANIFEST, "digest": referrer.to_string(), "size": body.to_string().len()}]});
-    registry.put(
-        format!("/v2/library/app/referrers/{index}"),
-        OCI_INDEX,
-        list.to_string().into(),
-    );
+    let entry =
+        json!({"mediaType": OCI_MANIFEST, "digest": referrer.to_string(), "size": body.to_string().len()});
+    referrers(registry, &index, &[entry]);
     let signature: Tag = format!("{}.sig", Tag::of_referrers(&index)).parse().unwrap();
-    image(registry, Some(signature.as_str()), 9);
+    let signed = image(registry, Some(signature.as_str()), 9);
+    for subject in [images[0].manifest, images[1].manifest, referrer, signed.manifest] {
+        referrers(registry, &subject, &[]);
+    }
     (index, referrer, signature)
 }
 
@@ -139,6 +145,7 @@ async fn what_was_exported_is_served_where_no_upstream_can_be_reached() {
     let world = world(Choices::default());
     let (index, referrer, signature) = rich(&world.registry);
     let other = image(&world.registry, Some("1"), 5);
+    referrers(&world.registry, &other.manifest, &[]);
     warm(&world, json!(["app:many", "app:1"])).await;
     let bundle = bundle(
         &world.seawall,

@@ -1,7 +1,7 @@
 //! A disk that stands still: what cannot be read now comes from the upstream, and stays where it is.
 //!
-//! The places for work on the disk are the process's. Each test runs in a process of its own, where it takes all
-//! of them, as work does that never comes back.
+//! The tests take all places for work on the disk, as work does that never comes back. Those for reading bodies are the
+//! process's: who takes them runs in a process of its own.
 
 use std::io;
 use std::process::Command;
@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use http::Method;
-use seawall::store::{Disk, PATIENCE, READERS, WORKERS, reading};
+use seawall::store::{PATIENCE, READERS, WORKERS, reading};
 use tokio::task::JoinSet;
 
 use crate::support::seawall::{Choices, Seawall};
@@ -84,6 +84,15 @@ impl Frozen {
     }
 }
 
+/// Takes all places for work on the world's disk.
+fn freeze(world: &World) -> Frozen {
+    let health = world.seawall.cache.disk_health().clone();
+    Frozen::take(WORKERS, move |hang| {
+        let health = health.clone();
+        async move { health.working(PATIENCE, hang).await }
+    })
+}
+
 /// The same directory with a new process's knowledge of it.
 async fn restarted(world: World) -> World {
     let (registry, directory) = world.stop().await;
@@ -124,23 +133,13 @@ async fn f066_a_blob_that_cannot_be_hashed_now_comes_from_the_upstream_and_its_f
 
 #[tokio::test(start_paused = true)]
 async fn f066_a_manifest_that_cannot_be_read_now_is_a_miss_and_its_file_stays() {
-    if !in_a_process_of_its_own(
-        "frozen::f066_a_manifest_that_cannot_be_read_now_is_a_miss_and_its_file_stays",
-    ) {
-        return;
-    }
     let world = world(Choices::default());
     let path = manifest_path(image(&world.registry, Some("1"), 5).manifest);
     let expected = world.registry.bytes_of(&path);
     assert!(world.seawall.get(&path).await.is_good());
     let world = restarted(world).await;
     let gets = |world: &World| world.registry.seen(&Method::GET, &path).len();
-    let elsewhere = tempfile::tempdir().unwrap();
-    let disk = Arc::new(Disk::open(elsewhere.path()).unwrap());
-    let frozen = Frozen::take(WORKERS, move |hang| {
-        let disk = disk.clone();
-        async move { disk.health().working(PATIENCE, hang).await }
-    });
+    let frozen = freeze(&world);
     let answer = world.seawall.get(&path).await;
     assert!(answer.is_good() && answer.body == expected);
     assert_eq!(gets(&world), 2);
@@ -155,23 +154,17 @@ async fn f066_a_manifest_that_cannot_be_read_now_is_a_miss_and_its_file_stays() 
 
 #[tokio::test(start_paused = true)]
 async fn f066_a_list_whose_record_cannot_be_read_now_comes_from_the_upstream() {
-    if !in_a_process_of_its_own("frozen::f066_a_list_whose_record_cannot_be_read_now_comes_from_the_upstream")
-    {
-        return;
-    }
     let world = world(Choices::default());
-    image(&world.registry, Some("1"), 5);
     let path = "/v2/library/app/tags/list";
+    let list = r#"{"name":"library/app","tags":["1"]}"#;
+    world
+        .registry
+        .put(path.to_owned(), "application/json", list.into());
     let expected = world.seawall.get(path).await.body;
     let world = restarted(world).await;
     let asked = || world.registry.seen(&Method::GET, path).len();
     let before = asked();
-    let elsewhere = tempfile::tempdir().unwrap();
-    let disk = Arc::new(Disk::open(elsewhere.path()).unwrap());
-    let frozen = Frozen::take(WORKERS, move |hang| {
-        let disk = disk.clone();
-        async move { disk.health().working(PATIENCE, hang).await }
-    });
+    let frozen = freeze(&world);
     let answer = world.seawall.get(path).await;
     assert!(answer.is_good() && answer.body == expected);
     assert_eq!(asked(), before + 1);

@@ -434,11 +434,7 @@ impl State {
 
     /// Manifests that were pulled since this was last asked for, at most so many; the rest is told the next time.
     pub(super) fn take_pulled(&mut self, most: usize) -> Vec<Digest> {
-        let some: Vec<Digest> = self.pulled.iter().take(most).copied().collect();
-        some.iter().for_each(|digest| {
-            self.pulled.remove(digest);
-        });
-        some
+        self.pulled.extract_if(|_| true).take(most).collect()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use super::Disk;
 use super::aside::FILLING;
@@ -65,7 +65,7 @@ impl Disk {
     }
 
     /// How the disk does.
-    pub fn health(&self) -> &Health {
+    pub fn health(&self) -> &Arc<Health> {
         &self.health
     }
 

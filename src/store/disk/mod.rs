@@ -102,7 +102,7 @@ pub struct Disk {
     puts: AtomicU64,
     /// Who writes which unfinished file.
     claims: Claims,
-    health: Health,
+    health: Arc<Health>,
     /// Keeps other processes out; `None` while the directory cannot be written.
     lock: Mutex<Option<File>>,
 }
@@ -123,7 +123,7 @@ impl Disk {
             clock: Clock::start(),
             puts: AtomicU64::default(),
             claims: Claims::default(),
-            health: Health::new(),
+            health: Arc::new(Health::new()),
             lock: Mutex::default(),
         };
         disk.begin_on(directory)?;
