@@ -124,6 +124,7 @@ fn load(world: &World, seawall: &Seawall, upstream: &str) -> Result {
                 directory: world.directory()?,
                 seawall,
                 images: &world.images,
+                falls_back: false,
             };
             pull(&place, &world.images.app).map_err(|error| format!("{name}: {error}"))?;
         }
