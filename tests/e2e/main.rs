@@ -17,6 +17,7 @@ mod crash;
 mod disk;
 mod kills;
 mod lame;
+mod login;
 mod metrics;
 mod mirrors;
 mod pulls;
@@ -36,7 +37,7 @@ use support::{Result, Verdict, World};
 /// A test: its name is the sentence it proves.
 type Test = (&'static str, fn(&World) -> Result<Verdict>);
 
-const TESTS: [Test; 40] = [
+const TESTS: [Test; 43] = [
     (
         "all clients together cost one upstream GET per digest when cold",
         pulls::cold_together,
@@ -77,6 +78,18 @@ const TESTS: [Test; 40] = [
     ),
     ("an artifact is found from what it refers to", api::referrers),
     ("writes are answered 405", api::writes_are_refused),
+    (
+        "people log in with podman and skopeo, and are refused in words",
+        login::people,
+    ),
+    (
+        "containerd logs in with what the kubelet hands it, and is refused without",
+        login::nodes,
+    ),
+    (
+        "containerd shows its node's certificate, and is refused without a good one",
+        login::certified,
+    ),
     (
         "what was warmed is pulled while the upstream is gone",
         bundle::warmed,

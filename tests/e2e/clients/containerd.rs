@@ -10,17 +10,17 @@ use crate::support::process::{Process, command, run};
 use crate::support::{Image, Result, Verdict};
 
 /// A private containerd; it ends with this.
-pub(super) struct Containerd {
+pub(crate) struct Containerd {
     process: Process,
     /// Its socket.
-    pub(super) socket: PathBuf,
+    pub(crate) socket: PathBuf,
     /// Its content store.
     content: PathBuf,
 }
 
 impl Containerd {
     /// Starts one with everything it writes below `directory`.
-    pub(super) fn start(directory: &Path) -> Result<Self> {
+    pub(crate) fn start(directory: &Path) -> Result<Self> {
         let base = directory.join("containerd");
         fs::create_dir_all(&base)?;
         let (socket, config) = (base.join("s"), base.join("config.toml"));
@@ -37,6 +37,13 @@ impl Containerd {
             socket,
             content: root.join("io.containerd.content.v1.content/blobs"),
         })
+    }
+}
+
+impl Containerd {
+    /// Ends it, as well as it ends.
+    pub(crate) fn stop(&mut self) -> Result {
+        self.process.stop().map(drop)
     }
 }
 

@@ -7,6 +7,7 @@ mod skopeo;
 
 use std::path::{Path, PathBuf};
 
+pub(crate) use containerd::Containerd;
 pub(crate) use containers::store;
 pub(crate) use skopeo::copy;
 

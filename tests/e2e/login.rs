@@ -1,0 +1,215 @@
+//! Real clients log in and pull what they may; those that are refused show why.
+
+use std::fs;
+use std::path::Path;
+
+use crate::clients::{Containerd, copy};
+use crate::support::images::TAG;
+use crate::support::process::{command, run};
+use crate::support::{Result, Seawall, Verdict, World};
+
+/// A Seawall that alice may pull from, and nobody else; `challenge` is how it asks who somebody is.
+fn locked(world: &World, challenge: &str) -> Result<Seawall> {
+    let directory = world.directory()?;
+    let htpasswd = directory.join("htpasswd");
+    fs::write(&htpasswd, format!("alice:{}\n", bcrypt::hash("right", 5)?))?;
+    let access = format!(
+        "\n[access]\nanonymous = \"nobody\"\nchallenge = \"{challenge}\"\nhtpasswd = '{}'\n\
+         [[client]]\nname = \"team\"\ntier = \"unlimited\"\nmatch = {{ user = [\"alice\"] }}\n\
+         deny = [\"docker.io/library/app\"]\n",
+        htpasswd.display()
+    );
+    world.seawall_with(&world.upstream.address, &directory, &access)
+}
+
+/// Fails unless a client failed in these words.
+fn refused(outcome: Result<String>, words: &str) -> Result {
+    match outcome {
+        Ok(said) => Err(format!("it was not refused: {said}").into()),
+        Err(error) if error.to_string().contains(words) => Ok(()),
+        Err(error) => Err(format!("{words:?} is not in: {error}").into()),
+    }
+}
+
+/// podman and skopeo, by token and by password.
+pub(crate) fn people(world: &World) -> Result<Verdict> {
+    if let Some(skipped) = world.skips_without_seawall() {
+        return Ok(skipped);
+    }
+    for challenge in ["token", "basic"] {
+        let seawall = locked(world, challenge)?;
+        for client in ["podman", "skopeo"] {
+            let place = world.directory()?;
+            let logins = place.join("auth.json");
+            let login = |password: &str| {
+                let mut login = command(client);
+                login.arg("login").arg("--authfile").arg(&logins);
+                login.args([
+                    "--tls-verify=false",
+                    "--username",
+                    "alice",
+                    "--password",
+                    password,
+                ]);
+                run(login.arg(&seawall.address))
+            };
+            refused(login("wrong"), "invalid username/password")?;
+            let said = login("right").map_err(|error| format!("{client}, {challenge}: {error}"))?;
+            if !said.contains("Login Succeeded") {
+                return Err(format!("{client}, {challenge}: {said}").into());
+            }
+            let source = |repository: &str| format!("docker://{}/{repository}:{TAG}", seawall.location);
+            let skopeo = |with_login: bool| {
+                let mut skopeo = command("skopeo");
+                skopeo.args(["--override-os", "linux", "--override-arch", "amd64"]);
+                // A file that is not there: the machine's own logins are nobody's here.
+                let file = if with_login {
+                    logins.clone()
+                } else {
+                    place.join("none.json")
+                };
+                skopeo.env("REGISTRY_AUTH_FILE", file);
+                skopeo
+            };
+            let (images, target) = (&world.images, place.join("copy"));
+            let multi = source("library/multi");
+            copy(skopeo(true), &multi, &target, images, &images.platforms[0])
+                .map_err(|error| format!("{client}, {challenge}: {error}"))?;
+            let look = |with_login, source: &str| {
+                run(skopeo(with_login).args(["inspect", "--raw", "--tls-verify=false", source]))
+            };
+            refused(look(false, &multi), "log in first")?;
+            // What alice may not have is not there for her, or not in her token.
+            let denied = if challenge == "token" {
+                "not for this"
+            } else {
+                "not known here"
+            };
+            refused(look(true, &source("library/app")), denied)?;
+        }
+    }
+    Ok(Verdict::Passed)
+}
+
+/// containerd, with the credentials that a kubelet would hand it.
+pub(crate) fn nodes(world: &World) -> Result<Verdict> {
+    if let Some(skipped) = world.skips_without_seawall() {
+        return Ok(skipped);
+    }
+    let seawall = locked(world, "token")?;
+    let place = world.directory()?;
+    let hosts = place.join("hosts");
+    let address = &seawall.address;
+    write_hosts(
+        &hosts,
+        &format!("server = \"http://{address}\"\n[host.\"http://{address}\"]\n"),
+    )?;
+    let mut containerd = Containerd::start(&place)?;
+    let pull = |login: &[&str], repository: &str| {
+        let mut ctr = command("ctr");
+        ctr.arg("--address").arg(&containerd.socket);
+        ctr.args(["content", "fetch", "--hosts-dir"])
+            .arg(&hosts)
+            .args(login);
+        run(ctr.args([
+            "--platform",
+            "linux/amd64",
+            &format!("docker.io/library/{repository}:{TAG}"),
+        ]))
+    };
+    refused(pull(&[], "multi"), "401")?;
+    refused(pull(&["--user", "alice:wrong"], "multi"), "401")?;
+    pull(&["--user", "alice:right"], "multi")?;
+    refused(pull(&["--user", "alice:right"], "app"), "insufficient_scope")?;
+    containerd.stop()?;
+    Ok(Verdict::Passed)
+}
+
+/// containerd, with a certificate for its node.
+pub(crate) fn certified(world: &World) -> Result<Verdict> {
+    if let Some(skipped) = world.skips_without_seawall() {
+        return Ok(skipped);
+    }
+    let (directory, place) = (world.directory()?, world.directory()?);
+    let good = issue(&directory, "good")?;
+    // Another authority of the same name: a client would not even show the certificate of another name's.
+    let foreign = issue(&world.directory()?, "good")?;
+    let tls = format!(
+        "tls = {{ certificate = '{0}/server.crt', key = '{0}/server.key', client_ca = '{0}/ca.crt' }}\n",
+        good.display()
+    );
+    let access = "\n[access]\nanonymous = \"nobody\"\n[[client]]\nname = \"node\"\ntier = \"unlimited\"\n\
+                  match = { certificate = [\"node-1\"] }\n";
+    let seawall = Seawall::start_with(&directory, &world.upstream.address, &tls, access)?;
+    world.note_log(seawall.log());
+    let mut containerd = Containerd::start(&place)?;
+    for (client, refusal) in [
+        (
+            format!("client = [['{0}/node.crt', '{0}/node.key']]\n", good.display()),
+            None,
+        ),
+        (String::new(), Some("403")),
+        (
+            format!("client = [['{0}/node.crt', '{0}/node.key']]\n", foreign.display()),
+            Some("tls"),
+        ),
+    ] {
+        let hosts = place.join("hosts");
+        let keys = format!("ca = '{}/ca.crt'\n{client}", good.display());
+        let address = &seawall.address;
+        write_hosts(
+            &hosts,
+            &format!("server = \"https://{address}\"\n{keys}[host.\"https://{address}\"]\n{keys}"),
+        )?;
+        let mut ctr = command("ctr");
+        ctr.arg("--address").arg(&containerd.socket);
+        ctr.args(["content", "fetch", "--hosts-dir"]).arg(&hosts);
+        let name = format!("docker.io/library/multi:{TAG}");
+        let outcome = run(ctr.args(["--platform", "linux/amd64", &name]));
+        match refusal {
+            Some(words) => refused(outcome, words)?,
+            None => drop(outcome?),
+        }
+    }
+    containerd.stop()?;
+    Ok(Verdict::Passed)
+}
+
+fn write_hosts(hosts: &Path, text: &str) -> Result {
+    let directory = hosts.join("docker.io");
+    fs::create_dir_all(&directory)?;
+    Ok(fs::write(
+        directory.join("hosts.toml"),
+        text.to_owned() + "capabilities = [\"pull\", \"resolve\"]\n",
+    )?)
+}
+
+/// An authority in files, and certificates of its for the server on loopback and for `node-1`.
+fn issue(directory: &Path, name: &str) -> Result<std::path::PathBuf> {
+    use rcgen::{
+        BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    };
+    let place = directory.join(name);
+    fs::create_dir_all(&place)?;
+    let key = KeyPair::generate()?;
+    let mut authority = CertificateParams::new(Vec::new())?;
+    authority.distinguished_name.push(DnType::CommonName, name);
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    fs::write(place.join("ca.crt"), authority.self_signed(&key)?.pem())?;
+    let issuer = Issuer::new(authority, key);
+    for (file, host, usage) in [
+        ("server", "127.0.0.1", ExtendedKeyUsagePurpose::ServerAuth),
+        ("node", "node-1", ExtendedKeyUsagePurpose::ClientAuth),
+    ] {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::new(vec![host.to_owned()])?;
+        params.distinguished_name.push(DnType::CommonName, host);
+        params.extended_key_usages = vec![usage];
+        fs::write(
+            place.join(format!("{file}.crt")),
+            params.signed_by(&key, &issuer)?.pem(),
+        )?;
+        fs::write(place.join(format!("{file}.key")), key.serialize_pem())?;
+    }
+    Ok(place)
+}
