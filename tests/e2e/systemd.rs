@@ -54,6 +54,7 @@ pub(crate) fn activated(world: &World) -> Result<Verdict> {
     activate.args([
         "--setenv=SEAWALL_SERVER__LISTEN=192.0.2.1:1",
         "--setenv=SEAWALL_SERVER__ADMIN=192.0.2.1:2",
+        "--setenv=SEAWALL_ACCESS__ANONYMOUS=loopback",
     ]);
     activate.args([env!("CARGO_BIN_EXE_seawall"), "serve"]);
     let mut process = Process::start("activated", activate, &directory)?;
