@@ -1,8 +1,13 @@
 //! The process and the runtime that it works on.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus::core::{Collector, Desc};
 use prometheus::process_collector::ProcessCollector;
+use prometheus::proto::MetricFamily;
 use prometheus::{Counter, IntGauge};
-use tokio::runtime::RuntimeMetrics;
+use tokio::runtime::{Handle, RuntimeMetrics};
 
 use super::book::{Book, Entry, Kind, figure};
 
@@ -54,6 +59,54 @@ const fn entry(name: &'static str, kind: Kind, help: &'static str) -> Entry {
     }
 }
 
+/// The process as it was when it was last asked about. Its files are read off the reactor, for the next time: a machine
+/// that is in trouble may take long over them, and that is when everything else has to be told.
+struct Process {
+    files: Arc<ProcessCollector>,
+    last: Arc<Mutex<Vec<MetricFamily>>>,
+    /// True while the files are read: once at a time.
+    reading: Arc<AtomicBool>,
+}
+
+impl Process {
+    fn new() -> Self {
+        let files = ProcessCollector::for_self();
+        let last = Arc::new(Mutex::new(files.collect()));
+        Self {
+            files: Arc::new(files),
+            last,
+            reading: Arc::default(),
+        }
+    }
+
+    fn read_for_the_next_time(&self) {
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        if self.reading.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (files, last, reading) = (self.files.clone(), self.last.clone(), self.reading.clone());
+        // It ends by itself, and nobody waits for it.
+        drop(runtime.spawn_blocking(move || {
+            let read = files.collect();
+            *last.lock().unwrap_or_else(PoisonError::into_inner) = read;
+            reading.store(false, Ordering::Relaxed);
+        }));
+    }
+}
+
+impl Collector for Process {
+    fn desc(&self) -> Vec<&Desc> {
+        self.files.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.read_for_the_next_time();
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// The metrics of the runtime.
 #[derive(Debug)]
 pub struct Runtime {
@@ -65,7 +118,7 @@ pub struct Runtime {
 
 impl Runtime {
     pub(super) fn new(book: &Book) -> Self {
-        book.foreign(ProcessCollector::for_self(), PROCESS);
+        book.foreign(Process::new(), PROCESS);
         Self {
             workers: book.gauge("seawall_runtime_workers", "Threads that run tasks."),
             tasks: book.gauge("seawall_runtime_tasks", "Tasks that live."),
