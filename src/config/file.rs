@@ -77,7 +77,8 @@ fn named_by(key: &str, node: &Node, found: &mut Vec<PathBuf>) {
     match &node.value {
         Value::Text(path) | Value::Raw(path) if PATHS.contains(&key) => found.push(path.into()),
         Value::Table(table) => named_files(table, found),
-        Value::List(nodes) => nodes.iter().for_each(|node| named_by(key, node, found)),
+        // A list has names in it, such as those that clients show in their certificates, or tables.
+        Value::List(nodes) => nodes.iter().for_each(|node| named_by("", node, found)),
         Value::Text(_) | Value::Raw(_) | Value::Integer(_) | Value::Boolean(_) | Value::Other(_) => {}
     }
 }
@@ -138,6 +139,16 @@ fn convert(value: Spanned<DeValue<'_>>, place: &dyn Fn(usize) -> Place) -> Node 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_are_named_by_paths_and_not_by_the_names_in_a_certificate() {
+        let text = "[server.tls]\ncertificate = \"tls.crt\"\n[[client]]\nmatch = { certificate = [\"node-1\"] }\n\
+                    [[upstream]]\ncredentials = [{ password = { file = \"robot\" } }]\n";
+        let mut found = Vec::new();
+        named_files(&parse(text, &mut Problems::default()), &mut found);
+        found.sort();
+        assert_eq!(found, ["robot", "tls.crt"].map(PathBuf::from));
+    }
 
     #[test]
     fn every_value_knows_its_line_and_column_in_characters() {
