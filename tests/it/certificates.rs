@@ -64,17 +64,23 @@ struct House {
     authority: Authority,
 }
 
-fn house() -> House {
-    let authority = Authority::new("clients");
-    let directory = tempfile::tempdir().unwrap();
-    let at = |name: &str| directory.path().join(name);
+/// Writes the server's own certificate and its key into `folder`.
+fn own_certificate(folder: &Path) -> rcgen::Certificate {
     let key = KeyPair::generate().unwrap();
     let server = CertificateParams::new(vec!["cache.test".to_owned()])
         .unwrap()
         .self_signed(&key)
         .unwrap();
-    std::fs::write(at("tls.crt"), server.pem()).unwrap();
-    std::fs::write(at("tls.key"), key.serialize_pem()).unwrap();
+    std::fs::write(folder.join("tls.crt"), server.pem()).unwrap();
+    std::fs::write(folder.join("tls.key"), key.serialize_pem()).unwrap();
+    server
+}
+
+fn house() -> House {
+    let authority = Authority::new("clients");
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let server = own_certificate(directory.path());
     std::fs::write(at("ca.crt"), authority.certificate.pem()).unwrap();
     let rule = Rule {
         matches: Matches {
@@ -190,13 +196,7 @@ async fn a_certificate_that_is_not_good_is_refused_at_the_handshake() {
 fn authorities_that_cannot_be_read_stop_the_start() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
-    let key = KeyPair::generate().unwrap();
-    let server = CertificateParams::new(vec!["cache.test".to_owned()])
-        .unwrap()
-        .self_signed(&key)
-        .unwrap();
-    std::fs::write(at("tls.crt"), server.pem()).unwrap();
-    std::fs::write(at("tls.key"), key.serialize_pem()).unwrap();
+    own_certificate(directory.path());
     std::fs::write(at("empty"), "").unwrap();
     for name in ["none", "empty", "tls.key"] {
         let read = Serving::read(at("tls.crt"), at("tls.key"), Some(at(name)));

@@ -22,18 +22,7 @@ const OPERATIONS: &[&str] = &[
     "reserve",
     "write",
 ];
-/// What can be wrong with a disk.
-const TROUBLES: &[&str] = &[
-    "full",
-    "failing",
-    "read-only",
-    "missing",
-    "denied",
-    "descriptors",
-    "slow",
-    "taken",
-    "other",
-];
+/// How a disk does.
 const STATES: &[&str] = &[
     OK,
     "full",
@@ -46,6 +35,8 @@ const STATES: &[&str] = &[
     "taken",
     "other",
 ];
+/// What can be wrong with a disk.
+const TROUBLES: &[&str] = STATES.split_at(1).1;
 
 /// Metrics of the disk.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! Tags that move, and tags that are forgotten, at the same time.
 
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 use super::*;
 use crate::store::records::writer::MAX_WAITING;
@@ -53,6 +53,17 @@ fn a_tag_that_has_moved_keeps_what_it_points_at_now() {
     assert_eq!(records.have_written(&[(&repository(), &tag(), &digest)]), [false]);
 }
 
+/// Holds the writer up until what is returned is dropped.
+fn held_up(records: &Records) -> SyncSender<()> {
+    let (go, wait) = sync_channel::<()>(0);
+    let wait = std::sync::Mutex::new(wait);
+    records.change_surely(move |_| {
+        let _ = wait.lock().unwrap().recv();
+        Ok(())
+    });
+    go
+}
+
 #[test]
 fn a_tag_that_moves_while_it_is_being_forgotten_keeps_what_it_points_at_then() {
     let folder = tempfile::tempdir().unwrap();
@@ -61,12 +72,7 @@ fn a_tag_that_moves_while_it_is_being_forgotten_keeps_what_it_points_at_then() {
     records.put_tag(&repository(), &tag(), old.clone());
     records.flush();
     // The new record is written between the look in memory and the removal on disk.
-    let (go, wait) = sync_channel::<()>(0);
-    let wait = std::sync::Mutex::new(wait);
-    records.change_surely(move |_| {
-        let _ = wait.lock().unwrap().recv();
-        Ok(())
-    });
+    let go = held_up(&records);
     let key = tag_key(&repository(), &tag());
     let stored = StoredTag {
         digest: new.descriptor.digest.to_string(),
@@ -87,12 +93,7 @@ fn what_a_purge_forgets_is_forgotten_however_much_waits_to_be_written() {
     let old = record("old");
     records.put_tag(&repository(), &tag(), old.clone());
     records.flush();
-    let (go, wait) = sync_channel::<()>(0);
-    let wait = std::sync::Mutex::new(wait);
-    records.change_surely(move |_| {
-        let _ = wait.lock().unwrap().recv();
-        Ok(())
-    });
+    let go = held_up(&records);
     for _ in 0..2 * MAX_WAITING {
         records.change(|_| Ok(()));
     }
@@ -109,14 +110,9 @@ fn what_a_purge_forgets_is_forgotten_however_much_waits_to_be_written() {
     assert_eq!(points_at(&records), (None, None));
 }
 
-/// Holds the writer up until what this returns is dropped, with a full queue behind it.
-fn held_up(records: &Records) -> std::sync::mpsc::SyncSender<()> {
-    let (go, wait) = sync_channel::<()>(0);
-    let wait = std::sync::Mutex::new(wait);
-    records.change_surely(move |_| {
-        let _ = wait.lock().unwrap().recv();
-        Ok(())
-    });
+/// The same, with a full queue behind it.
+fn held_up_with_a_full_queue(records: &Records) -> SyncSender<()> {
+    let go = held_up(records);
     while records.change(|_| Ok(())) {}
     go
 }
@@ -128,7 +124,7 @@ fn a_tag_that_its_upstream_took_down_is_forgotten_however_much_waits_to_be_writt
     let records = Records::open(&path);
     records.put_tag(&repository(), &tag(), record("old"));
     records.flush();
-    let go = held_up(&records);
+    let go = held_up_with_a_full_queue(&records);
     records.remove_tag(&repository(), &tag());
     // Memory is bounded and may have forgotten it, while the disk still has it.
     records.hot.invalidate_all();
@@ -150,7 +146,7 @@ fn a_tag_that_comes_back_before_it_was_forgotten_stays() {
     records.put_tag(&repository(), &tag(), new);
     assert_eq!(points_at(&records), (digest, digest));
     // Where the new record is dropped, at least the old one does not come back.
-    let go = held_up(&records);
+    let go = held_up_with_a_full_queue(&records);
     records.remove_tag(&repository(), &tag());
     records.put_tag(&repository(), &tag(), old);
     drop(go);
