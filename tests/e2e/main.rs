@@ -29,13 +29,20 @@ mod systemd;
 mod trouble;
 mod verify;
 
+use std::num::NonZero;
 use std::process::ExitCode;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread;
 use std::time::Instant;
 
 use support::{Result, Verdict, World};
 
 /// A test: its name is the sentence it proves.
 type Test = (&'static str, fn(&World) -> Result<Verdict>);
+
+/// Most tests that run at a time, each in a world of its own.
+const MAX_LANES: usize = 4;
 
 const TESTS: [Test; 43] = [
     (
@@ -189,53 +196,73 @@ const TESTS: [Test; 43] = [
 ];
 
 fn main() -> ExitCode {
-    let wanted: Vec<String> = std::env::args()
+    let words: Vec<String> = std::env::args()
         .skip(1)
         .filter(|word| !word.starts_with('-'))
         .collect();
-    let start = Instant::now();
-    let world = match World::build() {
-        Ok(world) => world,
-        Err(error) => {
-            println!("the upstream and its images could not be made: {error}");
-            return ExitCode::FAILURE;
+    let is_wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
+    let wanted: Vec<Test> = TESTS.into_iter().filter(|(name, _)| is_wanted(name)).collect();
+    // Most tests wait more than they work, so one lane more than there are processors keeps those busy.
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    let lanes = (processors + 1).min(MAX_LANES).min(wanted.len());
+    let run = Run::default();
+    thread::scope(|scope| {
+        for _ in 0..lanes {
+            scope.spawn(|| run.lane(&wanted));
         }
-    };
-    println!(
-        "upstream and images made in {:.1} s\n",
-        start.elapsed().as_secs_f64()
-    );
-    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
-    for (name, test) in TESTS {
-        if !wanted.is_empty() && !wanted.iter().any(|word| name.contains(word.as_str())) {
-            continue;
-        }
-        world.forget_logs();
-        let start = Instant::now();
-        let result = test(&world);
-        let seconds = start.elapsed().as_secs_f64();
-        match result {
-            Ok(Verdict::Passed) => {
-                passed += 1;
-                println!("ok      {name} ({seconds:.1} s)");
-            }
-            Ok(Verdict::Skipped(reason)) => {
-                skipped += 1;
-                println!("skipped {name}: {reason}");
-            }
+    });
+    run.sum_up(wanted.len())
+}
+
+/// All tests of one run, and how those that have ended ended.
+#[derive(Default)]
+struct Run {
+    next: AtomicUsize,
+    passed: AtomicUsize,
+    skipped: AtomicUsize,
+}
+
+impl Run {
+    /// Takes test after test, all in one world, until none is left.
+    fn lane(&self, tests: &[Test]) {
+        let world = match World::build() {
+            Ok(world) => world,
             Err(error) => {
-                failed += 1;
-                println!("FAILED  {name} ({seconds:.1} s)\n{error}\n{}", world.log_tails());
+                println!("the upstream and its images could not be made: {error}");
+                return;
+            }
+        };
+        while let Some((name, test)) = tests.get(self.next.fetch_add(1, Relaxed)) {
+            world.forget_logs();
+            let start = Instant::now();
+            let result = test(&world);
+            let seconds = start.elapsed().as_secs_f64();
+            match result {
+                Ok(Verdict::Passed) => {
+                    self.passed.fetch_add(1, Relaxed);
+                    println!("ok      {name} ({seconds:.1} s)");
+                }
+                Ok(Verdict::Skipped(reason)) => {
+                    self.skipped.fetch_add(1, Relaxed);
+                    println!("skipped {name}: {reason}");
+                }
+                Err(error) => println!("FAILED  {name} ({seconds:.1} s)\n{error}\n{}", world.log_tails()),
             }
         }
     }
-    if skipped > 0 {
-        println!("\n{skipped} skipped");
-    }
-    println!("\n{passed} passed, {failed} failed");
-    if failed > 0 || passed == 0 {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
+
+    /// Says how many passed; all that are `wanted` and were neither passed nor skipped have failed.
+    fn sum_up(&self, wanted: usize) -> ExitCode {
+        let (passed, skipped) = (self.passed.load(Relaxed), self.skipped.load(Relaxed));
+        let failed = wanted.saturating_sub(passed + skipped);
+        if skipped > 0 {
+            println!("\n{skipped} skipped");
+        }
+        println!("\n{passed} passed, {failed} failed");
+        if failed > 0 || passed == 0 {
+            ExitCode::FAILURE
+        } else {
+            ExitCode::SUCCESS
+        }
     }
 }

@@ -4,6 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::AtomicU16;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 /// What everything here returns: an error is a sentence for the person who reads the test's output.
@@ -123,9 +125,19 @@ pub(crate) fn run(command: &mut Command) -> Result<String> {
     Err(format!("{command:?} failed ({}):\n{text}{errors}", output.status).into())
 }
 
-/// A loopback address with a port that was free a moment ago.
+/// A loopback address with a port that is free and stays so: each is given once, and from below those that
+/// the kernel gives to connections (32768 and up, `ip_local_port_range`).
 pub(crate) fn free_address() -> Result<String> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    // Where to begin differs between programs that run at once.
+    let first = u16::try_from(std::process::id() % 16_000)?;
+    for _ in 0..16_000 {
+        let port = 16_000 + (first + GIVEN.fetch_add(1, Relaxed) % 16_000) % 16_000;
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return Ok(listener.local_addr()?.to_string());
+        }
+    }
+    Err("no port from 16000 to 31999 is free on 127.0.0.1".into())
 }
 
 /// Waits until `done`, or says that `what` did not come about.
