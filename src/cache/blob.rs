@@ -32,7 +32,8 @@ impl Cache {
     /// # Errors
     /// [`Failure`], after 25 s at most.
     pub async fn blob(&self, chosen: &Chosen, digest: &Digest, asker: &Asker) -> Result<Served, Failure> {
-        if let Some(served) = self.blob_at_hand(digest, self.clock.now()) {
+        if let Some(served) = self.blob_at_hand(digest) {
+            self.blob_pulled(digest, self.clock.now());
             return Ok(served);
         }
         let found = in_time(
@@ -66,12 +67,17 @@ impl Cache {
         }
     }
 
-    /// A small blob that memory holds, to be pulled. `None` says nothing but that [`Self::blob`] has to be asked.
-    pub fn blob_at_hand(&self, digest: &Digest, now: Time) -> Option<Served> {
+    /// A small blob that memory holds. `None` says nothing but that [`Self::blob`] has to be asked. Whoever sends it
+    /// to somebody calls [`Self::blob_pulled`].
+    pub fn blob_at_hand(&self, digest: &Digest) -> Option<Served> {
         let bytes = self.in_memory(digest).ok()??;
-        self.shelves.disk.pulled(Shelf::Blobs, digest, now);
         let (length, body) = (bytes.len() as u64, Body::Memory(bytes));
         Some(served(*digest, Some(length), body, From::Memory, Outcome::Hit))
+    }
+
+    /// Notes that somebody is sent this blob from memory, for eviction.
+    pub fn blob_pulled(&self, digest: &Digest, now: Time) {
+        self.shelves.disk.pulled(Shelf::Blobs, digest, now);
     }
 
     async fn find_blob(&self, chosen: &Chosen, digest: &Digest, asker: &Asker) -> Result<Served, Failure> {

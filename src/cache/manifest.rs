@@ -29,7 +29,11 @@ impl Cache {
         head: bool,
         asker: &Asker,
     ) -> Result<Served, Failure> {
-        if let Some(served) = self.manifest_at_hand(chosen, reference, head, self.clock.now()) {
+        let now = self.clock.now();
+        if let Some(served) = self.manifest_at_hand(chosen, reference, now) {
+            if !head {
+                self.manifest_pulled(chosen, reference, &served, now);
+            }
             return Ok(served);
         }
         let walk = async {
@@ -40,20 +44,15 @@ impl Cache {
         };
         let served = in_time(&chosen.repository.registry, Box::pin(walk)).await?;
         if !head {
-            self.count_served(chosen, reference, &served, self.clock.now());
+            self.manifest_pulled(chosen, reference, &served, self.clock.now());
         }
         Ok(served)
     }
 
     /// A manifest that can be served without waiting for anything: memory holds it, and its tag, if it is named by
-    /// one, is fresh. `None` says nothing but that [`Self::manifest`] has to be asked.
-    pub fn manifest_at_hand(
-        &self,
-        chosen: &Chosen,
-        reference: &Reference,
-        head: bool,
-        now: Time,
-    ) -> Option<Served> {
+    /// one, is fresh. `None` says nothing but that [`Self::manifest`] has to be asked. Whoever sends it to somebody
+    /// calls [`Self::manifest_pulled`].
+    pub fn manifest_at_hand(&self, chosen: &Chosen, reference: &Reference, now: Time) -> Option<Served> {
         let (digest, age) = match reference {
             Reference::Digest(digest) => (*digest, Duration::ZERO),
             Reference::Tag(tag) => {
@@ -63,17 +62,14 @@ impl Cache {
         };
         let held = self.shelves.memory.get(&digest)?;
         held.manifest.as_ref()?;
-        let served = Served {
+        Some(Served {
             age,
             ..served(digest, held, From::Memory, Outcome::Hit)
-        };
-        if !head {
-            self.count_served(chosen, reference, &served, now);
-        }
-        Some(served)
+        })
     }
 
-    fn count_served(&self, chosen: &Chosen, reference: &Reference, served: &Served, now: Time) {
+    /// Notes that somebody is sent this manifest, for eviction, usage and what was not spent. A HEAD sends nothing.
+    pub fn manifest_pulled(&self, chosen: &Chosen, reference: &Reference, served: &Served, now: Time) {
         self.count_avoided(chosen, reference, served);
         // The fetch that stored it is no use of it yet.
         if matches!(served.from, From::Memory | From::Disk) {

@@ -68,7 +68,7 @@ pub use disk::DiskStatus;
 pub use failure::{Failure, Kind};
 pub use holds::HoldError;
 pub use purge::{PurgeError, Purged};
-pub use quotas::{Client, Pacer, Quotas};
+pub use quotas::{Client, NotNow, Pacer, Quotas};
 pub use reader::{Broken, Following, Piece, Reader};
 pub use reports::{ChangeRow, GoesRow, HoldRow, HoldsReport, PurgeReport, StaysRow};
 pub use rescue::Rescue;

@@ -79,15 +79,15 @@ impl Record {
 
     /// A request that is answered at once, with content of this repository and `bytes` of body.
     pub(super) fn hit(
-        inner: &Arc<Inner>,
+        inner: Arc<Inner>,
         asked: &Asked<'_>,
         (peer, began): (SocketAddr, Duration),
         (route, repository): (Route, Repository),
         served: &Served,
         bytes: u64,
     ) -> Self {
-        let mut record = Self::begun(inner.clone(), asked.method.clone(), peer, began);
         let agent = asked.agent.filter(|_| inner.requests.is_some());
+        let mut record = Self::begun(inner, asked.method.clone(), peer, began);
         record.agent = agent.and_then(|agent| HeaderValue::from_bytes(agent).ok());
         (record.route, record.repository) = (Some(route), Some(repository));
         record.from = respond::from_word(served.from);

@@ -12,7 +12,7 @@ use super::gate::Refused;
 use super::login::Login;
 use super::refusal::{self, Challenge};
 use super::respond::{self, Answer};
-use crate::cache::{Asker, Client, Failure, Quotas};
+use crate::cache::{Asker, Client, Failure, NotNow, Quotas};
 use crate::clock::Time;
 use crate::oci::Route;
 use crate::policy::access::{self, Evidence, Verdict, Wanted};
@@ -94,16 +94,37 @@ pub(super) fn asker(identity: &Identity, head: &Parts, now: Time) -> Asker {
     }
 }
 
-/// True if whoever asks from here, and says nothing of themselves but a User-Agent, is granted everything: nothing
-/// refuses, counts or paces them.
-pub(super) fn is_unlimited(inner: &Inner, peer: SocketAddr) -> bool {
-    let clients = &inner.options.clients;
-    let identity = clients.identify(&Evidence::from(peer.ip()));
-    let proxies = &inner.options.proxies;
-    // A trusted proxy may ask for somebody else.
-    clients.may_pull_all(&identity)
-        && !proxies.trusts(peer.ip())
-        && inner.cache.quotas().are_unlimited(identity.tier)
+/// Whoever asks from one address, says nothing of themselves but a User-Agent, and may pull everything.
+pub(super) struct Regular {
+    /// `None` if nothing limits them.
+    client: Option<Arc<Client>>,
+}
+
+impl Regular {
+    /// Who that is; `None` if a request has to say more, or may be refused.
+    pub(super) fn at(inner: &Inner, peer: SocketAddr) -> Option<Self> {
+        let clients = &inner.options.clients;
+        let identity = clients.identify(&Evidence::from(peer.ip()));
+        // A trusted proxy may ask for somebody else.
+        let regular = clients.may_pull_all(&identity) && !inner.options.proxies.trusts(peer.ip());
+        let asker = Asker {
+            tier: identity.tier,
+            client: identity.client,
+            deadline: inner.clock.now(),
+        };
+        regular.then(|| Self {
+            client: inner.cache.quotas().of(&asker),
+        })
+    }
+
+    /// Counts a request that is answered at once with so many bytes of body; what is left, if requests are counted.
+    ///
+    /// # Errors
+    /// [`NotNow`] if it is to be refused or made to wait; it is not counted then.
+    pub(super) fn admit(&self, quotas: &Quotas, bytes: u64) -> Result<Option<Left>, NotNow> {
+        let taken = self.client.as_ref().map(|client| quotas.take(client, bytes));
+        Ok(taken.transpose()?.flatten())
+    }
 }
 
 /// A request that may be answered.

@@ -9,14 +9,14 @@
 //!              └── Hits: the same walk, where nothing has to be waited for
 //! ```
 //! Everything else is left to hyper: a head that is not whole or not alone, a header that could change the answer,
-//! a client that has a quota, and whatever would be refused, fetched or waited for. The answer has the bytes that
+//! and whatever would be refused, fetched or waited for, by the client's own quota too. The answer has the bytes that
 //! hyper's would have; a test holds the two against each other.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -25,12 +25,14 @@ use http::Method;
 use tokio::io::AsyncWrite;
 
 use super::access::Record;
+use super::admit::Regular;
 use super::watch::{Active, Signs};
-use super::{Inner, Live, admit, gate, respond};
+use super::{Inner, Live, gate, respond};
 use crate::cache::{Body, Served};
 use crate::clock;
 use crate::oci::{Registry, Route};
 use crate::policy::naming::Chosen;
+use crate::policy::quota::Left;
 
 /// Most headers of a plain request.
 const MOST_HEADERS: usize = 8;
@@ -106,8 +108,20 @@ fn is_plain(query: &str) -> bool {
 pub(super) struct Hits {
     live: Live,
     peer: SocketAddr,
+    asker: Known,
     host: Host,
     date: Date,
+}
+
+/// Who asks, and when and where that was looked up: a connection rarely changes hands.
+#[derive(Default)]
+struct Known {
+    /// The configuration, which may have ended: no connection keeps it.
+    inner: Weak<Inner>,
+    /// The second of the clock. A record of quotas that is asked for once a second is not forgotten.
+    second: u64,
+    /// `None` for somebody whom hyper answers.
+    regular: Option<Regular>,
 }
 
 /// The host that was asked last: a connection rarely asks another.
@@ -131,6 +145,7 @@ impl Hits {
         Self {
             live,
             peer,
+            asker: Known::default(),
             host: Host::default(),
             date: Date::default(),
         }
@@ -145,35 +160,43 @@ impl Hits {
 
     fn find(&mut self, asked: &Asked<'_>) -> Option<Sending> {
         let inner = self.live.load_full();
-        if !admit::is_unlimited(&inner, self.peer) {
-            return None;
-        }
+        let began = inner.clock.elapsed();
+        let regular = self.asker.read(&inner, self.peer, began)?;
         let route = Route::parse(asked.path, asked.query).ok()?;
         let host = self.host.read(asked.host)?;
         let chosen = inner.names.choose(route.target()?, host.registry.as_ref()).ok()?;
-        let began = inner.clock.elapsed();
-        let now = inner.clock.at(began);
-        let head = asked.method == Method::HEAD;
+        let (now, head) = (inner.clock.at(began), asked.method == Method::HEAD);
         let served = match &route {
-            Route::Manifest(_, reference) => inner.cache.manifest_at_hand(&chosen, reference, head, now)?,
-            Route::Blob(_, digest) if !head => inner.cache.blob_at_hand(digest, now)?,
+            Route::Manifest(_, reference) => inner.cache.manifest_at_hand(&chosen, reference, now)?,
+            Route::Blob(_, digest) if !head => inner.cache.blob_at_hand(digest)?,
             _ => return None,
         };
-        self.send(&inner, asked, began, (route, chosen), &served)
+        let Body::Memory(body) = &served.body else {
+            return None;
+        };
+        let sent = if head { 0 } else { body.len() as u64 };
+        // From here on it is answered: it has been counted.
+        let left = regular.admit(inner.cache.quotas(), sent).ok()?;
+        match &route {
+            Route::Blob(_, digest) => inner.cache.blob_pulled(digest, now),
+            Route::Manifest(_, reference) if !head => {
+                inner.cache.manifest_pulled(&chosen, reference, &served, now);
+            }
+            _ => {}
+        }
+        let left = left.filter(|_| matches!(route, Route::Manifest(..)));
+        Some(self.send(inner, asked, began, (route, chosen), (&served, body, left)))
     }
 
     fn send(
         &mut self,
-        inner: &Arc<Inner>,
+        inner: Arc<Inner>,
         asked: &Asked<'_>,
         began: Duration,
         (route, chosen): (Route, Chosen),
-        served: &Served,
-    ) -> Option<Sending> {
-        let mut body = match &served.body {
-            Body::Memory(bytes) => bytes.clone(),
-            Body::Empty | Body::File(..) | Body::Filling(_) => return None,
-        };
+        (served, body, left): (&Served, &Bytes, Option<Left>),
+    ) -> Sending {
+        let mut body = body.clone();
         let (length, date) = (body.len() as u64, self.date.read(began));
         if asked.method == Method::HEAD {
             body.clear();
@@ -181,18 +204,33 @@ impl Hits {
         let sent = body.len() as u64;
         let copied = if body.len() <= MOST_COPIED { body.len() } else { 0 };
         let namespace = route.target().and_then(|target| target.namespace.as_ref());
-        let mut text = respond::write_hit(served, namespace, length, date, copied);
+        let figures = respond::Figures { length, left };
+        let mut text = respond::write_hit(served, namespace, &figures, date, copied);
         text.extend_from_slice(&body.split_to(copied));
-        let repository = chosen.repository;
         let who = (self.peer, began);
-        let record = Record::hit(inner, asked, who, (route, repository), served, sent);
-        Some(Sending {
+        let record = Record::hit(inner, asked, who, (route, chosen.repository), served, sent);
+        Sending {
             text,
             body,
             sent: 0,
             _record: record,
             active: None,
-        })
+        }
+    }
+}
+
+impl Known {
+    /// Who asks from `peer`, when the clock has run for `elapsed`; `None` for somebody whom hyper answers.
+    fn read(&mut self, inner: &Arc<Inner>, peer: SocketAddr, elapsed: Duration) -> Option<&Regular> {
+        let second = elapsed.as_secs();
+        if self.second != second || !std::ptr::eq(self.inner.as_ptr(), Arc::as_ptr(inner)) {
+            *self = Self {
+                inner: Arc::downgrade(inner),
+                second,
+                regular: Regular::at(inner, peer),
+            };
+        }
+        self.regular.as_ref()
     }
 }
 

@@ -15,7 +15,7 @@ use crate::cache::{Failure, From, Kind, Outcome, Served, Why};
 use crate::oci::{ByteRange, Code, Digest, RangeSet, Registry, Selected, error_body};
 use crate::policy::quota::Left;
 use crate::telemetry::metrics::requests;
-pub(super) use plain::write_hit;
+pub(super) use plain::{Figures, write_hit};
 
 /// The answer to a request.
 pub(super) type Answer = Response<PullBody>;

@@ -1,14 +1,19 @@
 //! Hits are answered beneath hyper, and nobody can tell: the same bytes, in the order of the requests.
 
 use std::fmt::Write as _;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use bytes::Bytes;
 use seawall::oci::Digest;
+use seawall::policy::clients::{Clients, Tier};
+use seawall::policy::quota::Quota;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::time::Instant;
 
-use crate::support::registry::Script;
-use crate::support::seawall::Choices;
+use crate::support::configured::{Configured, hub};
+use crate::support::registry::{Registry, Script};
+use crate::support::seawall::{Choices, Seawall};
 use crate::support::world::{MIB, OCI_MANIFEST, World, blob_path, content, manifest_path, world};
 
 /// A header that leaves a request to hyper, and changes nothing.
@@ -20,7 +25,12 @@ struct Wire(DuplexStream);
 impl Wire {
     /// Connects, and has hyper answer the first request: which protocol is spoken is known from then on.
     async fn new(world: &World) -> Self {
-        let mut wire = Self(world.seawall.connect(([127, 0, 0, 1], 9).into()));
+        Self::from(&world.seawall, [127, 0, 0, 1]).await
+    }
+
+    /// The same from this address.
+    async fn from(seawall: &Seawall, address: [u8; 4]) -> Self {
+        let mut wire = Self(seawall.connect((address, 9).into()));
         wire.ask("GET", "/v2/", "").await;
         wire
     }
@@ -233,4 +243,130 @@ async fn who_does_not_take_a_hit_is_dropped_and_who_asks_for_hits_is_not_idle() 
     let mut rest = Vec::new();
     wire.0.read_to_end(&mut rest).await.unwrap();
     assert!(rest.len() < MIB / 2, "{} bytes: it was not dropped", rest.len());
+}
+
+/// Everybody is in one tier, with this quota.
+fn granting(quota: Quota) -> Choices {
+    let clients = Clients {
+        tiers: vec![Tier {
+            name: "basic".to_owned(),
+            reserve: 0.0,
+            quota,
+        }],
+        ..Clients::default()
+    };
+    Choices {
+        clients,
+        ..Choices::default()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_with_a_quota_is_counted_told_and_refused_as_by_hyper() {
+    let quota = Quota {
+        reads: NonZeroU32::new(6),
+        bandwidth: Some(10_000_000),
+        ..Quota::UNLIMITED
+    };
+    let world = world(granting(quota));
+    let digest = held_manifest(&world, "v1", 2000).await;
+    let blob = world.registry.blob("library/app", content(1000, 1));
+    for _ in 0..2 {
+        assert!(world.seawall.get(&blob_path(&blob)).await.is_good());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let mut wires = [
+        Wire::from(&world.seawall, [10, 0, 0, 1]).await,
+        Wire::from(&world.seawall, [10, 0, 0, 2]).await,
+    ];
+    let tag = manifest_path("v1");
+    for (turn, (method, path)) in [
+        ("GET", tag.clone()),
+        ("GET", blob_path(&blob)),
+        ("HEAD", tag.clone()),
+        ("GET", manifest_path(digest)),
+        ("GET", tag.clone()),
+        ("GET", tag.clone()),
+        ("GET", tag),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut told = Vec::new();
+        for (wire, headers) in wires.iter_mut().zip(["", NOT_PLAIN]) {
+            let (head, body) = wire.ask(method, &path, headers).await;
+            let of_manifest = turn < 6 && path.contains("manifests");
+            let left = format!(
+                "\r\nratelimit-remaining: {};w=60\r\n",
+                5_usize.saturating_sub(turn)
+            );
+            assert_eq!(head.contains(&left), of_manifest || turn == 6, "{head}");
+            let body = String::from_utf8_lossy(&body).replace("10.0.0.2", "10.0.0.1");
+            told.push((dateless(&head), body));
+        }
+        assert_eq!(told[0].0.starts_with("HTTP/1.1 429"), turn == 6, "{}", told[0].0);
+        // A refusal is held back, so that the second is told another moment.
+        if turn < 6 {
+            assert!(told[0] == told[1], "{}\n{}", told[0].0, told[1].0);
+        }
+    }
+    let metrics = world.seawall.metrics.exposition();
+    let refusals = r#"seawall_quota_refusals_total{reason="reads",tier="basic"} 2"#;
+    assert!(metrics.contains(refusals), "{metrics}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn hits_keep_to_the_rate_of_their_client() {
+    let rate = 100_000;
+    let world = world(granting(Quota {
+        bandwidth: Some(rate),
+        ..Quota::UNLIMITED
+    }));
+    held_manifest(&world, "v1", 2000).await;
+    let mut took = Vec::new();
+    for (address, headers) in [([10, 0, 0, 1], ""), ([10, 0, 0, 2], NOT_PLAIN)] {
+        let mut wire = Wire::from(&world.seawall, address).await;
+        let (began, mut bytes) = (Instant::now(), 0);
+        for _ in 0..200 {
+            bytes += wire.ask("GET", &manifest_path("v1"), headers).await.1.len();
+        }
+        let least = bytes as f64 / rate as f64;
+        took.push(began.elapsed().as_secs_f64() / least);
+    }
+    assert!(took.iter().all(|took| (0.97..1.02).contains(took)), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_changes_what_a_connection_is_granted_from_its_next_hit_on() {
+    let registry = Registry::default();
+    registry.manifest("library/app", Some("v1"), OCI_MANIFEST, "{}");
+    let client = "[[client]]\nname = \"ci\"\ntier = \"ci\"\nmatch = { cidr = [\"127.0.0.0/8\"] }\n";
+    let file = |figure: usize| format!("{}[tier.ci]\nread_ops_per_minute = {figure}\n{client}", hub(""));
+    let mut configured = Configured::start(&registry.dialer(), &file(10));
+    let path = manifest_path("v1");
+    assert!(configured.seawall.get(&path).await.is_good());
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let mut wire = Wire::from(&configured.seawall, [127, 0, 0, 1]).await;
+    let began = Instant::now();
+    let mut told = Vec::new();
+    for figure in [10, 20, 10] {
+        assert!(figure == 10 && told.is_empty() || configured.change(&file(figure)).await.applied);
+        for _ in 0..2 {
+            let (head, _) = wire.ask("GET", &path, "").await;
+            let left = head
+                .lines()
+                .find_map(|line| line.strip_prefix("ratelimit-remaining: "));
+            told.push((figure, left.unwrap().to_owned()));
+        }
+    }
+    assert!(
+        began.elapsed() < Duration::from_millis(500),
+        "{:?}",
+        began.elapsed()
+    );
+    let wanted = [(10, 8), (10, 7), (20, 19), (20, 18), (10, 9), (10, 8)];
+    assert_eq!(
+        told,
+        wanted.map(|(figure, left)| (figure, format!("{left};w=60")))
+    );
 }

@@ -3,7 +3,7 @@
 //! A client is one over all its connections. Who has no quota has no record here, and costs one comparison.
 //!
 //! ```text
-//! request ── of(asker) ── read ──> 429, or what is left
+//! request ── of(asker) ── read ──> 429, or what is left (`take`: only if nothing has to wait)
 //!                           │ body ── Pacer: the client's pace ── the link all share
 //!                           └ miss ── when_allowed: a place, a write operation ── fetch
 //! ```
@@ -44,6 +44,10 @@ const RETRY_SOON: Duration = Duration::from_secs(5);
 
 /// The index of a tier, and the number of a client.
 type Key = (usize, u64);
+
+/// What a client may not do now: it has to wait, or is refused. Nothing was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotNow;
 
 /// The quotas of all clients.
 pub struct Quotas {
@@ -148,6 +152,24 @@ impl Quotas {
         };
         let spent = reads.spend().map(Some);
         spent.map_err(|wait| self.refusal(client, UsedUp::Reads, wait))
+    }
+
+    /// Counts one request of a client whose body of so many bytes goes at once. `None` if its requests are not
+    /// limited.
+    ///
+    /// # Errors
+    /// [`NotNow`], which counts nothing: [`Self::read`] says why, and [`Self::pacer`] waits.
+    pub fn take(&self, client: &Client, bytes: u64) -> Result<Option<Left>, NotNow> {
+        let now = self.clock.elapsed();
+        // The turns of a shared link are the pacer's to wait for.
+        if bytes > 0 && self.link.is_some() || !client.take_bytes(now, bytes) {
+            return Err(NotNow);
+        }
+        let spent = client.reads.as_ref().map(|reads| reads.spend()).transpose();
+        spent.map_err(|_| {
+            client.give_back(bytes);
+            NotNow
+        })
     }
 
     /// What a tier is called; nothing if there is no such tier.

@@ -89,6 +89,28 @@ async fn attend(link: Arc<SharedLink>) {
     }
 }
 
+impl Client {
+    /// Takes a lease of so many bytes, if its pace has them go at once, as [`Pacer`] would.
+    pub(super) fn take_bytes(&self, now: Duration, bytes: u64) -> bool {
+        let Some(pace) = self.pace.as_ref().filter(|_| bytes > 0) else {
+            return true;
+        };
+        let (now, mut pace) = (u64::try_from(now.as_nanos()).unwrap_or(u64::MAX), lock(pace));
+        let may_go = bytes <= self.lease && pace.wait(now) == 0;
+        if may_go {
+            pace.take(now, bytes);
+        }
+        may_go
+    }
+
+    /// Gives back what was taken and is not sent.
+    pub(super) fn give_back(&self, bytes: u64) {
+        if let Some(pace) = self.pace.as_ref().filter(|_| bytes > 0) {
+            lock(pace).give_back(bytes);
+        }
+    }
+}
+
 /// Where a lease is on its way.
 enum State {
     /// Nowhere: none was asked for.
@@ -201,9 +223,7 @@ impl Drop for Pacer {
                 (*lease, if left { 0 } else { *lease })
             }
         };
-        if let Some(pace) = self.client.pace.as_ref().filter(|_| of_pace > 0) {
-            lock(pace).give_back(of_pace);
-        }
+        self.client.give_back(of_pace);
         if let Some(link) = self.link.as_ref().filter(|_| of_link > 0) {
             link.queue().link.give_back(of_link);
         }

@@ -18,6 +18,8 @@ pub struct Minute {
     most: u32,
     /// What was taken in each second; second `n` of time stands at `n % SECONDS`.
     seconds: [Second; SECONDS],
+    /// The sum of them.
+    taken: u64,
     /// The newest second of time.
     newest: u64,
 }
@@ -35,6 +37,7 @@ impl Minute {
         Self {
             most: figure.saturating_add(figure.div_ceil(10)),
             seconds: [Second { taken: 0, last: 0 }; SECONDS],
+            taken: 0,
             newest: 0,
         }
     }
@@ -42,9 +45,8 @@ impl Minute {
     /// How many may be taken now. `now` is the time since any fixed moment, and never goes back.
     pub fn left(&mut self, now: Duration) -> u32 {
         self.move_to(now);
-        let taken = self.seconds.iter().map(|second| second.taken);
         self.most
-            .saturating_sub(taken.fold(0, |total, taken| total.saturating_add(taken)))
+            .saturating_sub(u32::try_from(self.taken).unwrap_or(u32::MAX))
     }
 
     /// How long until one may be taken; zero if now.
@@ -61,7 +63,9 @@ impl Minute {
     pub fn take(&mut self, now: Duration) {
         self.move_to(now);
         let second = &mut self.seconds[place(self.newest)];
-        second.taken = second.taken.saturating_add(1);
+        if let Some(taken) = second.taken.checked_add(1) {
+            (second.taken, self.taken) = (taken, self.taken + 1);
+        }
         let into = now.subsec_micros().div_ceil(1000);
         second.last = u16::try_from(into).unwrap_or(1000);
     }
@@ -70,14 +74,19 @@ impl Minute {
     fn move_to(&mut self, now: Duration) {
         let passed = now.as_secs().saturating_sub(self.newest).min(SECONDS as u64);
         for gone in 1..=passed {
-            self.seconds[place(self.newest + gone)].taken = 0;
+            self.forget(self.newest + gone);
         }
         self.newest = self.newest.max(now.as_secs());
         if let Some(oldest) = self.newest.checked_sub(SECONDS as u64 - 1)
             && self.leaves(oldest) <= now
         {
-            self.seconds[place(oldest)].taken = 0;
+            self.forget(oldest);
         }
+    }
+
+    fn forget(&mut self, second: u64) {
+        let gone = std::mem::take(&mut self.seconds[place(second)].taken);
+        self.taken -= u64::from(gone);
     }
 
     /// When what was taken in a second stops counting.

@@ -122,7 +122,7 @@ async fn what_memory_does_not_hold_is_left_to_hyper() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_has_a_quota_or_speaks_for_others_is_left_to_hyper() {
+async fn who_speaks_for_others_is_left_to_hyper() {
     let directory = tempfile::tempdir().unwrap();
     let proxies = Proxies {
         trusted: vec!["127.0.0.0/8".parse().unwrap()],
@@ -130,13 +130,11 @@ async fn who_has_a_quota_or_speaks_for_others_is_left_to_hyper() {
     };
     let server = warm(server_behind(directory.path(), proxies, None)).await;
     assert!(!is_answered(&server, &request("Host: a\r\n")));
-    drop(server);
+}
 
-    let quota = Quota {
-        reads: NonZeroU32::new(1000),
-        ..Quota::UNLIMITED
-    };
-    let limited = Clients {
+/// A server whose only tier has this quota, on a link of so many bytes per second if there is one.
+async fn limited(directory: &Path, quota: Quota, link: Option<u64>) -> Server {
+    let clients = Clients {
         tiers: vec![Tier {
             name: "basic".to_owned(),
             reserve: 0.0,
@@ -144,10 +142,50 @@ async fn who_has_a_quota_or_speaks_for_others_is_left_to_hyper() {
         }],
         ..Clients::default()
     };
-    for (clients, link) in [(limited, None), (Clients::default(), Some(1 << 30))] {
+    warm(server_for(directory, clients, link, Duration::ZERO)).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_a_quota_is_answered_until_it_is_used_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let quota = Quota {
+        reads: NonZeroU32::new(8),
+        ..Quota::UNLIMITED
+    };
+    let server = limited(directory.path(), quota, None).await;
+    let request = request("Host: a\r\n");
+    let answered = (0..20).filter(|_| is_answered(&server, &request)).count();
+    // The request that brought it into memory is counted too.
+    assert_eq!(answered, 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_has_to_wait_for_its_turn_is_left_to_hyper_and_costs_nothing_here() {
+    let paced = Quota {
+        bandwidth: Some(1),
+        reads: NonZeroU32::new(100),
+        ..Quota::UNLIMITED
+    };
+    let link = Some(1 << 30);
+    // More than any lease; then one that makes the next wait; what has no body never does.
+    let bodies = [100_000, 1000, 1000, 0, 1000];
+    for (quota, link, wanted) in [
+        (paced, None, [None, Some(98), None, Some(97), None]),
+        (
+            Quota {
+                bandwidth: None,
+                ..paced
+            },
+            link,
+            [None, None, None, Some(98), None],
+        ),
+    ] {
         let directory = tempfile::tempdir().unwrap();
-        let server = server_for(directory.path(), clients, link, Duration::ZERO);
-        let server = warm(server).await;
-        assert!(!is_answered(&server, &request("Host: a\r\n")));
+        let server = limited(directory.path(), quota, link).await;
+        let inner = server.now();
+        let regular = Regular::at(&inner, ([127, 0, 0, 1], 9).into()).unwrap();
+        let admit = |bytes| regular.admit(inner.cache.quotas(), bytes).ok();
+        let left = bodies.map(|bytes| admit(bytes).map(|left| left.unwrap().remaining));
+        assert_eq!(left, wanted);
     }
 }

@@ -33,6 +33,7 @@ impl Figures {
                 Operation::RouteByTag | Operation::RouteOfBlob => PARSES,
                 Operation::ManifestByDigest
                 | Operation::ManifestByTag
+                | Operation::ManifestCounted
                 | Operation::ManifestHead
                 | Operation::SmallBlob => HITS,
             };

@@ -1,9 +1,11 @@
 //! The operations that are counted.
 
 use std::hint::black_box;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use seawall::oci::Route;
+use seawall::policy::quota::Quota;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use crate::support::seawall::Choices;
@@ -23,6 +25,8 @@ pub(crate) enum Operation {
     ManifestByDigest,
     /// A manifest by a tag that is fresh.
     ManifestByTag,
+    /// The same for a client whose requests and bytes are counted.
+    ManifestCounted,
     /// The head of a manifest by a tag that is fresh.
     ManifestHead,
     /// A blob that memory holds.
@@ -35,9 +39,10 @@ pub(crate) enum Operation {
 
 impl Operation {
     /// All of them.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::ManifestByDigest,
         Self::ManifestByTag,
+        Self::ManifestCounted,
         Self::ManifestHead,
         Self::SmallBlob,
         Self::RouteByTag,
@@ -49,6 +54,7 @@ impl Operation {
         match self {
             Self::ManifestByDigest => "manifest_by_digest",
             Self::ManifestByTag => "manifest_by_tag",
+            Self::ManifestCounted => "manifest_counted",
             Self::ManifestHead => "manifest_head",
             Self::SmallBlob => "small_blob",
             Self::RouteByTag => "route_by_tag",
@@ -69,7 +75,11 @@ impl Operation {
                 let path = blob_path(&seawall::oci::Digest::sha256(b"blob"));
                 parse(count, &path, Some("ns=docker.io"));
             }
-            Self::ManifestByDigest | Self::ManifestByTag | Self::ManifestHead | Self::SmallBlob => {
+            Self::ManifestByDigest
+            | Self::ManifestByTag
+            | Self::ManifestCounted
+            | Self::ManifestHead
+            | Self::SmallBlob => {
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .start_paused(true)
@@ -82,7 +92,11 @@ impl Operation {
 
     /// Asks a whole Seawall on one connection that is kept alive.
     async fn ask(self, count: usize) {
-        let world = world(Choices::default());
+        let mut choices = Choices::default();
+        if self == Self::ManifestCounted {
+            choices.clients.tiers[0].quota = plenty();
+        }
+        let world = world(choices);
         let (method, path) = self.request(&world);
         let request = format!(
             "{method} {path} HTTP/1.1\r\nhost: cache.test\r\nuser-agent: containerd/v2.1.4\r\n\
@@ -119,8 +133,21 @@ impl Operation {
                 let blob = registry.blob("library/app", content(BLOB_BYTES, 1));
                 ("GET", blob_path(&blob))
             }
-            Self::ManifestByTag | Self::RouteByTag | Self::RouteOfBlob => ("GET", manifest_path("v1")),
+            Self::ManifestByTag | Self::ManifestCounted | Self::RouteByTag | Self::RouteOfBlob => {
+                ("GET", manifest_path("v1"))
+            }
         }
+    }
+}
+
+/// Quotas on everything that are never met. What is left has one number of digits for any count of requests.
+fn plenty() -> Quota {
+    Quota {
+        reads: NonZeroU32::new(4_000_000_000),
+        writes: NonZeroU32::new(1_000_000),
+        bandwidth: Some(100_000_000_000),
+        fills: Some(1000),
+        weight: 1,
     }
 }
 
