@@ -16,6 +16,7 @@ mod check;
 mod coalesce;
 mod disk;
 mod download;
+mod explain;
 mod failure;
 mod figures;
 mod fill;
@@ -65,6 +66,9 @@ pub use crate::policy::budget::Asker;
 pub use bundle::{Export, ExportError, Exported, ImportError, Imported, ImportedImage, Importer};
 pub use calendar::ScheduledPurge;
 pub use disk::DiskStatus;
+pub use explain::{
+    Explained, ExplainedContent, ExplainedFreshness, ExplainedParts, ExplainedRecord, ExplainedWithheld,
+};
 pub use failure::{Failure, Kind};
 pub use holds::HoldError;
 pub use purge::{PurgeError, Purged};

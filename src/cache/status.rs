@@ -183,7 +183,13 @@ impl Cache {
         self.options.freshness[entry].usual.offline
     }
 
-    fn status_of(&self, registry: String, label: &str, upstream: &Upstream, offline: bool) -> UpstreamStatus {
+    pub(super) fn status_of(
+        &self,
+        registry: String,
+        label: &str,
+        upstream: &Upstream,
+        offline: bool,
+    ) -> UpstreamStatus {
         let (state, reason) = match upstream.left_alone() {
             _ if offline => ("offline", None),
             None => ("used", None),

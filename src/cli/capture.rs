@@ -52,6 +52,7 @@ pub fn capture(
             Ok(status::draw(&status, Colours::None))
         }),
         Command::Inspect(inspect) => inspect.answer(&get).map(|body| inspect.draw(&body, look)),
+        Command::Explain(explaining) => get(&explaining.asks()).map(|body| explaining.drawn(&body, look)),
         Command::Holds(_) => get("/api/v1/holds").map(|body| holds::drawn(&body, Colours::None)),
         Command::Purge(purging) => get(&purging.asks()).map(|body| purge::drawn(&body, Colours::None)),
         Command::Lock(holding) => get(&holding.asks("lock")).map(|body| holds::drawn(&body, Colours::None)),

@@ -6,7 +6,7 @@ use clap::Command;
 type Example = (&'static str, &'static str);
 
 /// The commands, and the examples of each.
-const EXAMPLES: [(&str, &[Example]); 23] = [
+const EXAMPLES: [(&str, &[Example]); 24] = [
     (
         "serve",
         &[
@@ -71,6 +71,19 @@ const EXAMPLES: [(&str, &[Example]); 23] = [
             "seawall show alpine:3.20",
             "what it consists of, and what refers to it",
         )],
+    ),
+    (
+        "explain",
+        &[
+            (
+                "seawall explain alpine:3.20",
+                "what a pull from here would come to",
+            ),
+            (
+                "seawall explain ghcr.io/team/app:1 --client 10.20.0.7",
+                "and one by that client",
+            ),
+        ],
     ),
     ("usage", &[("seawall usage --top 3", "what takes the most room")]),
     (

@@ -10,6 +10,7 @@ mod bundle;
 mod capture;
 mod colours;
 mod examples;
+mod explain;
 mod holds;
 mod images;
 mod inspect;
@@ -74,6 +75,8 @@ enum Command {
     Status(Asking),
     #[command(flatten)]
     Inspect(inspect::Inspect),
+    /// Tell how a pull would be answered now and why, without spending anything
+    Explain(explain::Explaining),
     /// Remove tags, manifests and blobs; shows what goes, what stays and why, and asks
     Purge(purge::Purging),
     /// Keep content, and let its tag not move: it is served as it is, whatever the upstream says
@@ -163,6 +166,7 @@ pub fn main() -> ExitCode {
                 .asking()
                 .tell(answer, |body| inspect.draw(body, Look::of_stdout()))
         }
+        Command::Explain(explaining) => explaining.run(),
         Command::Purge(purging) => purging.run(),
         Command::Lock(holding) => holding.run("lock"),
         Command::Unlock(holding) => holding.run("unlock"),

@@ -20,6 +20,7 @@ pub mod listing;
 pub mod login;
 pub mod mirrors;
 pub mod naming;
+pub mod outlook;
 pub mod pacing;
 pub mod proxies;
 pub mod quota;

@@ -5,6 +5,7 @@
 
 mod bundle;
 mod entry;
+mod explain;
 mod inspect;
 mod purge;
 mod reload;
@@ -29,6 +30,8 @@ use super::body::PullBody;
 use super::http::{Tracked, headers_only};
 use super::watch::Signs;
 use super::{Inner, health};
+
+pub use explain::{ExplainedClient, Explanation};
 
 /// Most bytes of a request's body.
 const MAX_BODY: usize = 16 << 20;
@@ -282,6 +285,9 @@ async fn dispatch(inner: &Arc<Inner>, ask: &Ask) -> Reply {
     if let Some(reply) = inspect::answer(inner, ask).await {
         return reply;
     }
+    if let Some(reply) = explain::answer(inner, ask).await {
+        return reply;
+    }
     if let Some(reply) = purge::answer(inner, ask).await {
         return reply;
     }
@@ -299,7 +305,7 @@ async fn dispatch(inner: &Arc<Inner>, ask: &Ask) -> Reply {
     }
     Reply::error(
         StatusCode::NOT_FOUND,
-        "here are /livez, /readyz, /metrics and /api/v1/…: status, repositories, tags, manifests, show, usage, \
+        "here are /livez, /readyz, /metrics and /api/v1/…: status, repositories, tags, manifests, show, explain, usage, \
          purge, holds, lock, unlock, pin, unpin, warm, export, import, verify, reload",
     )
 }

@@ -49,6 +49,7 @@ use crate::policy::proxies::Proxies;
 use crate::telemetry::log::RequestLog;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Secret;
+pub use admin::{ExplainedClient, Explanation};
 use connection::Kind;
 use login::{Keys, Logins};
 pub use reload::{Reload, ReloadRequest, Reloads};

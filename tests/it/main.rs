@@ -13,6 +13,7 @@ mod catalog;
 mod certificates;
 mod crash;
 mod disk;
+mod explain;
 mod facts;
 mod fill;
 mod freshness;

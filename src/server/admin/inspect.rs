@@ -21,7 +21,7 @@ const USUAL_TOP: usize = 10;
 const MAX_NEXT: usize = 10;
 
 /// Why a question has no answer, in a sentence for the operator.
-enum Refused {
+pub(super) enum Refused {
     /// It is not understood.
     Bad(String),
     /// The disk does not say.
@@ -31,7 +31,8 @@ enum Refused {
 }
 
 impl Refused {
-    fn reply(self) -> Reply {
+    /// The answer that says so.
+    pub(super) fn reply(self) -> Reply {
         match self {
             Self::Bad(message) => Reply::error(StatusCode::BAD_REQUEST, message),
             Self::Unreadable(message) => Reply::error(StatusCode::SERVICE_UNAVAILABLE, message),
@@ -148,7 +149,7 @@ fn repository(inner: &Inner, ask: &Ask, key: &str) -> Result<Repository, Refused
 }
 
 /// A reference as people write it.
-fn read(inner: &Inner, text: &str) -> Result<(Repository, Reference), Refused> {
+pub(super) fn read(inner: &Inner, text: &str) -> Result<(Repository, Reference), Refused> {
     let named: Named = text
         .parse()
         .map_err(|error: crate::oci::NamedError| bad(error.to_string()))?;
@@ -157,14 +158,14 @@ fn read(inner: &Inner, text: &str) -> Result<(Repository, Reference), Refused> {
     Ok((repository, named.reference))
 }
 
-fn full(repository: &Repository, reference: &Reference) -> String {
+pub(super) fn full(repository: &Repository, reference: &Reference) -> String {
     match reference {
         Reference::Tag(tag) => format!("{repository}:{tag}"),
         Reference::Digest(digest) => format!("{repository}@{digest}"),
     }
 }
 
-fn bad(message: impl Into<String>) -> Refused {
+pub(super) fn bad(message: impl Into<String>) -> Refused {
     Refused::Bad(message.into())
 }
 

@@ -22,12 +22,17 @@ use seawall::cli::{Capture, capture};
 use crate::support::seawall::{Answer, Seawall, read};
 
 /// The captures: their names, and what is typed behind `seawall`.
-const CAPTURES: [(&str, &str); 14] = [
+const CAPTURES: [(&str, &str); 16] = [
     ("status", "status"),
     ("repository list", "repository list --sort size"),
     ("tags", "tags alpine"),
     ("manifests", "manifests docker.io/library/alpine"),
     ("show", "show alpine:3.20"),
+    ("explain", "explain alpine:3.20"),
+    (
+        "explain unknown",
+        "explain ghcr.io/owner/app:2 --client 10.20.0.7",
+    ),
     ("usage", "usage --top 3"),
     ("not held", "show docker.io/library/alpin:3.20"),
     (

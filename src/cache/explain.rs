@@ -1,0 +1,263 @@
+//! How a pull would be answered now, and why: the steps of the walk, looked at without taking them.
+//!
+//! Nothing is asked of an upstream, nothing is spent, and nothing is remembered of it.
+
+use serde::{Deserialize, Serialize};
+
+use super::holds::record_of;
+use super::{Asker, Cache, UpstreamStatus};
+use crate::clock::Time;
+use crate::oci::{Digest, Manifest, Reference, Tag};
+use crate::policy::budget::{Because, Withheld};
+use crate::policy::freshness::{self, Before, Rules, TagRecord};
+use crate::policy::naming::Chosen;
+use crate::policy::outlook::{self, Known, Named};
+use crate::store::Shelf;
+use crate::upstream::Refusal;
+
+/// The word for what is not held.
+const NOWHERE: &str = "nowhere";
+
+/// What is known of one pull. Times are milliseconds since the Unix epoch, spans seconds, sizes bytes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Explained {
+    /// The moment.
+    pub now: u64,
+    /// `served`, `refreshing`, `validated`, `fetched`, `stale` or `refused`.
+    pub outlook: String,
+    /// What is known of the tag; `None` if it is not named by one, or nothing is known.
+    pub record: Option<ExplainedRecord>,
+    /// How fresh that is; `None` if it is named by digest.
+    pub freshness: Option<ExplainedFreshness>,
+    /// What is held of the manifest; `None` if nobody here knows which one it would be.
+    pub content: Option<ExplainedContent>,
+    /// The upstream that would be asked.
+    pub upstream: UpstreamStatus,
+    /// Why a manifest cannot be bought now; `None` if it can.
+    pub withheld: Option<ExplainedWithheld>,
+}
+
+/// What a tag points at, as far as is known.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ExplainedRecord {
+    /// The manifest.
+    pub digest: String,
+    /// When the upstream last said so.
+    pub validated: u64,
+    /// True if the operator has locked the tag there.
+    pub locked: bool,
+}
+
+/// What freshness says of a tag, and the rules by which it does.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ExplainedFreshness {
+    /// `fresh`, `refresh`, `ask` or `offline`.
+    pub verdict: String,
+    /// How long a tag is served without asking.
+    pub ttl: u64,
+    /// How long after that it is served while the upstream is asked.
+    pub stale_while_revalidate: u64,
+    /// How long it may be served if the upstream does not answer.
+    pub stale_if_error: u64,
+    /// True if the tag is one of those that never move.
+    pub immutable: bool,
+}
+
+/// Where the bytes of a manifest and of what follows it are.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ExplainedContent {
+    /// The manifest.
+    pub digest: String,
+    /// `memory`, `disk` or `nowhere`.
+    pub manifest: String,
+    /// True if all that must follow it is held.
+    pub complete: bool,
+    /// The blobs that it names.
+    pub blobs: ExplainedParts,
+    /// The manifests that it lists, if it is an index.
+    pub manifests: ExplainedParts,
+}
+
+/// What a manifest names, and how much of it is held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ExplainedParts {
+    /// How many there are.
+    pub count: u64,
+    /// Their size.
+    pub size: u64,
+    /// How many are on disk.
+    pub held: u64,
+    /// The size of those.
+    pub held_size: u64,
+}
+
+/// Why nothing can be bought.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ExplainedWithheld {
+    /// `exhausted`, `reserved`, `paced`, `parked` or `queued`.
+    pub because: String,
+    /// When it can, as far as is known.
+    pub until: u64,
+}
+
+impl Cache {
+    /// What a pull of this reference would come to for this asker.
+    ///
+    /// Cancel-safe: it changes nothing.
+    pub async fn explain(&self, chosen: &Chosen, reference: &Reference, asker: &Asker) -> Explained {
+        let now = self.clock.now();
+        let rules = match reference {
+            Reference::Tag(tag) => self.rules(chosen, Some(tag)),
+            Reference::Digest(_) => self.rules(chosen, None),
+        };
+        let (named, record) = match reference {
+            Reference::Digest(_) => (Named::Digest, None),
+            Reference::Tag(tag) => self.tagged(chosen, tag, now).await,
+        };
+        let digest = match reference {
+            Reference::Digest(digest) => Some(*digest),
+            Reference::Tag(_) => record.as_ref().map(|record| record.descriptor.digest),
+        };
+        let content = match digest {
+            Some(digest) => Some(self.content_of(&digest).await),
+            None => None,
+        };
+        let upstream = self.upstreams.get(chosen);
+        let offline = self.rules(chosen, None).offline;
+        let withheld = match upstream.would_sell(&chosen.repository.path, *asker) {
+            Err(Refusal::Withheld(withheld)) => Some(withheld),
+            Ok(()) | Err(_) => None,
+        };
+        let outlook = outlook::of(Known {
+            named,
+            held: content
+                .as_ref()
+                .is_some_and(|content| content.manifest != NOWHERE),
+            follows: content.as_ref().is_some_and(|content| content.complete),
+            reachable: !offline && upstream.left_alone().is_none() && !upstream.is_parked(),
+            affordable: withheld.is_none(),
+        });
+        Explained {
+            now: now.as_millis(),
+            outlook: outlook.name().to_owned(),
+            record: record.map(|record| explained_record(&record, named)),
+            freshness: explained_freshness(reference, named, rules),
+            content,
+            upstream: self.status_of(
+                chosen.repository.registry.to_string(),
+                &self.upstreams.label(chosen),
+                &upstream,
+                offline,
+            ),
+            withheld: withheld.map(|withheld| explained_withheld(&withheld)),
+        }
+    }
+
+    /// How a tag stands, and what it points at.
+    async fn tagged(&self, chosen: &Chosen, tag: &Tag, now: Time) -> (Named, Option<TagRecord>) {
+        let repository = &chosen.repository;
+        if let Some(hold) = self.locked(repository, tag) {
+            return (Named::Locked, Some(record_of(&hold, now)));
+        }
+        let (record, rules) = (
+            self.recorded(repository, tag).await,
+            self.rules(chosen, Some(tag)),
+        );
+        let may_be_stale = |record: &TagRecord| freshness::may_be_stale(record, rules, now);
+        let named = Named::Tag {
+            before: freshness::before(tag, record.as_ref(), rules, now),
+            known: record.is_some(),
+            may_be_stale: record.as_ref().is_some_and(may_be_stale),
+        };
+        (named, record)
+    }
+
+    /// What is held of a manifest.
+    async fn content_of(&self, digest: &Digest) -> ExplainedContent {
+        let in_memory = self.shelves.memory.get(digest);
+        let nowhere = ExplainedContent {
+            digest: digest.to_string(),
+            manifest: NOWHERE.to_owned(),
+            ..ExplainedContent::default()
+        };
+        let Some((held, _)) = self.held(digest).await else {
+            return nowhere;
+        };
+        let manifest = if in_memory.is_some() { "memory" } else { "disk" };
+        let complete = self.blobs_follow(&held).await;
+        let shelves = self.shelves.clone();
+        let count = move || {
+            let parsed = Manifest::parse(held.bytes.clone(), held.manifest.as_ref()).ok();
+            let (mut blobs, mut manifests) = (ExplainedParts::default(), ExplainedParts::default());
+            for named in parsed.iter().flat_map(|parsed| &parsed.blobs) {
+                blobs.add(named.size, shelves.disk.holds(Shelf::Blobs, &named.digest));
+            }
+            for named in parsed.iter().flat_map(|parsed| &parsed.manifests) {
+                manifests.add(named.size, shelves.disk.holds(Shelf::Manifests, &named.digest));
+            }
+            Ok((blobs, manifests))
+        };
+        // While the disk does not answer, nothing of it is held.
+        let counted = self.shelves.disk.health().looking(count).await;
+        let (blobs, manifests) = counted.unwrap_or_default();
+        ExplainedContent {
+            manifest: manifest.to_owned(),
+            complete,
+            blobs,
+            manifests,
+            ..nowhere
+        }
+    }
+}
+
+impl ExplainedParts {
+    fn add(&mut self, size: u64, held: bool) {
+        self.count += 1;
+        self.size = self.size.saturating_add(size);
+        if held {
+            self.held += 1;
+            self.held_size = self.held_size.saturating_add(size);
+        }
+    }
+}
+
+fn explained_record(record: &TagRecord, named: Named) -> ExplainedRecord {
+    ExplainedRecord {
+        digest: record.descriptor.digest.to_string(),
+        validated: record.validated.as_millis(),
+        locked: named == Named::Locked,
+    }
+}
+
+fn explained_freshness(reference: &Reference, named: Named, rules: &Rules) -> Option<ExplainedFreshness> {
+    let (Reference::Tag(tag), Named::Tag { before, .. }) = (reference, named) else {
+        return None;
+    };
+    let verdict = match before {
+        Before::Serve => "fresh",
+        Before::Refresh => "refresh",
+        Before::Ask => "ask",
+        Before::Offline => "offline",
+    };
+    Some(ExplainedFreshness {
+        verdict: verdict.to_owned(),
+        ttl: rules.ttl.as_secs(),
+        stale_while_revalidate: rules.stale_while_revalidate.as_secs(),
+        stale_if_error: rules.stale_if_error.as_secs(),
+        immutable: rules.immutable.matches(tag.as_str()),
+    })
+}
+
+fn explained_withheld(withheld: &Withheld) -> ExplainedWithheld {
+    let because = match withheld.because {
+        Because::Exhausted => "exhausted",
+        Because::Reserved => "reserved",
+        Because::Paced => "paced",
+        Because::Parked => "parked",
+        Because::Queued => "queued",
+    };
+    ExplainedWithheld {
+        because: because.to_owned(),
+        until: withheld.until.as_millis(),
+    }
+}

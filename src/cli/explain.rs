@@ -1,0 +1,288 @@
+//! `seawall explain`: how a pull would be answered now, step by step.
+
+use std::net::IpAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::colours::Tone;
+use super::look::Look;
+use super::words::{age, clean, count, digest, size, span, wait};
+use super::{Asking, SOMETHING_WRONG, refused};
+use crate::cache::{Explained, ExplainedContent, ExplainedFreshness, ExplainedParts, UpstreamStatus};
+use crate::clock::Time;
+use crate::server::{ExplainedClient, Explanation};
+
+#[derive(Debug, Args)]
+pub(super) struct Explaining {
+    /// What would be pulled: alpine:3.20, docker.io/library/alpine, ghcr.io/owner/app@sha256:…
+    reference: String,
+    /// The address that the pull would come from; without it, this machine's own
+    #[arg(long, value_name = "ADDRESS")]
+    client: Option<IpAddr>,
+    /// The user that would have logged in
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// Digests in full
+    #[arg(long)]
+    full: bool,
+    #[command(flatten)]
+    asking: Asking,
+}
+
+impl Explaining {
+    /// Asks, and tells. What would be refused exits as something that is wrong.
+    pub(super) fn run(&self) -> ExitCode {
+        self.asking.with(|admin| match admin.get(&self.asks()) {
+            Ok(body) => {
+                let printed = self
+                    .asking
+                    .print(&body, |body| self.drawn(body, Look::of_stdout()));
+                let explanation: Result<Explanation, _> = serde_json::from_slice(&body);
+                match explanation.is_ok_and(|explanation| is_refused(&explanation)) {
+                    true if printed == ExitCode::SUCCESS => ExitCode::from(SOMETHING_WRONG),
+                    _ => printed,
+                }
+            }
+            Err(no_answer) => refused(&no_answer),
+        })
+    }
+
+    /// The path that is asked.
+    pub(super) fn asks(&self) -> String {
+        let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let mut path = format!("/api/v1/explain?reference={}", encode(&self.reference));
+        if let Some(client) = self.client {
+            path += &format!("&client={}", encode(&client.to_string()));
+        }
+        if let Some(user) = &self.user {
+            path += &format!("&user={}", encode(user));
+        }
+        path
+    }
+
+    /// The answer for people.
+    pub(super) fn drawn(&self, body: &[u8], look: Look) -> Result<String, serde_json::Error> {
+        Ok(draw(&serde_json::from_slice(body)?, self.full, look))
+    }
+}
+
+fn is_refused(explanation: &Explanation) -> bool {
+    explanation
+        .pull
+        .as_ref()
+        .is_none_or(|pull| pull.outlook == "refused")
+}
+
+/// A step: what is looked at, and what is found.
+type Step = (&'static str, String);
+
+fn draw(explanation: &Explanation, full: bool, look: Look) -> String {
+    let mut steps = vec![
+        ("registry", registry(explanation)),
+        ("client", client(&explanation.client)),
+        ("access", access(explanation)),
+    ];
+    if let Some(pull) = &explanation.pull {
+        of_pull(pull, full, &mut steps);
+    }
+    let name = look.colours.paint(Tone::Name, &clean(&explanation.name));
+    let lines = steps
+        .iter()
+        .map(|(what, found)| format!("  {what:<10} {}\n", clean(found)));
+    let (tone, ending) = ending(explanation);
+    let ending = look.colours.paint(tone, &clean(&ending));
+    format!("{name}\n{}→ {ending}\n", lines.collect::<String>())
+}
+
+fn registry(explanation: &Explanation) -> String {
+    let name = &explanation.registry;
+    match (
+        explanation.configured,
+        explanation.pull.as_ref().map(|pull| &pull.upstream),
+    ) {
+        (false, _) => format!("{name} is none that is configured here"),
+        (true, None) => format!("{name} is configured here"),
+        (true, Some(upstream)) => match (upstream.state.as_str(), &upstream.reason) {
+            ("offline", _) => format!("{name} is not to be asked: it is offline by the configuration"),
+            (_, Some(reason)) => format!("{name} is left alone for a moment: {reason}"),
+            (_, None) => format!("{name} may be asked"),
+        },
+    }
+}
+
+fn client(client: &ExplainedClient) -> String {
+    let who = match client.named {
+        true => format!("{}, from {}", client.name, client.address),
+        false => format!("{}, which no [[client]] names", client.name),
+    };
+    let limits: Vec<String> = [
+        client.reads.map(|reads| format!("{reads} requests a minute")),
+        client.writes.map(|writes| format!("{writes} fetches a minute")),
+        client.bandwidth.map(|bytes| format!("{}/s", size(bytes))),
+        client.fills.map(|fills| format!("{fills} fetches at once")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let limits = if limits.is_empty() {
+        "not limited".to_owned()
+    } else {
+        limits.join(", ")
+    };
+    format!("{who}; tier {}: {limits}", client.tier)
+}
+
+fn access(explanation: &Explanation) -> String {
+    match explanation.access.as_str() {
+        "granted" => "may pull this",
+        "login" => "may not pull this before it says who it is",
+        "denied" => "may pull, but not this: `allow` and `deny` of its [[client]] say so",
+        "closed" => "nobody may pull from there: [access] says so",
+        other => other,
+    }
+    .to_owned()
+}
+
+fn of_pull(pull: &Explained, full: bool, steps: &mut Vec<Step>) {
+    if let Some(record) = &pull.record {
+        let points = format!("points at {}", digest(&record.digest, full));
+        let found = match record.locked {
+            true => format!("{points}, where it is locked"),
+            false => format!("{points}, confirmed {} ago", age(pull.now, record.validated)),
+        };
+        steps.push(("tag", found));
+    } else if pull.freshness.is_some() {
+        steps.push(("tag", "nothing is known of it".to_owned()));
+    }
+    if let Some(freshness) = &pull.freshness {
+        let validated = pull.record.as_ref().map(|record| record.validated);
+        steps.push(("freshness", of_freshness(freshness, validated, pull.now)));
+    }
+    if let Some(content) = &pull.content {
+        steps.push(("content", of_content(content)));
+    }
+    steps.push(("budget", budget(pull)));
+}
+
+fn of_freshness(freshness: &ExplainedFreshness, validated: Option<u64>, now: u64) -> String {
+    let after = |seconds: &[u64]| {
+        let ends = Time::from_millis(validated.unwrap_or(0)) + Duration::from_secs(seconds.iter().sum());
+        wait(ends.since(Time::from_millis(now)))
+    };
+    let (ttl, soon) = (freshness.ttl, freshness.stale_while_revalidate);
+    let spans = |seconds| span(Duration::from_secs(seconds));
+    match freshness.verdict.as_str() {
+        "fresh" if freshness.immutable => "fresh: its pattern is immutable, so it never moves".to_owned(),
+        "fresh" => format!("fresh for another {}, of a ttl of {}", after(&[ttl]), spans(ttl)),
+        "refresh" => format!(
+            "stale, and still served for another {} while it is asked about",
+            after(&[ttl, soon])
+        ),
+        "offline" => "served as it is known, however old: the upstream is offline".to_owned(),
+        _ if validated.is_none() => "has to be asked about".to_owned(),
+        _ => format!(
+            "stale, since its ttl is {}: has to be asked about; for {} it may be served if there is no answer",
+            spans(ttl),
+            spans(freshness.stale_if_error)
+        ),
+    }
+}
+
+fn of_content(content: &ExplainedContent) -> String {
+    let manifest = match content.manifest.as_str() {
+        "nowhere" => return "the manifest is not held".to_owned(),
+        place => format!(
+            "the manifest is {} {place}",
+            if place == "disk" { "on" } else { "in" }
+        ),
+    };
+    let part = |parts: &ExplainedParts, many: &str| {
+        let all = format!("{} of {} {many}", parts.held, parts.count);
+        format!(", {all} held ({} of {})", size(parts.held_size), size(parts.size))
+    };
+    let blobs = if content.blobs.count > 0 {
+        part(&content.blobs, "blobs")
+    } else {
+        String::new()
+    };
+    let listed = match content.manifests.count {
+        0 => String::new(),
+        listed => format!(
+            ", {} of {} held",
+            content.manifests.held,
+            count(listed, "listed manifest", "listed manifests")
+        ),
+    };
+    manifest + &blobs + &listed
+}
+
+fn budget(pull: &Explained) -> String {
+    let figures = figures(&pull.upstream);
+    match &pull.withheld {
+        None => format!("{figures}a manifest could be bought now"),
+        Some(withheld) => {
+            let until = wait(Time::from_millis(withheld.until).since(Time::from_millis(pull.now)));
+            format!(
+                "{figures}none can be bought for this client ({}); again in {until}",
+                withheld.because
+            )
+        }
+    }
+}
+
+/// What is left of the allowances that are known.
+fn figures(upstream: &UpstreamStatus) -> String {
+    let known = upstream.buckets.iter().filter(|bucket| bucket.limit > 0);
+    let each = known.map(|bucket| format!("{} of {} left; ", bucket.remaining, bucket.limit));
+    each.collect()
+}
+
+fn ending(explanation: &Explanation) -> (Tone, String) {
+    let registry = &explanation.registry;
+    let Some(pull) = &explanation.pull else {
+        return (Tone::Bad, "refused before anything is looked up".to_owned());
+    };
+    let place = match pull.content.as_ref().map(|content| content.manifest.as_str()) {
+        Some("memory") => "memory",
+        _ => "disk",
+    };
+    match pull.outlook.as_str() {
+        "served" => (
+            Tone::Good,
+            format!("served from {place}; {registry} is not asked"),
+        ),
+        "refreshing" => (
+            Tone::Good,
+            format!("served from {place} at once; {registry} is asked behind its back, for free"),
+        ),
+        "validated" => (
+            Tone::Good,
+            format!("{registry} is asked for free; if the tag has not moved, served from {place}"),
+        ),
+        "fetched" => (
+            Tone::Warning,
+            format!("fetched from {registry}: one manifest of its budget, where it counts them"),
+        ),
+        "stale" => (
+            Tone::Warning,
+            format!("served from {place}, and said to be stale: {registry} cannot be asked"),
+        ),
+        _ => (Tone::Bad, refusal(pull, registry)),
+    }
+}
+
+fn refusal(pull: &Explained, registry: &str) -> String {
+    match (&pull.withheld, pull.upstream.state.as_str()) {
+        (_, "offline") => format!("refused: what is held is not enough, and {registry} is offline"),
+        (_, "failing") => {
+            format!("refused for now: {registry} does not answer, and nothing that is held may be served")
+        }
+        (Some(_), _) => {
+            format!("refused for now: the budget of {registry} allows nothing, and it is not held")
+        }
+        (None, _) => format!("refused for now: {registry} wants to be left alone"),
+    }
+}
