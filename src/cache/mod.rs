@@ -25,6 +25,7 @@ mod janitor;
 mod lists;
 mod manifest;
 mod names;
+mod permit;
 mod pulls;
 mod purge;
 mod quotas;
@@ -71,6 +72,7 @@ pub use explain::{
 };
 pub use failure::{Failure, Kind};
 pub use holds::HoldError;
+pub use permit::NotShown;
 pub use purge::{PurgeError, Purged};
 pub use quotas::{Client, NotNow, Pacer, Quotas};
 pub use reader::{Broken, Following, Piece, Reader};

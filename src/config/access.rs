@@ -1,42 +1,64 @@
 //! Who may have what an upstream's credentials can see, and over which wire they travel.
 
 use super::environment::Environment;
+use super::file::Node;
 use super::problem::Problems;
-use super::section::{Section, Wrong, boolean, text};
-use super::{secret, upstreams, values};
+use super::section::{self, Section, Wrong, boolean, text};
+use super::{secret, values};
+use crate::policy::access::visibility::Sharing;
 use crate::upstream::{AlternateOptions, Credential};
 
-/// Why credentials need `access = "shared"` for now.
-const NOT_YET: &str = "\"public\" and \"per_client\" are not available with credentials yet";
+/// Reads who may have what the credentials of an entry can see.
+pub(super) fn sharing(entry: &Section<'_>, problems: &mut Problems) -> Sharing {
+    let sharing = entry.read("access", Sharing::default(), word, problems);
+    if sharing == Sharing::PerClient
+        && entry.list("credentials", &mut Problems::default()).is_empty()
+        && let Some(node) = entry.node("access")
+    {
+        let what = format!("{}access = \"per_client\" without credentials", entry.name);
+        let hint =
+            "what clients may have is fetched with them: give credentials that can see all of it".into();
+        problems.add(&node.place, what, Some(hint));
+    }
+    sharing
+}
 
-/// What the only choice means, for those who are about to make it.
-const WHAT_SHARED_MEANS: &str =
-    "access = \"shared\" lets everyone who may use this cache have what the credentials can see";
+/// Refuses to take from clients both a password of ours and one of the registry's: a request has room for one.
+pub(super) fn judge_logins(top: &Section<'_>, problems: &mut Problems) {
+    let ours = top.section("access", &[], &mut Problems::default());
+    if ours.node("htpasswd").is_none() {
+        return;
+    }
+    for node in top.list("upstream", &mut Problems::default()) {
+        let entry = Section::open("".into(), Some(node), &[], &mut Problems::default());
+        let access = entry.read("access", Sharing::default(), word, &mut Problems::default());
+        if access == Sharing::PerClient {
+            let name = entry.read("registry", String::new(), text, &mut Problems::default());
+            let what = format!("upstream \"{name}\": access = \"per_client\" beside access.htpasswd");
+            let hint =
+                "clients log in there with what the registry gave them: let them in by access.anonymous or \
+                        by certificate"
+                    .into();
+            problems.add(&node.place, what, Some(hint));
+        }
+    }
+}
 
-/// Reads the credentials of an entry, and refuses those that would open private images without saying so.
+fn word(node: &Node) -> Result<Sharing, Wrong> {
+    let word = section::word(node, &Sharing::ALL.map(Sharing::name))?;
+    Ok(Sharing::ALL
+        .into_iter()
+        .find(|sharing| sharing.name() == word)
+        .unwrap_or_default())
+}
+
+/// Reads the credentials of an entry.
 pub(super) fn credentials(
     entry: &Section<'_>,
     environment: &Environment,
     problems: &mut Problems,
 ) -> Vec<Credential> {
-    let access = entry.read("access", "public", upstreams::access_word, problems);
     let list = entry.list("credentials", problems);
-    let place = |key| entry.node(key).map(|node| &node.place);
-    if access == "per_client" {
-        let what = format!("{}access = \"per_client\": {NOT_YET}", entry.name);
-        problems.add(
-            place("access").unwrap_or(&entry.place),
-            what,
-            Some(WHAT_SHARED_MEANS.into()),
-        );
-    } else if access != "shared" && !list.is_empty() {
-        let what = format!("{}credentials with access = \"{access}\": {NOT_YET}", entry.name);
-        problems.add(
-            place("credentials").unwrap_or(&entry.place),
-            what,
-            Some(WHAT_SHARED_MEANS.into()),
-        );
-    }
     let mut credentials = Vec::new();
     for node in list {
         let name = format!("{}credentials.", entry.name);
@@ -101,7 +123,7 @@ pub(super) fn judge(
 }
 
 /// RFC 7617: a user name has no colon, for that is where the password begins.
-fn username(node: &super::file::Node) -> Result<String, Wrong> {
+fn username(node: &Node) -> Result<String, Wrong> {
     let name = text(node).map_err(Wrong::secret)?;
     if name.is_empty() || name.contains(':') || name.contains(char::is_control) {
         return Err(Wrong::expected("a user name without a colon").secret());

@@ -108,12 +108,7 @@ fn upstream(out: &mut String, options: &Options, name: &Entry, policy: &Policy) 
     if matches!(name.pattern, Pattern::Exact(_)) {
         writeln!(out, "default = {}", name.default)?;
         writeln!(out, "hosts = {}", list(&name.hosts))?;
-        let access = if options.credentials.is_empty() {
-            "public"
-        } else {
-            "shared"
-        };
-        writeln!(out, "access = \"{access}\"")?;
+        writeln!(out, "access = \"{}\"", options.sharing.name())?;
         let credentials: Vec<String> = options.credentials.iter().map(credential).collect();
         writeln!(out, "credentials = [{}]", credentials.join(", "))?;
         let alternates: Vec<String> = options.alternates.iter().map(alternate).collect();

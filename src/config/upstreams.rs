@@ -10,6 +10,7 @@ use super::section::{Section, Wrong, boolean, count, limit, size, text, word};
 use super::{access, alternates, freshness, values};
 use crate::cache::OnExhausted;
 use crate::oci::Registry;
+use crate::policy::access::visibility::Sharing;
 use crate::policy::freshness::Policy;
 use crate::policy::naming::{Entry, Pattern};
 use crate::upstream::{self, Options, Timeouts};
@@ -131,6 +132,7 @@ fn options(
     Options {
         registry: pattern.clone(),
         credentials: access::credentials(entry, environment, problems),
+        sharing: access::sharing(entry, problems),
         alternates,
         url,
         token_hosts: entry.read_list("token_hosts", values::host, problems),
@@ -231,6 +233,7 @@ fn anonymous(built_in: &BuiltIn, pattern: Pattern) -> Configured {
         registry: pattern.clone(),
         url: built_in.url.and_then(|url| url.parse().ok()),
         credentials: Vec::new(),
+        sharing: Sharing::default(),
         alternates: Vec::new(),
         token_hosts: Vec::new(),
         allow_addresses: Vec::new(),
@@ -282,11 +285,6 @@ fn on_exhausted(node: &Node) -> Result<OnExhausted, Wrong> {
         "fall_through" => OnExhausted::FallThrough,
         _ => OnExhausted::Refuse,
     })
-}
-
-/// The words of `access`.
-pub(super) fn access_word(node: &Node) -> Result<&'static str, Wrong> {
-    word(node, &["public", "shared", "per_client"])
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod attempts;
 mod scope;
 #[cfg(test)]
 mod tests;
+pub mod visibility;
 
 use std::fmt;
 use std::net::IpAddr;

@@ -17,15 +17,18 @@ use super::access::Record;
 use super::admit::{self, Caller};
 use super::body::PullBody;
 use super::gate::{self, Refused};
+use super::login::Login;
 use super::pull::{self, Told};
 use super::refusal::Challenge;
 use super::respond::{self, Answer, Wishes};
 use super::sendfile::Runs;
 use super::watch::{Active, Signs, Turn};
-use super::{Inner, tokens};
-use crate::oci::{Code, Route};
+use super::{Inner, permit, tokens};
+use crate::oci::{Code, Registry, Route};
 use crate::policy::access::Wanted;
 use crate::policy::clients::Identity;
+use crate::policy::naming::Chosen;
+use crate::upstream::Guard;
 
 /// Where a connection comes from, which holds for all of its requests.
 pub(super) struct From {
@@ -107,14 +110,16 @@ async fn handle(
         None if matches!(route, Route::Catalog(..)) => Wanted::Catalog,
         Some(Err(_)) | None => Wanted::Base,
     };
-    let (access, keys) = (&clients.access, &inner.keys);
+    let (access, keys, logins) = (&clients.access, &inner.keys, &inner.logins);
+    let is_upstreams = |chosen: &Chosen| inner.cache.guard(chosen) == Guard::Client;
     let caller = Caller {
         peer,
         certificate: &from.certificate,
-        login: inner
-            .logins
-            .who(access, keys, peer.ip(), &head.headers, wanted)
-            .await,
+        login: match &chosen {
+            // What it logs in with is the upstream's to judge.
+            Some(Ok(chosen)) if is_upstreams(chosen) => Login::None,
+            _ => logins.who(access, keys, peer.ip(), &head.headers, wanted).await,
+        },
     };
     let challenge = || Challenge::new(inner, head, inner.options.proxies.trusts(from.peer.ip()), wanted);
     let identity = match admit::enter(clients, &caller, wanted, challenge) {
@@ -133,10 +138,13 @@ async fn handle(
                         runs,
                     };
                     record.repository = Some(chosen.repository.clone());
-                    pull::answer(&inner.cache, route, &chosen, &asker, wishes).await
+                    match permit::check(inner, head, route, &chosen).await {
+                        Ok(()) => pull::answer(&inner.cache, route, &chosen, &asker, wishes).await,
+                        Err(told) => *told,
+                    }
                 }
                 (_, Some(Err(unknown))) => pull::of_our_own(pull::no_registry(&unknown)),
-                (_, _) => of_our_own(inner, route, &identity).await,
+                (_, _) => of_our_own(inner, head, route, (&identity, host.as_ref())).await,
             };
             (record.from, record.outcome) = (told.from, told.outcome);
             admitted.grant(quotas, route, told.answer)
@@ -154,13 +162,18 @@ async fn handle(
 }
 
 /// Answers what is asked of no repository.
-async fn of_our_own(inner: &Inner, route: &Route, who: &Identity) -> Told {
+async fn of_our_own(
+    inner: &Inner,
+    head: &Parts,
+    route: &Route,
+    (who, host): (&Identity, Option<&Registry>),
+) -> Told {
     pull::of_our_own(match route {
         Route::Catalog(registry, page) => {
             let grant = inner.options.clients.grant(who);
-            pull::catalog(&inner.cache, registry.as_ref(), page, grant).await
+            pull::catalog(&inner.cache, registry.as_ref(), page, grant, &inner.names).await
         }
-        _ => pull::base(),
+        _ => permit::ping(inner, head, host).unwrap_or_else(pull::base),
     })
 }
 

@@ -16,6 +16,7 @@ mod health;
 mod hits;
 mod http;
 mod login;
+mod permit;
 mod preface;
 mod pull;
 mod refusal;

@@ -7,9 +7,9 @@ use serde_json::value::RawValue;
 
 use super::respond::{self, Answer, Wishes};
 use crate::cache::{Asker, Body, Cache, Failure, Served};
-use crate::oci::{Code, Digest, Page, Registry, RepositoryPath, Route, RouteError, Target};
+use crate::oci::{Code, Digest, Page, Registry, Repository, Route, RouteError, Target};
 use crate::policy::access::Grant;
-use crate::policy::naming::{Chosen, Unknown};
+use crate::policy::naming::{Chosen, Names, Unknown};
 use crate::telemetry::metrics::requests::{From, Outcome};
 
 const FILTERS: HeaderName = HeaderName::from_static("oci-filters-applied");
@@ -56,14 +56,23 @@ pub(super) async fn catalog(
     registry: Option<&Registry>,
     page: &Page,
     grant: Option<&Grant>,
+    names: &Names,
 ) -> Answer {
-    let names = match cache.repositories(registry).await {
-        Ok(names) => names,
+    let held = match cache.repositories(registry).await {
+        Ok(held) => held,
         Err(failure) => return respond::fail(&failure),
     };
-    let may_see = |name: &&str| grant.is_none_or(|grant| is_covered(grant, registry, name));
-    let names: Vec<&str> = names.iter().map(String::as_str).filter(may_see).collect();
-    let (shown, cut) = cut(&names, page);
+    let may_see = |name: &&str| {
+        let Some(repository) = named(registry, name) else {
+            return false;
+        };
+        let covered = grant.is_none_or(|grant| grant.covers(&repository.registry, &repository.path));
+        // What an upstream shows to some only is named to nobody.
+        let entry = names.entry(&repository.registry);
+        covered && entry.is_none_or(|entry| cache.is_known_public(&Chosen { entry, repository }))
+    };
+    let held: Vec<&str> = held.iter().map(String::as_str).filter(may_see).collect();
+    let (shown, cut) = cut(&held, page);
     let body = serde_json::json!({ "repositories": shown });
     let mut answer = respond::json(body.to_string().into(), "seawall; hit");
     if cut {
@@ -72,17 +81,15 @@ pub(super) async fn catalog(
     answer
 }
 
-/// True if a repository of the catalog may be pulled from. Without a registry, its name begins with one.
-fn is_covered(grant: &Grant, registry: Option<&Registry>, name: &str) -> bool {
-    let covers = |registry: &Registry, path: &str| {
-        let path: Option<RepositoryPath> = path.parse().ok();
-        path.is_some_and(|path| grant.covers(registry, &path))
+/// A repository of the catalog. Without a registry, its name begins with one.
+fn named(registry: Option<&Registry>, name: &str) -> Option<Repository> {
+    let (registry, path) = match (registry, name.split_once('/')) {
+        (Some(registry), _) => (registry.clone(), name),
+        (None, Some((first, path))) => (first.parse().ok()?, path),
+        (None, None) => return None,
     };
-    match (registry, name.split_once('/')) {
-        (Some(registry), _) => covers(registry, name),
-        (None, Some((first, path))) => first.parse().is_ok_and(|registry| covers(&registry, path)),
-        (None, None) => false,
-    }
+    let path = path.parse().ok()?;
+    Some(Repository { registry, path })
 }
 
 /// A path that is no route.
@@ -222,7 +229,8 @@ fn told(answer: Answer, served: &Served) -> Told {
     }
 }
 
-fn failed(failure: &Failure) -> Told {
+/// An answer without content.
+pub(super) fn failed(failure: &Failure) -> Told {
     Told {
         outcome: respond::failure_word(failure),
         ..of_our_own(respond::fail(failure))

@@ -22,7 +22,7 @@ pub(super) type Answer = Response<PullBody>;
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
-const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
 const NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");

@@ -17,13 +17,14 @@ use crate::clock::Clock;
 use crate::net::dial::Dialer;
 use crate::net::serving::Serving;
 use crate::oci::{Digest, Registry};
+use crate::policy::access::visibility::Sharing;
 use crate::policy::clients::Clients;
 use crate::policy::naming::{Entry, Names, Pattern};
 use crate::policy::proxies::Proxies;
 use crate::policy::{flight, freshness};
 use crate::store::{Disk, Shelf};
 use crate::telemetry::metrics::Metrics;
-use crate::upstream::{Budgets, Upstreams};
+use crate::upstream::{self, Budgets, Timeouts, Upstreams};
 
 /// A manifest that is held.
 pub(super) const MANIFEST: &[u8] =
@@ -102,7 +103,7 @@ fn server_with(directory: &std::path::Path, chosen: Chosen) -> Server {
     let clock = Clock::start();
     let metrics = Arc::new(Metrics::new());
     let upstreams = Arc::new(Upstreams::new(
-        Vec::new(),
+        vec![upstream()],
         Budgets::default(),
         &Dialer::system(),
         clock,
@@ -171,6 +172,29 @@ fn server_with(directory: &std::path::Path, chosen: Chosen) -> Server {
         chosen.requests,
         clock,
     )
+}
+
+/// An upstream that is never asked.
+fn upstream() -> upstream::Options {
+    let second = Duration::from_secs(1);
+    upstream::Options {
+        registry: Pattern::Exact("docker.io".parse().unwrap()),
+        url: None,
+        credentials: Vec::new(),
+        sharing: Sharing::Public,
+        alternates: Vec::new(),
+        token_hosts: Vec::new(),
+        allow_addresses: Vec::new(),
+        ca: Vec::new(),
+        manifest_limit: 4 << 20,
+        lanes: None,
+        negative_ttl: second,
+        timeouts: Timeouts {
+            connect: second,
+            headers: second,
+            idle: second,
+        },
+    }
 }
 
 pub(super) fn connect(server: &Server, tasks: &TaskTracker) -> DuplexStream {

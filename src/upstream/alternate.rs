@@ -5,14 +5,12 @@
 //! Only public content goes this way. An upstream without credentials has no other; of one with credentials,
 //! a repository is public if the upstream itself shows it to nobody in particular.
 
-use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lru::LruCache;
 use tokio::time::timeout;
 
-use super::{Fetched, Incoming, Options, Refusal, Upstream, Want};
+use super::{Fetched, Incoming, Options, Refusal, Shown, Upstream, Want, Wants};
 use crate::clock::{Clock, Time};
 use crate::oci::{Digest, Reference, Registry, RepositoryPath};
 use crate::policy::alternate::{Alternate as Record, Outcome};
@@ -24,15 +22,6 @@ const ALL: Duration = Duration::from_secs(4);
 const EACH: Duration = Duration::from_secs(2);
 /// With less time than this, none is asked.
 const LEAST: Duration = Duration::from_millis(100);
-/// Most repositories of which it is remembered whether they are public.
-const MAX_REPOSITORIES: NonZeroUsize = NonZeroUsize::new(4096).expect("is not zero");
-/// How long a repository counts as public: its name was known to everybody then.
-const PUBLIC: Duration = Duration::from_secs(24 * 3600);
-/// How long it counts as not public.
-const PRIVATE: Duration = Duration::from_secs(10 * 60);
-/// How long the upstream is not asked again where it could not tell.
-const UNKNOWN: Duration = Duration::from_secs(30);
-
 /// Where an alternate is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AlternateOptions {
@@ -46,7 +35,6 @@ pub struct AlternateOptions {
 #[derive(Default)]
 pub(super) struct Alternates {
     each: Vec<Alternate>,
-    witness: Option<Witness>,
 }
 
 struct Alternate {
@@ -57,23 +45,13 @@ struct Alternate {
     record: Mutex<Record>,
 }
 
-/// Tells which repositories of an upstream with credentials are public: its own registry, asked by nobody.
-struct Witness {
-    nobody: Box<Upstream>,
-    known: Mutex<LruCache<RepositoryPath, (bool, Time)>>,
-}
-
 impl Alternates {
-    /// The alternates of an upstream; `make` makes what it takes to talk to one registry, the flag tells
-    /// whether that is the upstream's own.
+    /// The alternates of an upstream; `make` makes what it takes to talk to one registry.
     pub(super) fn new(
         options: &Options,
         registry: &Registry,
-        make: impl Fn(&Options, &Registry, bool) -> Upstream,
+        make: impl Fn(&Options, &Registry) -> Upstream,
     ) -> Self {
-        if options.alternates.is_empty() {
-            return Self::default();
-        }
         let nobody = Options {
             credentials: Vec::new(),
             alternates: Vec::new(),
@@ -91,45 +69,14 @@ impl Alternates {
                 ..nobody.clone()
             };
             Alternate {
-                upstream: make(&options, &registry, false),
+                upstream: make(&options, &registry),
                 url: alternate.url.to_string(),
                 host: host.to_owned(),
                 prefix: alternate.prefix.clone(),
                 record: Mutex::default(),
             }
         });
-        let witness = (!options.credentials.is_empty()).then(|| Witness {
-            nobody: Box::new(make(&nobody, registry, true)),
-            known: Mutex::new(LruCache::new(MAX_REPOSITORIES)),
-        });
-        Self {
-            each: each.collect(),
-            witness,
-        }
-    }
-}
-
-impl Witness {
-    /// Whether a repository is public, if that is remembered.
-    fn known(&self, path: &RepositoryPath, now: Time) -> Option<bool> {
-        let mut known = lock(&self.known);
-        let known = known.get(path).filter(|(_, until)| *until > now);
-        known.map(|(public, _)| *public)
-    }
-
-    /// Asks whether a repository is public, by HEAD, which costs no budget.
-    async fn asks(&self, path: &RepositoryPath, digest: &Digest, within: Duration, clock: Clock) -> bool {
-        let reference = Reference::Digest(*digest);
-        let answer = timeout(within, self.nobody.head(path, &reference)).await;
-        let (public, keep) = match answer {
-            Ok(Ok(descriptor)) => (descriptor.digest == *digest, PUBLIC),
-            Ok(Err(Refusal::Denied(_) | Refusal::Unusable(_))) => (false, PRIVATE),
-            // A digest that is not there says nothing of its repository.
-            Ok(Err(_)) | Err(_) => (false, UNKNOWN),
-        };
-        let until = clock.now() + keep;
-        lock(&self.known).put(path.clone(), (public, until));
-        public
+        Self { each: each.collect() }
     }
 }
 
@@ -230,8 +177,8 @@ impl Upstream {
             Refusal::NotFound | Refusal::Withheld(_) | Refusal::Unusable(_) | Refusal::Offline => false,
         };
         let end = clock.now() + ALL;
-        let witness = self.alternates.witness.as_ref();
-        let public = witness.is_none_or(|witness| witness.known(path, clock.now()) == Some(true));
+        let witness = self.witness.as_ref();
+        let public = witness.is_none_or(|witness| witness.is_public(path, clock.now()));
         if !passing || !public {
             return None;
         }
@@ -263,15 +210,17 @@ impl Upstream {
         within: Duration,
         clock: Clock,
     ) -> bool {
-        let Some(witness) = &self.alternates.witness else {
+        let Some(witness) = &self.witness else {
             return true;
         };
-        match witness.known(path, clock.now()) {
-            Some(known) => known,
-            // An upstream that wants to be left alone is.
-            None if self.exchange().is_ok_and(|own| own.shield.parked().is_some()) => false,
-            None => witness.asks(path, digest, within, clock).await,
+        let now = clock.now();
+        // An upstream that wants to be left alone is, and so is one that did not answer a moment ago.
+        let is_left_alone = self.exchange().is_ok_and(|own| own.shield.parked().is_some());
+        if !witness.is_public(path, now) && (is_left_alone || witness.rests(path, now)) {
+            return false;
         }
+        let wants = Wants::Manifest(Reference::Digest(*digest));
+        witness.shows(path, &wants, None, within).await == Shown::Yes
     }
 
     /// The alternate of this number, as an upstream.

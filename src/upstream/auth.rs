@@ -77,10 +77,27 @@ impl Auth {
             registry,
             credential,
             token_hosts,
-            tokens: Tokens::new(logins.clone(), clock),
+            tokens: Tokens::new(logins.clone(), false, clock),
             logins,
             known: Mutex::new(None),
             idle,
+        }
+    }
+
+    /// What proves somebody else to the same registry: nothing but what it demands is known.
+    pub(super) fn of_another(&self, credential: Credential, clock: Clock) -> Self {
+        let known = self.known().clone().map(|known| match known {
+            Known::Basic => Known::Basic,
+            Known::Bearer(key) => Known::Bearer(Key { named: true, ..key }),
+        });
+        let hosts = self.token_hosts.clone();
+        let login = Login::default();
+        let registry = self.registry.clone();
+        let new = Self::new(registry, Some(credential), hosts, self.idle, login, clock);
+        Self {
+            tokens: Tokens::new(new.logins.clone(), true, clock),
+            known: Mutex::new(known),
+            ..new
         }
     }
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::exchange::Exchange;
 use super::registry::Known;
 use super::shield::{Keeper, Logbook, Shield};
-use super::{Credential, Options, Upstream};
+use super::{Credential, Guard, Options, Upstream};
 use crate::clock::Clock;
 use crate::oci::Registry;
+use crate::policy::access::visibility::Sharing;
 use crate::policy::budget::Rules;
 use crate::policy::login::{Login, Mark};
 
@@ -18,6 +19,7 @@ impl Options {
         let way = |options: &Self| Self {
             credentials: Vec::new(),
             alternates: Vec::new(),
+            sharing: Sharing::default(),
             ..options.clone()
         };
         way(self) == way(other)
@@ -26,8 +28,15 @@ impl Options {
     /// True if what stands beside the upstream stays.
     pub(super) fn has_alternates_of(&self, other: &Self) -> bool {
         self.alternates == other.alternates
-            && self.credentials.is_empty() == other.credentials.is_empty()
+            && self.has_witness() == other.has_witness()
             && self.is_reached_as(other)
+    }
+
+    /// True if the upstream is asked who may have what: where there is something that not everybody may have, and
+    /// somebody else who might be told or given it.
+    pub(super) fn has_witness(&self) -> bool {
+        let has_secrets = !self.credentials.is_empty();
+        self.guard() != Guard::Nobody || (has_secrets && !self.alternates.is_empty())
     }
 }
 

@@ -306,7 +306,7 @@ fn pointed_at(exchange: &Exchange, answer: Result<Answer, Refusal>) -> Result<De
     })
 }
 
-fn manifest_ask<'a>(
+pub(super) fn manifest_ask<'a>(
     exchange: &Exchange,
     method: Method,
     path: &'a RepositoryPath,

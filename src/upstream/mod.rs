@@ -22,6 +22,7 @@ mod shield;
 mod tests;
 mod throttle;
 mod token;
+mod visibility;
 mod wire;
 
 use std::time::Duration;
@@ -33,7 +34,9 @@ pub use self::alternate::AlternateOptions;
 pub use self::body::Incoming;
 pub use self::registry::{Budgets, Upstream, Upstreams, Used};
 pub use self::shield::AccountStatus;
+pub use self::visibility::{Shown, Wants};
 use crate::oci::{ByteRange, MediaType};
+use crate::policy::access::visibility::Sharing;
 use crate::policy::budget::Withheld;
 use crate::policy::naming::Pattern;
 use crate::telemetry::metrics::fills::Cause;
@@ -79,6 +82,8 @@ pub struct Options {
     pub url: Option<http::Uri>,
     /// The operator's credentials; budgets choose among them. None: anonymous.
     pub credentials: Vec<Credential>,
+    /// Who may have what they can see.
+    pub sharing: Sharing,
     /// Registries that may have the same digests, asked anonymously before the budget is.
     pub alternates: Vec<AlternateOptions>,
     /// Hosts besides the upstream's registrable domain that its token realm may be on.
@@ -95,6 +100,29 @@ pub struct Options {
     pub negative_ttl: Duration,
     /// Time limits of every step.
     pub timeouts: Timeouts,
+}
+
+impl Options {
+    /// For whom the upstream has to be asked whether it shows a repository, before anything of it is served: nobody
+    /// where there is nothing that not everybody who asks here may have.
+    pub fn guard(&self) -> Guard {
+        match self.sharing {
+            Sharing::Public if !self.credentials.is_empty() => Guard::Everybody,
+            Sharing::PerClient => Guard::Client,
+            Sharing::Public | Sharing::Shared => Guard::Nobody,
+        }
+    }
+}
+
+/// For whom an upstream is asked whether it shows a repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// It is not asked.
+    Nobody,
+    /// For everybody at once: without any credential.
+    Everybody,
+    /// For each client, by its own credential.
+    Client,
 }
 
 /// Time limits of every step of a request to an upstream.

@@ -17,8 +17,9 @@ use super::negative::Negatives;
 use super::retry::Retries;
 use super::shield::Keep;
 use super::throttle::Throttle;
+use super::visibility::Witness;
 use super::wire::Wire;
-use super::{Credential, Options, Refusal, profile};
+use super::{Credential, Guard, Options, Refusal, profile};
 use crate::clock::Clock;
 use crate::net::client::Client;
 use crate::net::dial::{Dialer, Gate};
@@ -58,6 +59,8 @@ pub struct Upstream {
     exchange: Result<Exchange, UrlError>,
     pub(super) manifest_limit: u64,
     pub(super) alternates: Arc<Alternates>,
+    /// Tells what it shows to others than us; `None` where that is no question.
+    pub(super) witness: Option<Arc<Witness>>,
 }
 
 impl Upstream {
@@ -77,6 +80,7 @@ impl Upstream {
                     options: options.clone(),
                     manifest_limit: options.manifest_limit,
                     alternates: Arc::default(),
+                    witness: None,
                 }
             };
         // What stands beside it spends nothing of its budget.
@@ -88,10 +92,29 @@ impl Upstream {
             beside
         };
         let options = &entry.options;
+        let nobody = Options {
+            credentials: Vec::new(),
+            alternates: Vec::new(),
+            ..options.clone()
+        };
+        let witness = || {
+            options
+                .has_witness()
+                .then(|| Arc::new(Witness::new(beside(&nobody, registry, true))))
+        };
+        let alternates = || {
+            Arc::new(Alternates::new(options, registry, |options, registry| {
+                beside(options, registry, false)
+            }))
+        };
         let kept = before.filter(|before| before.options.has_alternates_of(options));
-        let kept = kept.map(|before| before.alternates.clone());
+        let (alternates, witness) = match kept {
+            Some(kept) => (kept.alternates.clone(), kept.witness.clone()),
+            None => (alternates(), witness()),
+        };
         Self {
-            alternates: kept.unwrap_or_else(|| Arc::new(Alternates::new(options, registry, beside))),
+            alternates,
+            witness,
             ..plain(options, registry, true, known, before)
         }
     }
@@ -273,6 +296,14 @@ impl Upstreams {
     /// If there is no such entry.
     pub fn label_of(&self, entry: usize) -> Arc<str> {
         self.entries[entry].label.clone()
+    }
+
+    /// For whom an upstream has to be asked whether it shows a repository, by the index of its entry.
+    ///
+    /// # Panics
+    /// If there is no such entry.
+    pub fn guard(&self, entry: usize) -> Guard {
+        self.entries[entry].options.guard()
     }
 
     /// How each upstream is reached, in the order of the configuration.

@@ -70,6 +70,7 @@ fn world(script: Script, edit: impl FnOnce(&mut Options)) -> World {
             username: "robot".to_owned(),
             password: Secret::new("hunter2".to_owned()),
         }],
+        sharing: Sharing::Shared,
         alternates: Vec::new(),
         token_hosts: Vec::new(),
         lanes: None,

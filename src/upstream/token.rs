@@ -57,6 +57,8 @@ pub(super) struct Key {
 pub(super) struct Tokens {
     slots: Mutex<LruCache<Key, Arc<Slot>>>,
     logins: Arc<Logins>,
+    /// True for a client's credential, of which the operator is told nothing.
+    foreign: bool,
     clock: Clock,
 }
 
@@ -86,10 +88,11 @@ struct Failed {
 }
 
 impl Tokens {
-    pub(super) fn new(logins: Arc<Logins>, clock: Clock) -> Self {
+    pub(super) fn new(logins: Arc<Logins>, foreign: bool, clock: Clock) -> Self {
         Self {
             slots: Mutex::new(LruCache::new(MAX_TOKENS)),
             logins,
+            foreign,
             clock,
         }
     }
@@ -186,7 +189,7 @@ impl Tokens {
         let now = self.clock.now();
         if key.named {
             self.logins.tell(fetched.as_ref().err());
-            if let Some(until) = self.logins.parked() {
+            if let Some(until) = self.logins.parked().filter(|_| !self.foreign) {
                 tracing::warn!(
                     host = key.realm.host(),
                     %until,

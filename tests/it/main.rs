@@ -37,6 +37,7 @@ mod shield;
 mod sim;
 mod support;
 mod tags;
+mod tenants;
 mod tls;
 mod tokens;
 mod upstream;

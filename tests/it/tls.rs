@@ -7,6 +7,7 @@ use http::Version;
 use seawall::clock::Clock;
 use seawall::net::dial::{Dialer, Io, Proxies};
 use seawall::oci::{Digest, Repository};
+use seawall::policy::access::visibility::Sharing;
 use seawall::policy::naming::{Chosen, Pattern};
 use seawall::upstream::{Budgets, Options, Refusal, Timeouts, Upstreams, Want};
 use tokio_rustls::TlsAcceptor;
@@ -83,6 +84,7 @@ async fn fetch(dialer: &Dialer, ca: &[u8], digest: &Digest) -> Result<usize, Ref
         registry: pattern,
         url: Some("https://hub.test".parse().unwrap()),
         credentials: Vec::new(),
+        sharing: Sharing::Shared,
         alternates: Vec::new(),
         token_hosts: Vec::new(),
         lanes: None,

@@ -2,6 +2,8 @@
 
 use super::super::effective;
 use super::super::tests::{HOME, load_text, refused, settings};
+use crate::policy::access::visibility::Sharing;
+use crate::upstream::Guard;
 
 /// Stands for a secret; must never be seen (S033).
 const CANARY: &str = "canary-S033";
@@ -55,23 +57,52 @@ fn a_url_is_absolute_and_holds_no_secret() {
 }
 
 #[test]
-fn credentials_are_refused_unless_sharing_is_meant() {
+fn credentials_raise_the_budget_only_unless_more_is_meant() {
     let credentials = "credentials = [{ username = \"u\", password = { env = \"HOME\" } }]";
-    let entry = |access: &str| format!("[[upstream]]\nregistry = \"ghcr.io\"\n{credentials}\n{access}\n");
-    for access in ["", "access = \"public\"", "access = \"per_client\""] {
-        let report = refused(&entry(access));
-        assert!(
-            report.contains("\"public\" and \"per_client\" are not available with credentials yet"),
-            "{report}"
-        );
-        assert!(
-            report.contains("lets everyone who may use this cache have what the credentials can see"),
-            "{report}"
-        );
-        assert!(report.starts_with("error: 1 problem "), "{report}");
+    let entry = |more: &str| format!("[[upstream]]\nregistry = \"ghcr.io\"\n{more}\n");
+    for (access, sharing, guard) in [
+        ("", Sharing::Public, Guard::Everybody),
+        ("access = \"public\"", Sharing::Public, Guard::Everybody),
+        ("access = \"shared\"", Sharing::Shared, Guard::Nobody),
+        ("access = \"per_client\"", Sharing::PerClient, Guard::Client),
+    ] {
+        let settings = settings(&entry(&format!("{credentials}\n{access}")));
+        let options = &settings.upstreams[0];
+        assert_eq!(options.credentials[0].password.expose(), HOME.1);
+        assert_eq!((options.sharing, options.guard()), (sharing, guard));
     }
-    let shared = settings(&entry("access = \"shared\""));
-    assert_eq!(shared.upstreams[0].credentials[0].password.expose(), HOME.1);
+    let plain = settings(&entry(""));
+    assert_eq!(plain.upstreams[0].guard(), Guard::Nobody);
+}
+
+#[test]
+fn what_is_checked_for_each_client_has_to_be_fetched_by_somebody_who_sees_it() {
+    let entry = "[[upstream]]\nregistry = \"ghcr.io\"\naccess = \"per_client\"\n";
+    let report = refused(entry);
+    assert!(
+        report.contains("access = \"per_client\" without credentials"),
+        "{report}"
+    );
+    assert!(
+        report.contains("give credentials that can see all of it"),
+        "{report}"
+    );
+    assert!(report.starts_with("error: 1 problem "), "{report}");
+}
+
+#[test]
+fn a_request_has_room_for_one_login() {
+    let credentials = "credentials = [{ username = \"u\", password = { env = \"HOME\" } }]";
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().display();
+    let text = format!(
+        "[access]\nhtpasswd = '{path}'\n[[upstream]]\nregistry = \"ghcr.io\"\naccess = \"per_client\"\n{credentials}\n"
+    );
+    let report = refused(&text);
+    assert!(
+        report.contains("upstream \"ghcr.io\": access = \"per_client\" beside access.htpasswd"),
+        "{report}"
+    );
 }
 
 #[test]

@@ -109,6 +109,8 @@ struct State {
     rate: Option<usize>,
     taken: std::collections::VecDeque<tokio::time::Instant>,
     others: HashMap<String, Registry>,
+    /// Repositories that it shows to some only, by what those log in with.
+    closed: HashMap<String, Vec<String>>,
 }
 
 /// The registry. Clones share everything.
@@ -171,6 +173,33 @@ impl Registry {
     /// Changes how a path is answered.
     pub(crate) fn script(&self, path: impl Into<String>, script: Script) {
         self.0.lock().unwrap().scripts.insert(path.into(), script);
+    }
+
+    /// Shows a repository only to those who log in with one of these, as headers have them.
+    pub(crate) fn close(&self, repository: &str, logins: &[&str]) {
+        let logins = logins.iter().map(|login| (*login).to_owned()).collect();
+        self.0
+            .lock()
+            .unwrap()
+            .closed
+            .insert(repository.to_owned(), logins);
+    }
+
+    /// The refusal of who may not see what is at a path: 401 for whoever is not known, 403 for the others.
+    fn refusal(&self, path: &str, headers: &HeaderMap) -> Option<StatusCode> {
+        let state = self.0.lock().unwrap();
+        let login = headers
+            .get(header::AUTHORIZATION)
+            .and_then(|login| login.to_str().ok());
+        let has = |logins: &Vec<String>| logins.iter().any(|known| Some(known.as_str()) == login);
+        let is_below = |repository: &String| path.starts_with(&format!("/v2/{repository}/"));
+        let mut closed = state.closed.iter();
+        let (_, logins) = closed.find(|(repository, _)| is_below(repository))?;
+        match (has(logins), state.closed.values().any(has)) {
+            (true, _) => None,
+            (false, true) => Some(StatusCode::FORBIDDEN),
+            (false, false) => Some(StatusCode::UNAUTHORIZED),
+        }
     }
 
     /// Answers faithfully again.
@@ -307,6 +336,14 @@ impl Registry {
             let words = Bytes::from_static(b"Rate exceeded");
             return refusal
                 .body(body(words, &Script::default(), self.clone()))
+                .unwrap();
+        }
+        if let Some(status) = self.refusal(&path, request.headers()) {
+            let refusal = Response::builder()
+                .status(status)
+                .header("www-authenticate", "Basic realm=\"hub\"");
+            return refusal
+                .body(body(Bytes::new(), &Script::default(), self.clone()))
                 .unwrap();
         }
         let mut script = self.script_of(&path);

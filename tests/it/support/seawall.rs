@@ -15,6 +15,7 @@ use seawall::cache::{self, Cache, OnExhausted};
 use seawall::clock::Clock;
 use seawall::net::dial::Dialer;
 use seawall::net::serving::Serving;
+use seawall::policy::access::visibility::Sharing;
 use seawall::policy::budget::Rules;
 use seawall::policy::clients::Clients;
 use seawall::policy::naming::{Entry, Names, Pattern};
@@ -49,6 +50,7 @@ pub(crate) struct Choices {
     /// Registries besides docker.io, each at its own name.
     pub(crate) others: Vec<&'static str>,
     pub(crate) credentials: Vec<upstream::Credential>,
+    pub(crate) sharing: Sharing,
     pub(crate) alternates: Vec<upstream::AlternateOptions>,
     pub(crate) clients: Clients,
     pub(crate) proxies: Proxies,
@@ -72,6 +74,7 @@ impl Default for Choices {
             url: "http://hub.test".to_owned(),
             others: Vec::new(),
             credentials: Vec::new(),
+            sharing: Sharing::Shared,
             alternates: Vec::new(),
             clients: Clients::default(),
             proxies: Proxies::default(),
@@ -143,6 +146,7 @@ impl Seawall {
             registry: pattern.clone(),
             url: Some(choices.url.parse().unwrap()),
             credentials: choices.credentials.clone(),
+            sharing: choices.sharing,
             alternates: choices.alternates.clone(),
             token_hosts: Vec::new(),
             lanes: choices.lanes,
@@ -171,6 +175,7 @@ impl Seawall {
             registry: pattern.clone(),
             url: Some(format!("http://{name}").parse().unwrap()),
             credentials: Vec::new(),
+            sharing: Sharing::Public,
             alternates: Vec::new(),
             ..upstreams.clone()
         });

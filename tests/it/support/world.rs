@@ -75,13 +75,18 @@ pub(crate) struct Image {
 
 /// Puts an image into `library/app`, under a tag if one is given.
 pub(crate) fn image(registry: &Registry, tag: Option<&str>, seed: u64) -> Image {
-    let config = registry.blob("library/app", format!("{{\"seed\":{seed}}}"));
-    let layer = registry.blob("library/app", content(MIB / 4, seed));
+    image_in(registry, "library/app", tag, seed)
+}
+
+/// The same for another repository.
+pub(crate) fn image_in(registry: &Registry, repository: &str, tag: Option<&str>, seed: u64) -> Image {
+    let config = registry.blob(repository, format!("{{\"seed\":{seed}}}"));
+    let layer = registry.blob(repository, content(MIB / 4, seed));
     let body = format!(
         r#"{{"schemaVersion":2,"mediaType":"{OCI_MANIFEST}","config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{config}","size":10}},"layers":[{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{layer}","size":{}}}]}}"#,
         MIB / 4
     );
-    let manifest = registry.manifest("library/app", tag, OCI_MANIFEST, &body);
+    let manifest = registry.manifest(repository, tag, OCI_MANIFEST, &body);
     Image {
         manifest,
         config,

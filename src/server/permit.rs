@@ -1,0 +1,106 @@
+//! Repositories that the upstream shows to some only: who asks has to be one of them.
+//!
+//! By an upstream that is asked for each client, a client logs in with what the registry itself gave it. What it may
+//! not see, and what is not there, look the same.
+
+use http::request::Parts;
+use http::{HeaderMap, StatusCode, header};
+
+use super::Inner;
+use super::login::Basic;
+use super::pull::{self, Told};
+use super::respond::{self, Answer};
+use crate::cache::NotShown;
+use crate::oci::{Code, Registry, Route};
+use crate::policy::naming::Chosen;
+use crate::upstream::{Credential, Guard, Secret, Wants};
+
+/// Nothing, if what a route names of a repository may be served to who sent this; else what is said instead.
+pub(super) async fn check(
+    inner: &Inner,
+    head: &Parts,
+    route: &Route,
+    chosen: &Chosen,
+) -> Result<(), Box<Told>> {
+    let guard = inner.cache.guard(chosen);
+    let wants = match route {
+        _ if guard == Guard::Nobody => return Ok(()),
+        Route::Base | Route::Catalog(..) => return Ok(()),
+        Route::Manifest(_, reference) => Wants::Manifest(reference.clone()),
+        Route::Blob(_, digest) => Wants::Blob(*digest),
+        Route::Tags(..) | Route::Referrers(..) => Wants::List,
+    };
+    let credential = credential(&head.headers).filter(|_| guard == Guard::Client);
+    let permit = Box::pin(inner.cache.permit(chosen, &wants, credential.as_ref())).await;
+    let told = match permit {
+        Ok(()) => return Ok(()),
+        Err(NotShown::Unknown(failure)) => pull::failed(&failure),
+        Err(NotShown::Hidden { login: true }) => {
+            let registry = &chosen.repository.registry;
+            pull::of_our_own(challenge(
+                registry,
+                "the registry does not take this user name and password",
+            ))
+        }
+        Err(NotShown::Hidden { .. }) if guard == Guard::Client && credential.is_none() => {
+            let registry = &chosen.repository.registry;
+            pull::of_our_own(challenge(
+                registry,
+                "log in first, with what the registry itself takes",
+            ))
+        }
+        Err(NotShown::Hidden { .. }) => pull::of_our_own(not_shown(chosen)),
+    };
+    Err(Box::new(told))
+}
+
+/// `GET /v2/` of a host that means a registry whose clients log in: some clients only log in where this asks them to.
+pub(super) fn ping(inner: &Inner, head: &Parts, host: Option<&Registry>) -> Option<Answer> {
+    let route = Route::parse("/v2/any/tags/list", None).ok()?;
+    let meant = inner.names.choose(route.target()?, host).ok()?;
+    let asks = inner.cache.guard(&meant) == Guard::Client && credential(&head.headers).is_none();
+    asks.then(|| {
+        challenge(
+            &meant.repository.registry,
+            "log in first, with what the registry itself takes",
+        )
+    })
+}
+
+/// What a client logs in with.
+fn credential(headers: &HeaderMap) -> Option<Credential> {
+    let mut said = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(said), None) = (said.next(), said.next()) else {
+        // Two readers could believe two of them.
+        return None;
+    };
+    let Basic { user, password } = Basic::parse(said.as_bytes())?;
+    Some(Credential {
+        username: user,
+        password: Secret::new(password),
+    })
+}
+
+/// 401: the client has to log in, as it would at the registry.
+fn challenge(registry: &Registry, why: &str) -> Answer {
+    let mut answer = respond::error(StatusCode::UNAUTHORIZED, Code::Unauthorized, why);
+    let asked = format!("Basic realm=\"{registry}\", charset=\"UTF-8\"");
+    respond::put(answer.headers_mut(), header::WWW_AUTHENTICATE, &asked);
+    answer
+}
+
+/// 404: whether it is there or not.
+fn not_shown(chosen: &Chosen) -> Answer {
+    let repository = &chosen.repository;
+    let message = format!(
+        "{repository} is not there, or {} does not show it to who asks",
+        repository.registry
+    );
+    let mut answer = respond::error(StatusCode::NOT_FOUND, Code::NameUnknown, &message);
+    respond::put(
+        answer.headers_mut(),
+        respond::CACHE_STATUS,
+        "seawall; detail=not-shown",
+    );
+    answer
+}

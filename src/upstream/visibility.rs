@@ -1,0 +1,339 @@
+//! Asks an upstream whether it shows a repository: to nobody in particular, or to a client of ours by its own
+//! credential.
+//!
+//! Only by requests that cost no budget: HEAD of a manifest, one byte of a blob, a list of one tag. What came of it
+//! is remembered under the name of the repository, for a client under a hash whose key nobody knows; the client's
+//! credential goes where the upstream's own would go, and is forgotten with the answer.
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use aws_lc_rs::hmac;
+use http::header::{CONTENT_TYPE, HeaderName, RANGE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use lru::LruCache;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::body::text;
+use super::exchange::{Ask, Exchange};
+use super::fetch::{blob_ask, manifest_ask};
+use super::{Credential, LimitKind, Refusal, Upstream};
+use crate::clock::Time;
+use crate::oci::{Digest, MediaType, Reference, RepositoryPath};
+use crate::policy::access::visibility::{Known, Lives, MISSING, Record, Said};
+
+/// Most repositories, and clients of repositories, of which it is remembered whether they are shown: strangers
+/// choose the names (S120). About 4 MiB.
+const MAX_RECORDS: NonZeroUsize = NonZeroUsize::new(16_384).expect("is not zero");
+/// The longest that an answer is waited for where an older one will do.
+const SHORT: Duration = Duration::from_secs(2);
+
+const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
+/// What somebody wants of a repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wants {
+    /// A manifest.
+    Manifest(Reference),
+    /// A blob.
+    Blob(Digest),
+    /// A list: of tags, or of referrers.
+    List,
+}
+
+/// Whether a repository may be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// It may.
+    Yes,
+    /// The upstream does not show it, or what is wanted of it is not there: nobody can tell which.
+    No {
+        /// True if the upstream did not take the credential at all.
+        login: bool,
+    },
+    /// The upstream could not be asked.
+    Unknown(Refusal),
+}
+
+/// Who asks for what, as far as it is remembered.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Key {
+    Everybody(RepositoryPath),
+    Client([u8; 32]),
+}
+
+/// What is known, and the turn to ask.
+struct Slot {
+    turn: Semaphore,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    record: Record,
+    /// What was not there of late, and until when that is believed.
+    missing: Option<(Wants, Time)>,
+}
+
+/// Asks one upstream, and remembers what it said.
+pub(super) struct Witness {
+    /// The upstream, without any of its credentials.
+    nobody: Box<Upstream>,
+    slots: Mutex<LruCache<Key, Arc<Slot>>>,
+    key: hmac::Key,
+}
+
+impl Witness {
+    /// Nothing was asked yet.
+    pub(super) fn new(nobody: Upstream) -> Self {
+        let key: [u8; 32] = rand::random();
+        Self {
+            nobody: Box::new(nobody),
+            slots: Mutex::new(LruCache::new(MAX_RECORDS)),
+            key: hmac::Key::new(hmac::HMAC_SHA256, &key),
+        }
+    }
+
+    /// True if it is known that everybody is shown a repository. Asks nobody.
+    pub(super) fn is_public(&self, path: &RepositoryPath, now: Time) -> bool {
+        let slot = lock(&self.slots).get(&Key::Everybody(path.clone())).cloned();
+        slot.is_some_and(|slot| {
+            let record = lock(&slot.state).record;
+            record.known(&Lives::EVERYBODY, now) == Known::Shown
+        })
+    }
+
+    /// True if the upstream did not answer a moment ago when it was asked about a repository.
+    pub(super) fn rests(&self, path: &RepositoryPath, now: Time) -> bool {
+        let slot = lock(&self.slots).get(&Key::Everybody(path.clone())).cloned();
+        slot.is_some_and(|slot| lock(&slot.state).record.rests(now))
+    }
+
+    /// Whether somebody is shown a repository, of which they want this: everybody, or the client with this
+    /// credential. Takes no longer than `within`.
+    ///
+    /// Cancel-safe: if the one who asks leaves, the next one does.
+    pub(super) async fn shows(
+        &self,
+        path: &RepositoryPath,
+        wants: &Wants,
+        credential: Option<&Credential>,
+        within: Duration,
+    ) -> Shown {
+        let exchange = match self.nobody.exchange() {
+            Ok(exchange) => exchange,
+            Err(refusal) => return Shown::Unknown(refusal),
+        };
+        let clock = exchange.clock;
+        let Some(credential) = credential else {
+            let slot = self.slot(Key::Everybody(path.clone()));
+            let asking = async |within| ask_in_time(exchange, path, wants, within).await;
+            return judge(&slot, &Lives::EVERYBODY, wants, clock, within, asking).await;
+        };
+        // A password that the upstream does not take is not tried for every repository: it would lock the user.
+        let login = self.slot(self.client(credential, ""));
+        if known(&login, &Lives::CLIENT, clock.now()) == Known::Hidden {
+            return Shown::No { login: true };
+        }
+        let slot = self.slot(self.client(credential, path.as_str()));
+        let asking = async |within| {
+            let named = exchange.named(credential.clone());
+            let said = ask_in_time(&named, path, wants, within).await;
+            if named.accounts.iter().any(|account| account.parked().is_some()) {
+                lock(&login.state).record.hear(Said::Hidden, clock.now());
+            }
+            said
+        };
+        let shown = judge(&slot, &Lives::CLIENT, wants, clock, within, asking).await;
+        let refused = known(&login, &Lives::CLIENT, clock.now()) == Known::Hidden;
+        match shown {
+            Shown::No { .. } => Shown::No { login: refused },
+            shown => shown,
+        }
+    }
+
+    fn slot(&self, key: Key) -> Arc<Slot> {
+        let new = || {
+            Arc::new(Slot {
+                turn: Semaphore::new(1),
+                state: Mutex::default(),
+            })
+        };
+        Arc::clone(lock(&self.slots).get_or_insert(key, new))
+    }
+
+    /// What a client's right to a repository is remembered under: nothing can be read from it.
+    fn client(&self, credential: &Credential, path: &str) -> Key {
+        let mut context = hmac::Context::with_key(&self.key);
+        // Neither a user's name nor a path has a NUL; a password stands last.
+        for part in [&credential.username, path, credential.password.expose()] {
+            context.update(part.as_bytes());
+            context.update(b"\0");
+        }
+        let mut key = [0; 32];
+        key.copy_from_slice(context.sign().as_ref());
+        Key::Client(key)
+    }
+}
+
+impl Upstream {
+    /// Whether it shows a repository, of which somebody wants this: to everybody, or to the client with this
+    /// credential. Takes no longer than `within`. Where that is no question, it does.
+    ///
+    /// Cancel-safe.
+    pub async fn shows(
+        &self,
+        path: &RepositoryPath,
+        wants: &Wants,
+        credential: Option<&Credential>,
+        within: Duration,
+    ) -> Shown {
+        match &self.witness {
+            Some(witness) => witness.shows(path, wants, credential, within).await,
+            None => Shown::Yes,
+        }
+    }
+
+    /// True if it is known that it shows a repository to everybody. Asks nobody.
+    pub fn is_known_public(&self, path: &RepositoryPath, now: Time) -> bool {
+        let witness = self.witness.as_ref();
+        witness.is_none_or(|witness| witness.is_public(path, now))
+    }
+}
+
+fn known(slot: &Slot, lives: &Lives, now: Time) -> Known {
+    lock(&slot.state).record.known(lives, now)
+}
+
+/// What is known, else what comes of asking: of those who want to know the same, one asks at a time.
+async fn judge(
+    slot: &Slot,
+    lives: &Lives,
+    wants: &Wants,
+    clock: crate::clock::Clock,
+    within: Duration,
+    asking: impl AsyncFnOnce(Duration) -> Result<(), Refusal>,
+) -> Shown {
+    let no = Shown::No { login: false };
+    let _turn = match known(slot, lives, clock.now()) {
+        Known::Shown => return Shown::Yes,
+        Known::Hidden => return no,
+        Known::Ask => slot.turn.acquire().await.expect("the semaphore is never closed"),
+    };
+    let now = clock.now();
+    let (known, grace, missing) = {
+        let state = lock(&slot.state);
+        let missing = state.missing.as_ref();
+        let missing = missing.is_some_and(|(missing, until)| missing == wants && now < *until);
+        (
+            state.record.known(lives, now),
+            state.record.has_grace(lives, now),
+            missing,
+        )
+    };
+    match known {
+        Known::Shown => return Shown::Yes,
+        Known::Hidden => return no,
+        Known::Ask if missing => return no,
+        Known::Ask => {}
+    }
+    let said = asking(if grace { within.min(SHORT) } else { within }).await;
+    let now = clock.now();
+    let mut state = lock(&slot.state);
+    let (word, shown) = match said {
+        Ok(()) => (Said::Shown, Shown::Yes),
+        Err(Refusal::Denied(_)) => (Said::Hidden, no),
+        Err(Refusal::NotFound) => {
+            state.missing = Some((wants.clone(), now + MISSING));
+            (Said::Missing, no)
+        }
+        Err(_) if state.record.has_grace(lives, now) => (Said::Nothing, Shown::Yes),
+        Err(refusal) => (Said::Nothing, Shown::Unknown(refusal)),
+    };
+    state.record.hear(word, now);
+    shown
+}
+
+async fn ask_in_time(
+    exchange: &Exchange,
+    path: &RepositoryPath,
+    wants: &Wants,
+    within: Duration,
+) -> Result<(), Refusal> {
+    let answer = timeout(within, Box::pin(ask(exchange, path, wants))).await;
+    answer.unwrap_or_else(|_| Err(Refusal::Unreachable("no answer in time".to_owned())))
+}
+
+/// Asks for what is wanted; where that does not tell, for a list.
+async fn ask(exchange: &Exchange, path: &RepositoryPath, wants: &Wants) -> Result<(), Refusal> {
+    let told = match wants {
+        Wants::Manifest(reference) => {
+            let ask = manifest_ask(exchange, Method::HEAD, path, reference, 0)?;
+            shown_by(exchange, &ask, is_manifest).await
+        }
+        Wants::Blob(digest) => {
+            let first = HeaderMap::from_iter([(RANGE, HeaderValue::from_static("bytes=0-0"))]);
+            let ask = blob_ask(exchange, path, digest, first)?;
+            shown_by(exchange, &ask, |headers| !is_page(headers)).await
+        }
+        Wants::List => Err(Refusal::Unusable(String::new())),
+    };
+    match told {
+        // A HEAD is refused, or says too little; or anonymous pulls are used up, of which a list takes none.
+        Err(
+            Refusal::Unusable(_)
+            | Refusal::Limited {
+                kind: LimitKind::Pull,
+                ..
+            },
+        ) => {
+            let ask = Ask {
+                method: Method::GET,
+                url: exchange.url(&format!("{path}/tags/list?n=1"))?,
+                headers: HeaderMap::new(),
+                path,
+                account: 0,
+                manifest: false,
+                left: None,
+                asker: None,
+            };
+            shown_by(exchange, &ask, |headers| !is_page(headers)).await
+        }
+        told => told,
+    }
+}
+
+/// True if the answer shows it: a success that looks as it should.
+async fn shown_by(
+    exchange: &Exchange,
+    ask: &Ask<'_>,
+    looks_right: impl Fn(&HeaderMap) -> bool,
+) -> Result<(), Refusal> {
+    let answer = exchange.ask(ask).await?;
+    match exchange.refusal(&answer) {
+        // A store's refusal, or of a method, says nothing of the repository.
+        Some(_) if answer.elsewhere || answer.response.status() == StatusCode::NOT_IMPLEMENTED => {
+            Err(Refusal::Unusable("its answer does not tell".to_owned()))
+        }
+        Some(refusal) => Err(refusal),
+        None if looks_right(answer.response.headers()) => Ok(()),
+        None => Err(Refusal::Unusable("it is not what was asked for".to_owned())),
+    }
+}
+
+fn is_manifest(headers: &HeaderMap) -> bool {
+    let kind = text(headers, CONTENT_TYPE).and_then(MediaType::parse);
+    headers.contains_key(DIGEST) || kind.is_some_and(|kind| kind.is_manifest())
+}
+
+/// Some registries answer those whom they do not know with the page where people sign in.
+fn is_page(headers: &HeaderMap) -> bool {
+    text(headers, CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/html"))
+}
+
+/// No code panics while it holds one of these locks, so a poisoned one holds good data.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
