@@ -137,6 +137,10 @@ impl Cache {
 
     /// The file of a blob, to be pulled or only looked at. A manifest's digest is not one.
     async fn on_disk(&self, digest: &Digest, pull: bool) -> Result<Option<Stored>, Failure> {
+        let lacks = |shelf| self.shelves.disk.lacks(shelf, digest);
+        if lacks(Shelf::Blobs) && lacks(Shelf::Manifests) {
+            return Ok(None);
+        }
         let (shelves, digest) = (self.shelves.clone(), *digest);
         let look = self.shelves.disk.health().looking(move || {
             let stored = match pull {

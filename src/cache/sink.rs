@@ -176,16 +176,7 @@ async fn begin(download: &Download) -> std::io::Result<Partial> {
 /// Sets room aside for the first `bytes` of a blob; false if it is not kept on disk, or not any more.
 async fn make_room(partial: &mut Option<Arc<Partial>>, bytes: u64, download: &Download) -> bool {
     let Some(open) = partial.take() else { return false };
-    let (shelves, asking) = (download.shelves.clone(), open.clone());
-    let health = download.shelves.disk.health();
-    let asked = match health.may_write() {
-        true => {
-            let ask = move || Ok(shelves.disk.make_room(&asking, bytes)?);
-            health.writing("reserve", PATIENCE, ask).await
-        }
-        false => Err(std::io::Error::other("the disk takes no files")),
-    };
-    let Err(why) = asked else {
+    let Err(why) = reserve(&open, bytes, download).await else {
         *partial = Some(open);
         return true;
     };
@@ -201,6 +192,22 @@ async fn make_room(partial: &mut Option<Arc<Partial>>, bytes: u64, download: &Do
         }
     });
     false
+}
+
+async fn reserve(open: &Arc<Partial>, bytes: u64, download: &Download) -> std::io::Result<()> {
+    let (shelves, open) = (download.shelves.clone(), open.clone());
+    let health = download.shelves.disk.health();
+    if !health.may_write() {
+        return Err(std::io::Error::other("the disk takes no files"));
+    }
+    // Nearly always there is room, and the first byte need not wait for another thread.
+    match shelves.disk.take_free_room(&open, bytes) {
+        Some(done) => Ok(done?),
+        None => {
+            let make_room = move || Ok(shelves.disk.make_room(&open, bytes)?);
+            health.writing("reserve", PATIENCE, make_room).await
+        }
+    }
 }
 
 /// Tells how long the disk took, if it took the batch.

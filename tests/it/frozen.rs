@@ -132,6 +132,24 @@ async fn f066_a_blob_that_cannot_be_hashed_now_comes_from_the_upstream_and_its_f
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_upstream_is_asked_for_what_is_not_held_before_the_disk_is() {
+    let world = world(Choices::default());
+    let bytes = content(2 * MIB, 1);
+    let digest = world.registry.blob("library/app", bytes.clone());
+    let frozen = freeze(&world);
+    let (seawall, path) = (world.seawall.clone(), blob_path(&digest));
+    let pull = tokio::spawn(async move { seawall.get(&path).await });
+    // Sooner than anything gives up waiting for the disk.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(world.registry.seen(&Method::GET, &blob_path(&digest)).len(), 1);
+    frozen.thaw();
+    let answer = pull.await.unwrap();
+    assert!(answer.is_good() && answer.body == bytes);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(blob_file(world.directory.path(), &digest).exists());
+}
+
+#[tokio::test(start_paused = true)]
 async fn f066_a_manifest_that_cannot_be_read_now_is_a_miss_and_its_file_stays() {
     let world = world(Choices::default());
     let path = manifest_path(image(&world.registry, Some("1"), 5).manifest);

@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::super::fill::Fill;
+use super::super::fill::{Fill, HELD_BACK};
 use super::super::sink::total_len;
 use super::{BATCH, Download, Halt, Next, read_batch};
 use crate::oci::ByteRange;
@@ -39,6 +39,8 @@ pub(super) struct Source<'a> {
     lanes: VecDeque<Lane>,
     /// What fetches them: ends with this.
     tasks: JoinSet<()>,
+    /// Bytes that the head's next batch need not go beyond.
+    enough: usize,
     pace: Pace,
     alternate: Option<usize>,
     start: Instant,
@@ -78,6 +80,7 @@ impl<'a> Source<'a> {
             head: Some(incoming),
             lanes: VecDeque::new(),
             tasks: JoinSet::new(),
+            enough: if total > HELD_BACK { 1 } else { BATCH },
             pace: Pace::default(),
             start: Instant::now(),
             reading: Duration::ZERO,
@@ -156,7 +159,9 @@ impl<'a> Source<'a> {
             );
         };
         let began = Instant::now();
-        let (mut batch, next) = read_batch(head).await;
+        // The first piece goes at once, since readers wait for it. Of a short blob they see nothing before its end.
+        let enough = std::mem::replace(&mut self.enough, BATCH);
+        let (mut batch, next) = read_batch(head, enough).await;
         self.reading += began.elapsed();
         let came = total_len(&batch);
         self.shared.received.fetch_add(came, Ordering::Relaxed);

@@ -131,12 +131,7 @@ impl Download {
 
     /// Fetches from the upstream, going on after breaks, until the digest agrees.
     async fn fetch(&self) -> Result<(), Stop> {
-        let mut sink = Sink::open(self).await;
-        let mut incoming = match self.open(sink.resume_at()).await {
-            // An unfinished file may be longer than the blob: such a range cannot be had.
-            Err(Refusal::Unusable(_) | Refusal::Failing(_)) if sink.resume_at() > 0 => self.open(0).await?,
-            opened => opened?,
-        };
+        let (mut sink, mut incoming) = self.begin().await?;
         if !sink.make_room(&incoming, self).await && incoming.start > 0 {
             incoming = self.open(0).await?;
         }
@@ -174,6 +169,21 @@ impl Download {
             helped.into_iter().for_each(|each| self.blame(Some(each), true));
         }
         finished
+    }
+
+    /// Opens the unfinished file, and asks for what it lacks: at the same time where there is none yet.
+    async fn begin(&self) -> Result<(Sink, Incoming), Refusal> {
+        if !self.disk || !self.shelves.disk.has_begun(&self.fill.digest) {
+            let (sink, incoming) = tokio::join!(Sink::open(self), self.open(0));
+            return Ok((sink, incoming?));
+        }
+        let sink = Sink::open(self).await;
+        let incoming = match self.open(sink.resume_at()).await {
+            // An unfinished file may be longer than the blob: such a range cannot be had.
+            Err(Refusal::Unusable(_) | Refusal::Failing(_)) if sink.resume_at() > 0 => self.open(0).await?,
+            opened => opened?,
+        };
+        Ok((sink, incoming))
     }
 
     /// Asks for the rest, after a break as often as is worth it.
@@ -320,8 +330,8 @@ impl Download {
     }
 }
 
-/// Waits for bytes, then takes what else has already arrived, up to [`BATCH`].
-async fn read_batch(incoming: &mut Incoming) -> (Vec<Bytes>, Next) {
+/// Waits for bytes, then takes what else has already arrived, until there are `enough`.
+async fn read_batch(incoming: &mut Incoming, enough: usize) -> (Vec<Bytes>, Next) {
     let mut batch = Vec::new();
     let mut len = 0;
     loop {
@@ -341,7 +351,7 @@ async fn read_batch(incoming: &mut Incoming) -> (Vec<Bytes>, Next) {
             Ok(None) => return (batch, Next::End),
             Err(refusal) => return (batch, Next::Halt(Halt::Broken(refusal))),
         }
-        if len >= BATCH {
+        if len >= enough {
             return (batch, Next::More);
         }
     }

@@ -29,6 +29,9 @@ enum Hashed {
 impl Download {
     pub(super) async fn look_on_disk(&self) -> Option<Stored> {
         let (shelves, digest) = (self.shelves.clone(), self.fill.digest);
+        if shelves.disk.lacks(Shelf::Blobs, &digest) {
+            return None;
+        }
         let look = move || Ok(shelves.disk.get(Shelf::Blobs, &digest));
         self.shelves.disk.health().looking(look).await.ok().flatten()
     }

@@ -160,7 +160,7 @@ impl Disk {
     /// # Errors
     /// If the disk refuses; [`io::ErrorKind::ResourceBusy`] if somebody still writes to it.
     pub fn begin(&self, digest: &Digest) -> io::Result<Partial> {
-        let begun = self.begin_as(format!("{FILLING}/{}", flat_name(digest)));
+        let begun = self.begin_as(unfinished_name(digest));
         self.wrote("begin", begun)
     }
 
@@ -385,6 +385,10 @@ impl Disk {
             .map(|found| found.size());
         sizes.sum()
     }
+}
+
+pub(super) fn unfinished_name(digest: &Digest) -> String {
+    format!("{FILLING}/{}", flat_name(digest))
 }
 
 /// When a file was last changed.

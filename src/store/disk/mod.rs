@@ -293,6 +293,12 @@ impl Disk {
         }
     }
 
+    /// True if the content of a digest is known not to be held. Touches no file.
+    pub fn lacks(&self, shelf: Shelf, digest: &Digest) -> bool {
+        let state = self.books.lock();
+        state.walked && state.index.facts(&content(shelf, digest)).is_none()
+    }
+
     /// True if the content of a digest is held, going by its name.
     pub fn holds(&self, shelf: Shelf, digest: &Digest) -> bool {
         let content = content(shelf, digest);

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::aside::Partial;
+use super::aside::{Partial, unfinished_name};
 use super::books::{Answer, NotKept, Tally};
 use super::{Disk, Space};
 use crate::oci::Digest;
@@ -33,16 +33,28 @@ pub struct Standing {
 }
 
 impl Disk {
+    /// True if an unfinished file of a digest is known of, which takes room. Touches no file.
+    pub fn has_begun(&self, digest: &Digest) -> bool {
+        let name = unfinished_name(digest);
+        self.books.lock().asides.contains_key(&name)
+    }
+
+    /// As [`Self::make_room`], touching no file: `None` if something has to go for it.
+    pub fn take_free_room(&self, partial: &Partial, bytes: u64) -> Option<Result<(), NotKept>> {
+        match self.books.lock().reserve_free(partial.name(), bytes)? {
+            Answer::Granted => Some(Ok(())),
+            Answer::Never(why) => Some(Err(why)),
+            Answer::Evict(_) | Answer::Drop(_) => None,
+        }
+    }
+
     /// Sets bytes aside for an unfinished file, so that it may grow to `bytes`; makes room if it has to. Blocks.
     ///
     /// # Errors
     /// Why there is no room.
     pub fn make_room(&self, partial: &Partial, bytes: u64) -> Result<(), NotKept> {
-        let free = self.books.lock().reserve_free(partial.name(), bytes);
-        match free {
-            Some(Answer::Granted) => return Ok(()),
-            Some(Answer::Never(why)) => return Err(why),
-            Some(Answer::Evict(_) | Answer::Drop(_)) | None => {}
+        if let Some(done) = self.take_free_room(partial, bytes) {
+            return done;
         }
         let _making = self.books.making_room();
         let mut rounds = 0;
