@@ -22,6 +22,7 @@ mod metrics;
 mod mirrors;
 mod pulls;
 mod refused;
+mod reload;
 mod run;
 mod shield;
 mod support;
@@ -44,7 +45,7 @@ type Test = (&'static str, fn(&World) -> Result<Verdict>);
 /// Most tests that run at a time, each in a world of its own.
 const MAX_LANES: usize = 4;
 
-const TESTS: [Test; 43] = [
+const TESTS: [Test; 44] = [
     (
         "all clients together cost one upstream GET per digest when cold",
         pulls::cold_together,
@@ -69,6 +70,10 @@ const TESTS: [Test; 43] = [
     (
         "a command ends as it does alone, and its Seawall with it",
         run::ends,
+    ),
+    (
+        "a configuration that is read forty times under load costs no pull",
+        reload::under_load,
     ),
     (
         "sockets that systemd opened are served, and systemd is told",
