@@ -57,7 +57,7 @@ impl Cache {
     }
 
     /// As [`Self::survey`], through a catalog of what is held of one repository: its tags, its manifests, and the blobs
-    /// they name. Of the records of other manifests only the names are read.
+    /// they name. Nothing of others is read.
     ///
     /// # Errors
     /// [`NotHeld`], with names that look like it, if nothing is known of the repository.
@@ -162,12 +162,9 @@ impl Shelves {
 
     /// Nothing is held of a repository; those of which something is that look like it. Blocks.
     pub(super) fn no_repository(&self, repository: &Repository) -> NotHeld {
-        let mut names = BTreeSet::new();
-        self.records.each_held_name(|digest, name| {
-            let shelf = Shelf::Manifests;
-            if !names.contains(name) && self.disk.facts(&Content { shelf, digest }).is_some() {
-                names.insert(name.to_owned());
-            }
+        let names = self.records.repositories_of(|digest| {
+            let (shelf, digest) = (Shelf::Manifests, *digest);
+            self.disk.facts(&Content { shelf, digest }).is_some()
         });
         let near = near(&repository.to_string(), names.iter().map(String::as_str));
         NotHeld::Repository(near.into_iter().map(str::to_owned).collect())

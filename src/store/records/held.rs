@@ -4,7 +4,8 @@
 //! memory and written behind, in a table of its own: a pull never writes. What was not written down when the
 //! power goes is lost; it is only a count.
 //!
-//! Both tables have the key `digest repository`: what is evicted is forgotten for all its repositories at once.
+//! Both tables have the key `digest repository`: what is evicted is forgotten for all its repositories at once. The
+//! other way round, [`named`] has them.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -14,12 +15,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{Bytes, Records};
+use super::{Bytes, Records, named};
 use crate::clock::Time;
 use crate::oci::{self, Digest, Manifest, MediaType, Repository};
 
-const MANIFESTS: Bytes = TableDefinition::new("manifests");
-const PULLS: TableDefinition<'_, &str, (u32, u64)> = TableDefinition::new("pulls");
+pub(super) const MANIFESTS: Bytes = TableDefinition::new("manifests");
+pub(super) const PULLS: TableDefinition<'_, &str, (u32, u64)> = TableDefinition::new("pulls");
 
 /// Most manifests whose pulls are counted between two times of writing them down; about 10 MiB. Pulls of others
 /// are not counted until then.
@@ -172,7 +173,7 @@ impl ManifestRecord {
         serde_json::to_vec(&stored).expect("strings and numbers always serialise")
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let stored: StoredManifest<'_> = serde_json::from_slice(bytes).ok()?;
         let children = stored.children.into_iter();
         let blobs = stored.blobs.into_iter();
@@ -238,12 +239,13 @@ impl Records {
     /// Remembers that a manifest is held for a repository; pulls of what was held before are forgotten.
     pub fn put_held(&self, repository: &Repository, digest: &Digest, record: &ManifestRecord) {
         let (key, bytes) = (key(repository, digest), record.encode());
+        let named = named::key(repository, digest);
         self.change(move |transaction| {
             transaction
                 .open_table(MANIFESTS)?
                 .insert(key.as_str(), bytes.as_slice())?;
             transaction.open_table(PULLS)?.remove(key.as_str())?;
-            Ok(())
+            named::add(transaction, &named)
         });
     }
 
@@ -272,13 +274,15 @@ impl Records {
         let keys = manifests.iter();
         let keys: Vec<String> = keys.map(|(repository, digest)| key(repository, digest)).collect();
         self.change_surely(move |transaction| {
-            let mut manifests = transaction.open_table(MANIFESTS)?;
-            let mut pulls = transaction.open_table(PULLS)?;
-            for key in &keys {
-                manifests.remove(key.as_str())?;
-                pulls.remove(key.as_str())?;
+            {
+                let mut manifests = transaction.open_table(MANIFESTS)?;
+                let mut pulls = transaction.open_table(PULLS)?;
+                for key in &keys {
+                    manifests.remove(key.as_str())?;
+                    pulls.remove(key.as_str())?;
+                }
             }
-            Ok(())
+            named::remove(transaction, keys.iter().map(String::as_str))
         });
     }
 
@@ -315,33 +319,6 @@ impl Records {
         });
     }
 
-    /// As [`Self::each_held`], for one repository; sorted by digest. Only the keys of the others are looked at. Blocks.
-    pub fn each_held_for(
-        &self,
-        repository: &Repository,
-        mut each: impl FnMut(Digest, ManifestRecord, Option<Pulls>),
-    ) {
-        let ending = format!(" {repository}");
-        self.scan(|key, bytes, pulls| {
-            if let Some(digest) = key.strip_suffix(&ending).and_then(|digest| digest.parse().ok())
-                && let Some(record) = ManifestRecord::decode(bytes)
-            {
-                each(digest, record, pulls());
-            }
-        });
-    }
-
-    /// Hands over every manifest that is remembered with the name of its repository, and nothing else of it. Blocks.
-    pub fn each_held_name(&self, mut each: impl FnMut(Digest, &str)) {
-        self.scan(|key, _, _| {
-            if let Some((digest, repository)) = key.split_once(' ')
-                && let Ok(digest) = digest.parse()
-            {
-                each(digest, repository);
-            }
-        });
-    }
-
     /// Every key of the manifests, with its value and what reads its pulls.
     fn scan(&self, mut each: impl FnMut(&str, &[u8], &dyn Fn() -> Option<Pulls>)) {
         let scanned = self.read(|read| {
@@ -369,7 +346,7 @@ fn platforms(index: &[u8]) -> HashMap<Digest, String> {
 }
 
 impl Pulls {
-    fn read((count, last): (u32, u64)) -> Self {
+    pub(super) fn read((count, last): (u32, u64)) -> Self {
         Self {
             count,
             last: Time::from_millis(last),
@@ -377,7 +354,7 @@ impl Pulls {
     }
 }
 
-fn key(repository: &Repository, digest: &Digest) -> String {
+pub(super) fn key(repository: &Repository, digest: &Digest) -> String {
     format!("{digest} {repository}")
 }
 
@@ -396,15 +373,21 @@ pub(super) fn forget<'a>(
     transaction: &WriteTransaction,
     digests: impl Iterator<Item = &'a Digest>,
 ) -> Result<(), redb::Error> {
-    let mut manifests = transaction.open_table(MANIFESTS)?;
-    let mut pulls = transaction.open_table(PULLS)?;
-    for digest in digests {
-        let (from, to) = keys_of(digest);
-        let range = from.as_str()..to.as_str();
-        manifests.retain_in(range.clone(), |_, _| false)?;
-        pulls.retain_in(range, |_, _| false)?;
+    let mut gone = Vec::new();
+    {
+        let mut manifests = transaction.open_table(MANIFESTS)?;
+        let mut pulls = transaction.open_table(PULLS)?;
+        for digest in digests {
+            let (from, to) = keys_of(digest);
+            let range = from.as_str()..to.as_str();
+            manifests.retain_in(range.clone(), |key, _| {
+                gone.push(key.to_owned());
+                false
+            })?;
+            pulls.retain_in(range, |_, _| false)?;
+        }
     }
-    Ok(())
+    named::remove(transaction, gone.iter().map(String::as_str))
 }
 
 pub(super) fn create(transaction: &WriteTransaction) -> Result<(), redb::Error> {

@@ -10,6 +10,7 @@ mod held;
 mod ledgers;
 mod lists;
 mod manifests;
+mod named;
 mod objects;
 mod opened;
 #[cfg(test)]
@@ -176,6 +177,7 @@ fn create_tables(begin: &WriteTransaction) -> Result<(), redb::Error> {
     manifests::create(begin)?;
     objects::create(begin)?;
     held::create(begin)?;
+    named::create(begin)?;
     scrubs::create(begin)?;
     lists::create(begin)?;
     ledgers::create(begin)
