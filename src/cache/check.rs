@@ -161,7 +161,7 @@ impl Shelves {
             return Ok(false);
         }
         self.disk.put(shelf, &digest, &held.bytes)?;
-        self.write_down(false);
+        self.write_down_some();
         Ok(true)
     }
 }

@@ -168,12 +168,24 @@ impl Shelves {
         self.disk.compare(folder, &rows)
     }
 
+    /// Writes down some of what came and went, so that who waits for more of it does not wait for all. Blocks.
+    pub(super) fn write_down_some(&self) {
+        self.write_down_turn(false);
+    }
+
     /// Writes down what came and went, and what was used if that is wanted. Blocks.
     pub(super) fn write_down(&self, with_uses: bool) {
+        while self.write_down_turn(with_uses) {}
+    }
+
+    /// False if there is nothing to write down.
+    fn write_down_turn(&self, with_uses: bool) -> bool {
         let changes = self.disk.take_changes(with_uses);
-        if !changes.is_empty() {
+        let has_changed = !changes.is_empty();
+        if has_changed {
             self.records.put_objects(changes, self.disk.teller());
         }
+        has_changed
     }
 }
 

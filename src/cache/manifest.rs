@@ -215,7 +215,7 @@ impl Shelves {
         let put = move || {
             shelves.disk.put(Shelf::Manifests, &digest, &bytes)?;
             shelves.keep_more(digest);
-            shelves.write_down(false);
+            shelves.write_down_some();
             Ok(())
         };
         match self.disk.health().writing("put", PATIENCE, put).await {

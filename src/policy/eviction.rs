@@ -51,7 +51,7 @@ mod shares;
 #[cfg(test)]
 mod tests;
 
-pub use self::index::Index;
+pub use self::index::{Entered, Index};
 pub use self::shares::Kind;
 use crate::clock::Time;
 use crate::oci::Digest;

@@ -218,9 +218,10 @@ impl Importer {
                 return Ok((None, Some(stay)));
             }
             let partial = shelves.disk.begin_apart(&digest)?;
-            if let Err(why) = shelves.disk.make_room(&partial, size) {
+            let room = patiently(|| Ok(shelves.disk.make_room(&partial, size)?));
+            if let Err(why) = room {
                 shelves.disk.discard(&partial);
-                return Err(why.into());
+                return Err(why);
             }
             Ok((Some(Arc::new(partial)), None))
         });
@@ -309,7 +310,7 @@ impl Importer {
             if let Some(stay) = shelves.disk.stay(blob(digest)) {
                 return Ok((false, Some(stay)));
             }
-            shelves.disk.put(Shelf::Blobs, &digest, &bytes)?;
+            patiently(|| shelves.disk.put(Shelf::Blobs, &digest, &bytes))?;
             shelves.records.put_size(&digest, size);
             Ok((true, shelves.disk.stay(blob(digest))))
         });
@@ -331,11 +332,21 @@ pub(super) fn blob(digest: Digest) -> Content {
     }
 }
 
+/// Keeps something, however long it takes to make room for it: no client waits for it. Blocks.
+pub(super) fn patiently<T>(mut keep: impl FnMut() -> std::io::Result<T>) -> std::io::Result<T> {
+    loop {
+        match keep() {
+            Err(error) if NotKept::of(&error) == Some(NotKept::Making) => {}
+            kept => return kept,
+        }
+    }
+}
+
 /// Something could not be kept: where there is no room for it, what helps is told.
 fn not_kept(digest: &Digest, error: std::io::Error) -> ImportError {
     match NotKept::of(&error) {
         Some(why @ (NotKept::TooLong | NotKept::InUse)) => no_room(digest, &why.to_string()),
-        Some(NotKept::Rebuilding) | None => error.into(),
+        Some(NotKept::Rebuilding | NotKept::Making) | None => error.into(),
     }
 }
 

@@ -304,7 +304,7 @@ impl Download {
         let commit = move || {
             shelves.disk.commit(&partial, Shelf::Blobs, &digest, size)?;
             shelves.records.put_size(&digest, size);
-            shelves.write_down(false);
+            shelves.write_down_some();
             Ok(())
         };
         let health = self.shelves.disk.health();

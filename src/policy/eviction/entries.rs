@@ -65,6 +65,8 @@ pub(super) struct Entry {
     pub(super) pins: u32,
     /// The number of the run that would have seen it as used last.
     pub(super) marked: u32,
+    /// The number of the trust in which the file was hashed; 0 if it was not.
+    pub(super) hashed: u32,
     pub(super) facts: Facts,
 }
 
@@ -82,6 +84,7 @@ impl Entry {
             generation,
             pins: 0,
             marked: 0,
+            hashed: 0,
             facts,
         }
     }
@@ -166,5 +169,11 @@ impl Entries {
     /// Every entry that stays, in no order.
     pub(super) fn staying(&self) -> impl Iterator<Item = &Entry> {
         self.pages.iter().flatten().filter(|entry| entry.stays())
+    }
+
+    /// Those of one page; `None` behind the last.
+    pub(super) fn page(&self, number: usize) -> Option<impl Iterator<Item = &Entry>> {
+        let page = self.pages.get(number)?;
+        Some(page.iter().filter(|entry| entry.stays()))
     }
 }

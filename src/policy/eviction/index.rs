@@ -32,7 +32,20 @@ pub struct Index {
     pub(super) cut: bool,
     /// The generation of the next entry. Nobody reads while four billion are stored.
     generation: u32,
+    /// The number of the trust that what is hashed now has; it begins at 1.
+    trust: u32,
     changed: VecDeque<Slot>,
+}
+
+/// What somebody who begins to read is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entered {
+    /// What is known of it.
+    pub facts: Facts,
+    /// Which file of that name it is, to be given back at [`Index::leave`].
+    pub generation: u32,
+    /// Whether this file was hashed, and is still trusted to be that one.
+    pub hashed: bool,
 }
 
 impl Index {
@@ -52,6 +65,7 @@ impl Index {
             looks: 0,
             cut: false,
             generation: 0,
+            trust: 1,
             changed: VecDeque::new(),
         }
     }
@@ -123,12 +137,34 @@ impl Index {
         }
     }
 
-    /// Somebody begins to read: it is not evicted before everybody has left. Answers the generation that is
-    /// read, to be given back at [`Self::leave`]; `None` if it is not held.
-    pub fn enter(&mut self, content: &Content) -> Option<u32> {
+    /// Somebody begins to read: it is not evicted before everybody has left. `None` if it is not held.
+    pub fn enter(&mut self, content: &Content) -> Option<Entered> {
         let slot = self.staying(content)?;
         self.occupy(slot, |entry| entry.readers = entry.readers.saturating_add(1));
-        Some(self.entries.at(slot).generation)
+        let entry = self.entries.at(slot);
+        Some(Entered {
+            facts: entry.facts,
+            generation: entry.generation,
+            hashed: entry.hashed == self.trust,
+        })
+    }
+
+    /// The file that is held was hashed, and is what its name says.
+    pub fn set_hashed(&mut self, content: &Content) {
+        if let Some(slot) = self.staying(content) {
+            self.entries.at_mut(slot).hashed = self.trust;
+        }
+    }
+
+    /// Whether the file that is held was hashed, and is still trusted to be that one.
+    pub fn is_hashed(&self, content: &Content) -> bool {
+        let slot = self.staying(content);
+        slot.is_some_and(|slot| self.entries.at(slot).hashed == self.trust)
+    }
+
+    /// The files may be others than they were: what was hashed is to be hashed again. Takes no longer for many.
+    pub fn trust_none(&mut self) {
+        self.trust = self.trust.wrapping_add(1).max(1);
     }
 
     /// Somebody who entered a generation has read enough. It may have gone, and another be held by now.
@@ -200,6 +236,13 @@ impl Index {
     pub fn iter(&self) -> impl Iterator<Item = (&Content, &Facts)> {
         let held = self.entries.staying();
         held.map(|entry| (&entry.content, &entry.facts))
+    }
+
+    /// Some of what is held: all of it, if asked for 0, 1, 2 … until `None`, which no one call takes long for. What
+    /// comes and goes between two calls may be told, and told twice.
+    pub fn page(&self, number: usize) -> Option<impl Iterator<Item = (&Content, &Facts)>> {
+        let held = self.entries.page(number)?;
+        Some(held.map(|entry| (&entry.content, &entry.facts)))
     }
 
     /// The facts that pulls and uses changed since they were last taken, the longest changed first; at most

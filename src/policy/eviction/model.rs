@@ -244,7 +244,7 @@ impl World {
         prop_assert_eq!(done, held.is_some());
         if let Some(held) = held {
             self.readers
-                .extend(entered.map(|generation| (*name, held.file, generation)));
+                .extend(entered.map(|entered| (*name, held.file, entered.generation)));
             held.readers += u32::from(reads);
             held.pins += u32::from(!reads);
         }

@@ -78,7 +78,7 @@ impl World {
                 let name = content(Shelf::Blobs, name);
                 let entered = self.index.enter(&name).zip(self.named.get(&name));
                 self.readers
-                    .extend(entered.map(|(generation, file)| (name, *file, generation)));
+                    .extend(entered.map(|(entered, file)| (name, *file, entered.generation)));
             }
             Step::Leave(at) => {
                 if at < self.readers.len() {

@@ -106,8 +106,11 @@ fn what_is_read_or_pinned_is_not_chosen_and_room_that_cannot_be_made_is_refused(
     for name in 0..4 {
         store(&mut index, blob(name), MIB);
     }
-    let read = index.enter(&blob(0)).unwrap();
-    assert_eq!(index.enter(&blob(0)), Some(read));
+    let read = index.enter(&blob(0)).unwrap().generation;
+    assert_eq!(
+        index.enter(&blob(0)).map(|entered| entered.generation),
+        Some(read)
+    );
     assert!(index.pin(&blob(1)));
     assert_eq!(index.reserve(MIB), Room::Evict(vec![blob(2)]));
     assert!(index.enter(&blob(2)).is_none() && !index.pin(&blob(2)));
@@ -240,7 +243,7 @@ fn what_changed_is_told_once_and_in_parts() {
 fn what_is_replaced_keeps_its_pins_and_not_who_reads_the_file_before_it() {
     let mut index = index(5 * MIB);
     index.insert(blob(0), facts(MIB));
-    let read = index.enter(&blob(0)).unwrap();
+    let read = index.enter(&blob(0)).unwrap().generation;
     assert!(index.pin(&blob(0)));
     index.insert(blob(0), facts(2 * MIB));
     index.insert(blob(1), facts(2 * MIB));
@@ -249,7 +252,7 @@ fn what_is_replaced_keeps_its_pins_and_not_who_reads_the_file_before_it() {
     assert_eq!(index.reserve(2 * MIB), Room::Granted);
     assert_eq!(index.reserve(MIB), Room::Never);
     index.unpin(&blob(0));
-    let anew = index.enter(&blob(0)).unwrap();
+    let anew = index.enter(&blob(0)).unwrap().generation;
     index.leave(&blob(0), read);
     assert_eq!(index.reserve(2 * MIB), Room::Never, "the new file is read");
     index.leave(&blob(0), anew);
@@ -263,4 +266,27 @@ fn the_same_digest_on_two_shelves_is_two_things() {
     index.insert(manifest(7), facts(20));
     assert_eq!(index.remove(&blob(7)), Some(facts(10)));
     assert_eq!(index.facts(&manifest(7)), Some(facts(20)));
+}
+
+#[test]
+fn what_was_hashed_is_trusted_until_another_file_has_its_name_or_all_are_in_doubt() {
+    let mut index = index(10 * MIB);
+    let trusted = |index: &mut Index| {
+        let entered = index.enter(&blob(0)).unwrap();
+        index.leave(&blob(0), entered.generation);
+        assert_eq!(entered.hashed, index.is_hashed(&blob(0)));
+        entered.hashed
+    };
+    index.set_hashed(&blob(0));
+    index.insert(blob(0), facts(MIB));
+    assert!(!trusted(&mut index), "it was not held");
+    index.set_hashed(&blob(0));
+    assert!(trusted(&mut index));
+    index.insert(blob(0), facts(MIB));
+    assert!(!trusted(&mut index), "it is another file");
+    index.set_hashed(&blob(0));
+    index.trust_none();
+    assert!(!trusted(&mut index), "it may be another file");
+    index.set_hashed(&blob(0));
+    assert!(trusted(&mut index));
 }

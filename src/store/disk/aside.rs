@@ -17,7 +17,7 @@ use super::lease::{Lease, OpenFile};
 use super::{Disk, flat_name};
 use crate::clock::{Clock, Time};
 use crate::oci::Digest;
-use crate::policy::eviction::{Content, Facts, Shelf};
+use crate::policy::eviction::{Content, Entered, Facts, Shelf};
 use crate::store::claims::Claim;
 use crate::store::crash::{self, Point};
 use crate::store::files;
@@ -246,7 +246,7 @@ impl Disk {
             digest: *digest,
         };
         let path = self.path(shelf, digest);
-        let place = || -> io::Result<Option<u32>> {
+        let place = || -> io::Result<Option<Entered>> {
             self.make_room(partial, size)?;
             files::set_len(&partial.file, &partial.path, size)?;
             crash::point(Point::CommitSized);
@@ -272,7 +272,7 @@ impl Disk {
         match self.wrote("commit", place()) {
             Ok(entered) => {
                 crash::point(Point::CommitListed);
-                if let Some(generation) = entered {
+                if let Some(Entered { generation, .. }) = entered {
                     let lease = Lease::new(self.books.clone(), content, generation);
                     partial.file.keep(lease);
                 }

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use super::Space;
 use super::aside::Aside;
 use super::damage::Watch;
+use super::noted::{Noted, PAGE};
 use crate::clock::Time;
 use crate::oci::Digest;
 use crate::policy::eviction::{Content, Facts, Index, Rules, Shelf};
@@ -39,6 +40,9 @@ pub enum NotKept {
     /// What the directory holds is not known yet.
     #[error("the cache is still finding out what it holds")]
     Rebuilding,
+    /// So many small files would have to go that it takes longer than a client waits.
+    #[error("so many small files have to make room for it that this takes a while")]
+    Making,
 }
 
 impl NotKept {
@@ -48,6 +52,7 @@ impl NotKept {
             Self::TooLong => "too_long",
             Self::InUse => "in_use",
             Self::Rebuilding => "rebuilding",
+            Self::Making => "making_room",
         }
     }
 
@@ -91,11 +96,8 @@ pub(super) enum Answer {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) index: Index,
-    /// What was hashed since the start, by the first 16 bytes of its digest. Blobs only: a manifest is hashed
-    /// whenever it is read.
-    verified: HashSet<u128>,
     /// What came or went since it was last written down. What was used, the index knows.
-    changed: HashSet<Content>,
+    noted: Noted,
     /// True if something was used since.
     used: bool,
     /// What is wrong and could not be put out of the way: as good as not held.
@@ -143,8 +145,7 @@ impl Books {
         let (stirred, doubted) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let state = State {
             index: Index::new(rules(space)),
-            verified: HashSet::new(),
-            changed: HashSet::new(),
+            noted: Noted::default(),
             used: false,
             hidden: HashSet::new(),
             kept: HashSet::new(),
@@ -220,16 +221,15 @@ impl State {
 
     /// Begins to read something, and counts a pull of it if there is one.
     pub(super) fn enter(&mut self, content: &Content, pull: Option<Time>) -> Known {
-        let entered = self.index.facts(content).zip(self.index.enter(content));
-        match entered {
-            Some((facts, generation)) => {
+        match self.index.enter(content) {
+            Some(entered) => {
                 if let Some(now) = pull {
                     self.pull(content, now);
                 }
                 Known::Held {
-                    size: facts.size,
-                    verified: self.is_verified(content),
-                    generation,
+                    size: entered.facts.size,
+                    verified: entered.hashed,
+                    generation: entered.generation,
                 }
             }
             None if self.walked => Known::Missing,
@@ -303,7 +303,7 @@ impl State {
 
     /// The tree may be another one than it was: nothing of it counts as hashed, and it has to be walked.
     pub(super) fn doubt(&mut self) {
-        self.verified.clear();
+        self.index.trust_none();
         self.walked = false;
         self.doubts += 1;
         self.doubted.notify_one();
@@ -316,9 +316,6 @@ impl State {
             let tally = &mut self.tallies[content.shelf as usize];
             tally.objects -= 1;
             tally.bytes -= facts.size;
-        }
-        if content.shelf == Shelf::Blobs {
-            self.verified.remove(&key(&content.digest));
         }
     }
 
@@ -386,39 +383,38 @@ impl State {
         }
     }
 
+    /// What is held has this length and was hashed since the start. Blobs only: a manifest is hashed whenever it is
+    /// read.
     pub(super) fn mark_verified(&mut self, content: &Content, size: u64) {
         let known = self.index.facts(content).map(|facts| facts.size);
         if content.shelf == Shelf::Blobs && known == Some(size) {
-            self.verified.insert(key(&content.digest));
+            self.index.set_hashed(content);
         }
     }
 
-    pub(super) fn is_verified(&self, content: &Content) -> bool {
-        content.shelf == Shelf::Blobs && self.verified.contains(&key(&content.digest))
-    }
-
-    /// Changes since this was last asked for, each with what holds now; `None` for what has gone. What was only
-    /// used is among them if it is wanted.
+    /// Some of what changed since this was last asked, each with what holds now; `None` for what has gone. What was
+    /// only used is among it if it is wanted. Nothing is left if it is nothing.
     pub(super) fn take_changes(&mut self, with_uses: bool) -> Vec<(Content, Option<Facts>)> {
-        let mut changed = std::mem::take(&mut self.changed);
-        if with_uses && std::mem::take(&mut self.used) {
-            let used = self.index.take_changed(usize::MAX);
-            changed.extend(used.into_iter().map(|(content, _)| content));
+        let noted = self.noted.take(&self.index);
+        if !noted.is_empty() || !with_uses || !self.used {
+            return noted;
         }
-        let facts = |content| (content, self.index.facts(&content));
-        changed.into_iter().map(facts).collect()
+        let used = self.index.take_changed(PAGE);
+        self.used = used.len() == PAGE;
+        used.into_iter()
+            .map(|(content, facts)| (content, Some(facts)))
+            .collect()
     }
 
     /// What was written down of it is out of date.
     pub(super) fn note(&mut self, content: Content) {
-        self.changed.insert(content);
+        self.noted.push(content);
         self.stirred.notify_one();
     }
 
     /// As [`Self::note`], for everything.
     pub(super) fn note_all(&mut self) {
-        let held = self.index.iter().map(|(content, _)| *content);
-        self.changed.extend(held);
+        self.noted.all();
         self.stir();
     }
 
@@ -429,7 +425,7 @@ impl State {
 
     /// True if something has to be written down or handed on.
     pub(super) fn has_changes(&self) -> bool {
-        self.used || !self.changed.is_empty() || !self.pulled.is_empty()
+        self.used || !self.noted.is_empty() || !self.pulled.is_empty()
     }
 
     /// Manifests that were pulled since this was last asked for, at most so many; the rest is told the next time.
@@ -440,10 +436,4 @@ impl State {
 
 pub(super) fn rules(space: &Space) -> Rules {
     Rules::new(space.capacity, space.high, space.low)
-}
-
-fn key(digest: &Digest) -> u128 {
-    let mut first = [0; 16];
-    first.copy_from_slice(&digest.as_bytes()[..16]);
-    u128::from_le_bytes(first)
 }

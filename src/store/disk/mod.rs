@@ -28,6 +28,7 @@ mod ground;
 mod kept;
 mod lease;
 mod leftovers;
+mod noted;
 mod reserve;
 mod room;
 mod tree;
@@ -320,11 +321,25 @@ impl Disk {
         }
     }
 
-    /// Everything held, in no order. Touches no file.
+    /// Everything held, in no order: each once, but what comes or goes meanwhile may be left out. Touches no file, and
+    /// keeps nobody waiting.
     pub fn contents(&self) -> Vec<(Content, Facts)> {
-        let state = self.books.lock();
-        let held = state.index.iter();
-        held.map(|(content, facts)| (*content, *facts)).collect()
+        let mut held = Vec::new();
+        self.each_page(|content, facts| held.push((*content, *facts)));
+        held.sort_unstable_by_key(|(content, _)| *content);
+        held.dedup_by_key(|(content, _)| *content);
+        held
+    }
+
+    /// Hands over everything held, page by page: nobody waits for more than one.
+    fn each_page(&self, mut each: impl FnMut(&Content, &Facts)) {
+        for number in 0.. {
+            let state = self.books.lock();
+            let Some(page) = state.index.page(number) else {
+                return;
+            };
+            page.for_each(|(content, facts)| each(content, facts));
+        }
     }
 
     /// What is known of some content that is held. Touches no file.

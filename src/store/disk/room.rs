@@ -1,10 +1,12 @@
 //! Room: how much there is, and what goes to make some.
 
 use std::io;
+use std::time::Duration;
 
 use super::aside::{Partial, unfinished_name};
 use super::books::{Answer, NotKept, Tally};
 use super::{Disk, Space};
+use crate::clock::Time;
 use crate::oci::Digest;
 use crate::policy::eviction::{Content, Facts, Shelf};
 use crate::store::crash::{self, Point};
@@ -14,6 +16,12 @@ use crate::store::files;
 const ROUNDS: usize = 16;
 /// Most choices of what goes for one who wants room, whatever others do meanwhile: of small files, some 16 million.
 const MOST_CHOICES: usize = 16_384;
+
+/// How long a fill waits for room: clients wait for it, and what takes 5 s is taken for a slow disk. Some 20,000 small
+/// files go in that time.
+const ROOM_PATIENCE: Duration = Duration::from_secs(2);
+/// Changes told at a time, to be written down together: some 2 MB.
+const MOST_CHANGES: usize = 16_384;
 
 /// How the shelf stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,15 +56,27 @@ impl Disk {
         }
     }
 
-    /// Sets bytes aside for an unfinished file, so that it may grow to `bytes`; makes room if it has to. Blocks.
+    /// Sets bytes aside for an unfinished file, so that it may grow to `bytes`; makes room if it has to. Blocks, for
+    /// some 2 s at most on a disk that is well.
     ///
     /// # Errors
-    /// Why there is no room.
+    /// Why there is no room. [`NotKept::Making`] if so many files would have to go that it takes longer: what went by
+    /// then has gone, and who asks again goes on behind it.
     pub fn make_room(&self, partial: &Partial, bytes: u64) -> Result<(), NotKept> {
+        self.make_room_until(partial, bytes, self.clock.now() + ROOM_PATIENCE)
+    }
+
+    /// As [`Self::make_room`], but past `deadline` nothing more goes than what was chosen before.
+    fn make_room_until(&self, partial: &Partial, bytes: u64, deadline: Time) -> Result<(), NotKept> {
         if let Some(done) = self.take_free_room(partial, bytes) {
             return done;
         }
+        let was_late = self.clock.now() > deadline;
         let _making = self.books.making_room();
+        if !was_late && self.clock.now() > deadline {
+            // Others took so long to make theirs.
+            return Err(NotKept::Making);
+        }
         let mut rounds = 0;
         for _ in 0..MOST_CHOICES {
             let (answer, is_part) = {
@@ -77,6 +97,9 @@ impl Disk {
             };
             if rounds >= ROUNDS {
                 break;
+            }
+            if self.clock.now() > deadline {
+                return Err(NotKept::Making);
             }
         }
         Err(NotKept::InUse)
@@ -155,9 +178,18 @@ impl Disk {
     }
 
     /// What came and went since this was last asked for, each with what holds now; `None` for what is not held
-    /// any more. What was only used is among it if that is wanted.
+    /// any more. What was only used is among it if that is wanted. Some of it at most, and nobody waits for more than a
+    /// part of that; the rest is told the next time.
     pub fn take_changes(&self, with_uses: bool) -> Vec<(Content, Option<Facts>)> {
-        self.books.lock().take_changes(with_uses)
+        let mut taken = Vec::new();
+        while taken.len() < MOST_CHANGES {
+            let more = self.books.lock().take_changes(with_uses);
+            if more.is_empty() {
+                break;
+            }
+            taken.extend(more);
+        }
+        taken
     }
 
     /// Manifests that were pulled since this was last asked for, at most so many; the rest is told the next time.
@@ -222,69 +254,4 @@ impl Disk {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::policy::eviction::Room;
-
-    #[test]
-    fn manifests_that_were_pulled_are_told_in_parts_and_none_is_left_out() {
-        let directory = tempfile::tempdir().unwrap();
-        let disk = Disk::open(directory.path()).unwrap();
-        let mut pulled = Vec::new();
-        for name in 0..5_u8 {
-            let digest = Digest::sha256(&[name]);
-            disk.put(Shelf::Manifests, &digest, &[name]).unwrap();
-            let content = super::super::content(Shelf::Manifests, &digest);
-            disk.books
-                .lock()
-                .pull(&content, crate::clock::Time::from_millis(1));
-            pulled.push(digest);
-        }
-        disk.take_changes(true);
-        let mut told = disk.take_pulled(3);
-        assert!(
-            told.len() == 3 && disk.has_changes(),
-            "the rest is to be handed on"
-        );
-        told.extend(disk.take_pulled(3));
-        told.sort();
-        pulled.sort();
-        assert_eq!(told, pulled);
-        assert!(!disk.has_changes());
-    }
-
-    #[test]
-    fn what_was_chosen_to_go_stays_if_it_is_to_be_kept_by_then() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut disk = Disk::open(directory.path()).unwrap();
-        let space = Space {
-            capacity: 16 * 4096,
-            ..Space::UNBOUNDED
-        };
-        disk.govern(space, crate::clock::Clock::start());
-        let (kept, other) = (Digest::sha256(&[1; 4096]), Digest::sha256(&[2; 4096]));
-        disk.put(Shelf::Blobs, &kept, &[1; 4096]).unwrap();
-        disk.put(Shelf::Blobs, &other, &[2; 4096]).unwrap();
-        // All the room there is is wanted, in two steps.
-        assert!(matches!(disk.books.lock().index.reserve(8 * 4096), Room::Granted));
-        let room = disk.books.lock().index.reserve(8 * 4096);
-        let Room::Evict(victims) = room else {
-            panic!("{room:?}")
-        };
-        let content = super::super::content(Shelf::Blobs, &kept);
-        assert!(victims.contains(&content), "{victims:?}");
-        disk.keep([content].into());
-        disk.evict(&victims);
-        assert!(disk.holds(Shelf::Blobs, &kept) && !disk.holds(Shelf::Blobs, &other));
-        assert!(
-            !disk
-                .books
-                .lock()
-                .index
-                .next_to_go(9)
-                .iter()
-                .any(|(next, _)| *next == content),
-            "it is pinned"
-        );
-    }
-}
+mod tests;

@@ -104,11 +104,8 @@ impl Disk {
 
     /// What the index says is held, by the folders of the tree.
     pub fn by_folder(&self) -> HashMap<Folder, Vec<Content>> {
-        let state = self.books.lock();
         let mut folders: HashMap<Folder, Vec<Content>> = HashMap::new();
-        for (content, _) in state.index.iter() {
-            folders.entry(Folder::of(content)).or_default().push(*content);
-        }
+        self.each_page(|content, _| folders.entry(Folder::of(content)).or_default().push(*content));
         folders
     }
 

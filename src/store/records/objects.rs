@@ -67,7 +67,8 @@ impl Records {
         is_held: impl Fn(&Content) -> bool + Clone + Send + 'static,
     ) {
         // In the order of the table, which makes for fewer pages written.
-        changes.sort_unstable_by_key(|(content, _)| *content);
+        // What is in it twice, the later one last: that one holds.
+        changes.sort_by_key(|(content, _)| *content);
         for some in changes.chunks(MOST_CHANGES) {
             let (some, is_held) = (some.to_vec(), is_held.clone());
             self.change_surely(move |transaction| {

@@ -15,7 +15,7 @@ label! {
 }
 
 /// Why something is passed on without being kept.
-const NOT_KEPT: &[&str] = &["too_long", "in_use", "rebuilding"];
+const NOT_KEPT: &[&str] = &["too_long", "in_use", "rebuilding", "making_room"];
 
 /// What stands on one shelf.
 #[derive(Clone, Copy, Debug)]
