@@ -20,6 +20,7 @@ mod explain;
 mod failure;
 mod figures;
 mod fill;
+mod fills;
 mod holds;
 mod janitor;
 mod lists;
@@ -38,8 +39,10 @@ mod sink;
 mod spend;
 mod status;
 mod tag;
+mod troubles;
 mod verify;
 mod warm;
+pub mod words;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -71,6 +74,7 @@ pub use explain::{
     Explained, ExplainedContent, ExplainedFreshness, ExplainedParts, ExplainedRecord, ExplainedWithheld,
 };
 pub use failure::{Failure, Kind};
+pub use fills::{FillStatus, FillsStatus};
 pub use holds::HoldError;
 pub use permit::NotShown;
 pub use purge::{PurgeError, Purged};
@@ -80,6 +84,7 @@ pub use reports::{ChangeRow, GoesRow, HoldRow, HoldsReport, PurgeReport, StaysRo
 pub use rescue::Rescue;
 pub use show::{NotHeld, Shown, ShownNode, ShownTag};
 pub use status::{AccountStatus, BucketStatus, CacheStatus, ScrubStatus, Status, UpstreamStatus};
+pub use troubles::{Gravity, Trouble};
 pub use verify::{
     DamagedObject, Mended, Verifiable, Verify, VerifyEvent, VerifyProgress, VerifySummary, VerifyTarget,
 };

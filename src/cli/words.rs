@@ -1,8 +1,6 @@
 //! Figures and names as people read them, and nothing that a terminal would obey.
 
-use std::time::Duration;
-
-use crate::clock::Time;
+pub(super) use crate::cache::words::{age, age_or_never, count, size, span, wait};
 
 /// Hex digits of a shortened digest: as many as docker shows.
 const SHORT: usize = 12;
@@ -34,60 +32,6 @@ pub(super) fn clean_json(json: &str) -> String {
 /// One line of an answer that comes line by line, for scripts; harmless on a terminal.
 pub(super) fn json_line(line: &[u8]) -> String {
     format!("{}\n", clean_json(&String::from_utf8_lossy(line)))
-}
-
-/// Bytes, in the unit that leaves few digits.
-pub(super) fn size(bytes: u64) -> String {
-    let mut value = bytes as f64;
-    let mut unit = "B";
-    for larger in ["KiB", "MiB", "GiB", "TiB"] {
-        if value < 1000.0 {
-            break;
-        }
-        value /= 1024.0;
-        unit = larger;
-    }
-    match value < 99.95 && unit != "B" {
-        true => format!("{value:.1} {unit}"),
-        false => format!("{value:.0} {unit}"),
-    }
-}
-
-/// A span of time, in the unit that leaves few digits; rounded down.
-pub(super) fn span(span: Duration) -> String {
-    in_units(span.as_secs(), |seconds, unit| seconds / unit)
-}
-
-/// A span that is to be waited for; rounded up, so that it is over by then.
-pub(super) fn wait(span: Duration) -> String {
-    let seconds = span.as_millis().div_ceil(1000);
-    in_units(u64::try_from(seconds).unwrap_or(u64::MAX), u64::div_ceil)
-}
-
-fn in_units(seconds: u64, divide: impl Fn(u64, u64) -> u64) -> String {
-    let (unit, word) = match seconds {
-        0..120 => (1, "s"),
-        120..7200 => (60, "min"),
-        7200..172_800 => (3600, "h"),
-        172_800..63_072_000 => (86_400, "d"),
-        _ => (31_536_000, "y"),
-    };
-    format!("{} {word}", divide(seconds, unit))
-}
-
-/// How long ago something was.
-pub(super) fn age(now: u64, then: u64) -> String {
-    span(Time::from_millis(now).since(Time::from_millis(then)))
-}
-
-/// How long ago something was, if it ever was.
-pub(super) fn age_or_never(now: u64, then: Option<u64>) -> String {
-    then.map_or_else(|| "never".to_owned(), |then| age(now, then))
-}
-
-/// A number and what it counts: `1 tag`, `2 tags`.
-pub(super) fn count(number: u64, one: &str, many: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 /// A digest, shortened unless it is wanted in full. It still names what it names, as far as one cache goes.
@@ -156,12 +100,6 @@ pub(super) fn part(part: u64, whole: u64) -> String {
     }
 }
 
-/// A number of days, in milliseconds.
-#[cfg(test)]
-pub(super) const fn days(days: u64) -> u64 {
-    days * 86_400_000
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,32 +126,6 @@ mod tests {
             short(&text),
             "x@sha256:a1a1a1a1a1a1 and sha512:b2b2b2b2b2b2, sha256:abc"
         );
-    }
-
-    #[test]
-    fn sizes_have_few_digits() {
-        let sizes = [0, 999, 1000, 10_240, 102_400, 1 << 20, 1 << 30, 5 << 40];
-        let words = "0 B, 999 B, 1.0 KiB, 10.0 KiB, 100 KiB, 1.0 MiB, 1.0 GiB, 5.0 TiB";
-        assert_eq!(sizes.map(size).join(", "), words);
-    }
-
-    #[test]
-    fn what_is_waited_for_is_over_when_it_is_said_to_be() {
-        let waits = [0, 1, 119_000, 119_001, 121_000, 7_200_000, days(2), days(730)];
-        let words = "0 s, 1 s, 119 s, 2 min, 3 min, 2 h, 2 d, 2 y";
-        assert_eq!(
-            waits.map(|millis| wait(Duration::from_millis(millis))).join(", "),
-            words
-        );
-    }
-
-    #[test]
-    fn ages_are_rounded_down() {
-        let now = days(4000);
-        let ages = [0, 119_999, 120_000, 7_200_000, days(2), days(800)];
-        let words = "0 s, 119 s, 2 min, 2 h, 2 d, 2 y";
-        assert_eq!(ages.map(|past| age(now, now - past)).join(", "), words);
-        assert_eq!(age_or_never(now, None), "never");
     }
 
     #[test]

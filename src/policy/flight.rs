@@ -203,6 +203,14 @@ impl<K: Eq + Hash + Clone, V: Clone> Flights<K, V> {
         });
     }
 
+    /// Every flight in the air, with the number of its readers.
+    pub fn flying(&self) -> impl Iterator<Item = (usize, &V)> {
+        self.flights.values().filter_map(|flight| match flight.state {
+            State::Flying { readers } => Some((readers, &flight.shared)),
+            State::Cooling { .. } => None,
+        })
+    }
+
     /// Number of flights in the air or cooling down.
     pub fn len(&self) -> usize {
         self.flights.len()

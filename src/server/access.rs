@@ -3,6 +3,7 @@
 //! Formatted by hand: it is the only line whose cost matters, and its fields are text that strangers
 //! chose, so every value is escaped and bounded.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt::{Display, Write as _};
 use std::net::SocketAddr;
@@ -16,7 +17,7 @@ use super::hits::Asked;
 use super::{Inner, respond};
 use crate::cache::Served;
 use crate::clock::Time;
-use crate::oci::{Repository, Route};
+use crate::oci::{Reference, Repository, Route};
 use crate::telemetry::metrics::requests::{self as metrics, Answered, From, Outcome};
 
 /// Longest value that a client chose and that is logged, in bytes: User-Agent, method, a path that is no
@@ -44,6 +45,8 @@ pub(super) struct Record {
     pub(super) from: From,
     /// How the cache came to its answer.
     pub(super) outcome: Outcome,
+    /// What the client was told if it was refused.
+    pub(super) why: Option<Cow<'static, str>>,
     /// Bytes of the body handed to the connection.
     pub(super) bytes: u64,
 }
@@ -73,6 +76,7 @@ impl Record {
             status: 0,
             from: From::None,
             outcome: Outcome::None,
+            why: None,
             bytes: 0,
         }
     }
@@ -103,6 +107,31 @@ impl Record {
         self.answered = self.inner.clock.elapsed();
         let after = self.answered.saturating_sub(self.began);
         self.inner.metrics.requests.answered(self.counted(), after);
+        if status >= 400 {
+            self.refused();
+        }
+    }
+
+    /// Has the operator's page tell of it. That somebody has to log in first is no refusal.
+    fn refused(&self) {
+        let (kind, usual) = match (self.outcome, self.status) {
+            (_, 401) => return,
+            (Outcome::None, 403) => ("denied", "the client may not pull it"),
+            (Outcome::None, 404) => ("unknown", "it is no repository of a registry that is configured"),
+            (Outcome::None, 400..500) => ("malformed", "it is no request of a client that pulls"),
+            (Outcome::None, _) => ("error", "an internal error; the log tells more"),
+            (outcome, _) => (outcome.word(), ""),
+        };
+        let name = match (&self.repository, &self.route) {
+            (Some(repository), Some(Route::Manifest(_, Reference::Tag(tag)))) => {
+                format!("{repository}:{tag}")
+            }
+            (Some(repository), _) => repository.to_string(),
+            (None, _) => cut(self.uri.as_ref().map_or("", Uri::path)).to_owned(),
+        };
+        let words = self.why.as_deref().unwrap_or(usual);
+        let now = self.inner.clock.at(self.answered);
+        self.inner.seen.refused(kind, &name, words, now);
     }
 
     /// What its metrics are to say.

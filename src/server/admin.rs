@@ -29,7 +29,7 @@ use tokio::sync::mpsc::{Receiver, channel};
 use super::body::PullBody;
 use super::http::{Tracked, headers_only};
 use super::watch::Signs;
-use super::{Inner, health};
+use super::{Inner, health, page};
 
 pub use explain::{ExplainedClient, Explanation};
 
@@ -37,6 +37,18 @@ pub use explain::{ExplainedClient, Explanation};
 const MAX_BODY: usize = 16 << 20;
 /// Events, and lines, that wait for their reader.
 const LINES: usize = 16;
+/// What browsers are told of every answer: it loads nothing from elsewhere, runs nothing but our own script, stands in
+/// no frame, is what its type says, and is not kept.
+const GUARDS: [(&str, &str); 4] = [
+    (
+        "content-security-policy",
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; \
+         form-action 'none'; frame-ancestors 'none'",
+    ),
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "no-referrer"),
+    ("cache-control", "no-store"),
+];
 /// What the paths of the API begin with.
 const API: &str = "/api/v1/";
 
@@ -79,6 +91,26 @@ impl Reply {
             kind: "text/plain; version=0.0.4; charset=utf-8",
             length: Some(text.len()),
             body: PullBody::bytes(text.into()),
+        }
+    }
+
+    /// A page for people.
+    pub(super) fn page(status: StatusCode, html: String) -> Self {
+        Self {
+            status,
+            kind: "text/html; charset=utf-8",
+            length: Some(html.len()),
+            body: PullBody::bytes(html.into()),
+        }
+    }
+
+    /// A file that is part of this program.
+    pub(super) fn asset(kind: &'static str, text: &'static str) -> Self {
+        Self {
+            status: StatusCode::OK,
+            kind,
+            length: Some(text.len()),
+            body: PullBody::bytes(Bytes::from_static(text.as_bytes())),
         }
     }
 
@@ -152,6 +184,9 @@ pub(super) async fn answer(
     *response.status_mut() = reply.status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(reply.kind));
+    for (name, value) in GUARDS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
     if let Some(length) = reply.length {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
@@ -196,11 +231,11 @@ async fn read(head: &Parts, body: Incoming) -> Result<Ask, Reply> {
             "what changes something is asked with Content-Type: application/json, and not by a browser",
         ));
     }
-    if path.starts_with(API) && !is_addressed(head) {
+    if !matches!(path, "/livez" | "/readyz" | "/metrics") && !is_addressed(head) {
         return Err(Reply::error(
             StatusCode::FORBIDDEN,
-            "the API is asked by the address of the admin listener, or as localhost: by another name a web page could \
-             reach it",
+            "the operator's pages are asked for by the address of the admin listener, or as localhost: by another name \
+             a web page could reach them",
         ));
     }
     let body = match writes {
@@ -230,8 +265,9 @@ fn is_addressed(head: &Parts) -> bool {
     let name = host.as_ref().map_or("", http::uri::Authority::host);
     let address = name.trim_start_matches('[').trim_end_matches(']');
     let is_local = address.parse::<std::net::IpAddr>().is_ok() || name.eq_ignore_ascii_case("localhost");
+    let is_one = head.headers.get_all(header::HOST).iter().count() <= 1;
     let site = head.headers.get("sec-fetch-site");
-    is_local && site.is_none_or(|site| site != "cross-site")
+    is_local && is_one && site.is_none_or(|site| site != "cross-site")
 }
 
 fn is_json(head: &Parts) -> bool {
@@ -282,6 +318,9 @@ async fn dispatch(inner: &Arc<Inner>, ask: &Ask) -> Reply {
     if let Some(reply) = health::answer(inner, ask) {
         return reply;
     }
+    if let Some(reply) = page::answer(inner, ask).await {
+        return reply;
+    }
     if let Some(reply) = inspect::answer(inner, ask).await {
         return reply;
     }
@@ -305,8 +344,8 @@ async fn dispatch(inner: &Arc<Inner>, ask: &Ask) -> Reply {
     }
     Reply::error(
         StatusCode::NOT_FOUND,
-        "here are /livez, /readyz, /metrics and /api/v1/…: status, repositories, tags, manifests, show, explain, usage, \
-         purge, holds, lock, unlock, pin, unpin, warm, export, import, verify, reload",
+        "here are / (the status page), /livez, /readyz, /metrics and /api/v1/…: status, repositories, tags, manifests, \
+         show, explain, usage, purge, holds, lock, unlock, pin, unpin, warm, export, import, verify, reload",
     )
 }
 

@@ -146,11 +146,12 @@ async fn handle(
                 (_, Some(Err(unknown))) => pull::of_our_own(pull::no_registry(&unknown)),
                 (_, _) => of_our_own(inner, head, route, (&identity, host.as_ref())).await,
             };
-            (record.from, record.outcome) = (told.from, told.outcome);
+            (record.from, record.outcome, record.why) = (told.from, told.outcome, told.why);
             admitted.grant(quotas, route, told.answer)
         }
         Err(over_quota) => {
             record.outcome = respond::failure_word(&over_quota);
+            record.why = Some(over_quota.public.clone());
             respond::fail(&over_quota)
         }
     };

@@ -16,6 +16,7 @@ mod health;
 mod hits;
 mod http;
 mod login;
+mod page;
 mod permit;
 mod preface;
 mod pull;
@@ -136,6 +137,8 @@ struct Inner {
     cut: CancellationToken,
     /// The requests of HTTP/2 connections.
     streams: TaskTracker,
+    /// What is remembered for the operator's page.
+    seen: Arc<page::Seen>,
     /// Where reloads are asked for; empty where nobody listens.
     reloads: Arc<OnceLock<Reloads>>,
 }
@@ -162,6 +165,7 @@ impl Server {
             draining: CancellationToken::new(),
             cut: CancellationToken::new(),
             streams: TaskTracker::new(),
+            seen: Arc::new(page::Seen::new(clock.now())),
             reloads: Arc::default(),
         };
         Self {
@@ -196,6 +200,7 @@ impl Server {
             draining: now.draining.clone(),
             cut: now.cut.clone(),
             streams: now.streams.clone(),
+            seen: now.seen.clone(),
             reloads: now.reloads.clone(),
         }));
     }
@@ -228,12 +233,22 @@ impl Server {
                 .accept(admin, Kind::Admin, ADMIN_CONNECTIONS, cut, &connections)
                 .await;
         });
+        let (noting, end) = (self.clone(), now.cut.clone());
+        tasks.spawn(async move { end.run_until_cancelled(noting.note()).await });
         let most = now.options.bounds.connections;
         self.accept(listener, Kind::Pull, most, shutdown, &clients).await;
         self.drain(&clients).await;
         for ending in [clients, operators, now.streams.clone()] {
             ending.close();
             ending.wait().await;
+        }
+    }
+
+    /// Notes every minute what was served. Never ends.
+    async fn note(&self) {
+        loop {
+            tokio::time::sleep(page::NOTE_EVERY).await;
+            page::note(&self.now());
         }
     }
 

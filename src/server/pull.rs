@@ -1,5 +1,7 @@
 //! The pull side of the distribution API, route by route.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::header::HeaderName;
 use http::{StatusCode, header};
@@ -19,6 +21,8 @@ pub(super) struct Told {
     pub(super) answer: Answer,
     pub(super) from: From,
     pub(super) outcome: Outcome,
+    /// What the client was told if it was given nothing.
+    pub(super) why: Option<Cow<'static, str>>,
 }
 
 /// Answers a route whose repository has been chosen.
@@ -136,6 +140,7 @@ async fn tags(cache: &Cache, chosen: &Chosen, target: &Target, page: &Page) -> T
         answer,
         from: From::None,
         outcome: respond::outcome_word(listing.outcome),
+        why: None,
     }
 }
 
@@ -226,6 +231,7 @@ fn told(answer: Answer, served: &Served) -> Told {
         answer,
         from: respond::from_word(served.from),
         outcome: respond::outcome_word(served.outcome),
+        why: None,
     }
 }
 
@@ -233,6 +239,7 @@ fn told(answer: Answer, served: &Served) -> Told {
 pub(super) fn failed(failure: &Failure) -> Told {
     Told {
         outcome: respond::failure_word(failure),
+        why: Some(failure.public.clone()),
         ..of_our_own(respond::fail(failure))
     }
 }
@@ -243,5 +250,6 @@ pub(super) fn of_our_own(answer: Answer) -> Told {
         answer,
         from: From::None,
         outcome: Outcome::None,
+        why: None,
     }
 }

@@ -25,6 +25,7 @@ mod inspect;
 mod lanes;
 mod licences;
 mod metrics;
+mod page;
 mod proxies;
 mod purge;
 mod quotas;

@@ -52,6 +52,11 @@ impl Config {
         self.since.set(figure(at / 1000));
     }
 
+    /// False if the configuration was refused when it was last read, and an older one holds.
+    pub fn holds_newest(&self) -> bool {
+        self.successful.get() != 0
+    }
+
     /// The configuration was read again, so many milliseconds after the Unix epoch.
     pub fn reloaded(&self, what: Reloaded, at: u64) {
         match what {

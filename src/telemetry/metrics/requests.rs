@@ -2,12 +2,15 @@
 //!
 //! Every request is counted, so its counters are looked up once and found by index from then on.
 
+mod totals;
+
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec};
 
 use super::book::{Book, label, words};
+pub use totals::Totals;
 
 label! {
     /// What was asked for.
@@ -257,11 +260,7 @@ impl Requests {
     fn count(&self, answered: Answered) -> &IntCounter {
         let (class, from) = (Class::of(answered.status), answered.source());
         let (route, outcome) = (answered.route, answered.outcome);
-        let mut index = route as usize;
-        index = index * Class::ALL.len() + class as usize;
-        index = index * From::ALL.len() + from as usize;
-        index = index * Outcome::ALL.len() + outcome as usize;
-        self.counts.get(index, |family| {
+        self.counts.get(index(route, class, from, outcome), |family| {
             family.with_label_values(&[route.word(), class.word(), from.word(), outcome.word()])
         })
     }
@@ -281,6 +280,11 @@ impl Requests {
             self.saved[saved as usize].inc_by(bytes);
         }
     }
+}
+
+const fn index(route: Route, class: Class, from: From, outcome: Outcome) -> usize {
+    let index = route as usize * Class::ALL.len() + class as usize;
+    (index * From::ALL.len() + from as usize) * Outcome::ALL.len() + outcome as usize
 }
 
 fn observe(times: &Children<HistogramVec, Histogram>, answered: Answered, after: Duration) {

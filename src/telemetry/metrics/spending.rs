@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use prometheus::core::Collector as _;
 use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec};
 
 use super::book::{Book, TIER, UPSTREAM, figure, label, words};
@@ -196,6 +197,21 @@ impl Spending {
     }
 }
 
+impl Spending {
+    /// Counted requests sent to all upstreams since the start, and those not needed.
+    pub fn totals(&self) -> (u64, u64) {
+        let sum = |counters: &IntCounterVec| -> u64 {
+            let families = counters.collect();
+            let metrics = families.iter().flat_map(|family| family.get_metric());
+            // Counts are whole numbers: a float has them exactly up to 2^53.
+            metrics
+                .map(|metric| metric.get_counter().get_value() as u64)
+                .sum()
+        };
+        (sum(&self.spent), sum(&self.avoided))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,6 +225,7 @@ mod tests {
         spending.spent("docker.io");
         let held = BTreeMap::from([("held".to_owned(), 2)]);
         assert_eq!(spending.of("docker.io"), (1, held));
+        assert_eq!(spending.totals(), (1, 3));
     }
 
     #[test]
