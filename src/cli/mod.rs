@@ -16,7 +16,9 @@ mod images;
 mod inspect;
 mod look;
 mod mirror;
+mod operator;
 mod pages;
+mod patience;
 mod progress;
 mod purge;
 mod reload;
@@ -29,7 +31,6 @@ mod words;
 
 use std::fmt::Display;
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -41,6 +42,7 @@ use self::admin::{Admin, NoAnswer};
 pub use self::capture::{Capture, capture};
 use self::colours::Colours;
 use self::look::Look;
+use self::operator::{Listener, Showing};
 use crate::app::{self, Source};
 use crate::config::{self, Environment, Loaded, Settings};
 
@@ -129,9 +131,11 @@ struct Serving {
 struct Asking {
     #[command(flatten)]
     configuration: Configuration,
-    /// The admin listener to ask; without it, the one that the configuration names
+    /// The admin listener to ask, by TLS if it begins with https://; without it, the one that the configuration names
     #[arg(long, value_name = "ADDRESS")]
-    admin: Option<SocketAddr>,
+    admin: Option<Listener>,
+    #[command(flatten)]
+    showing: Showing,
     /// Print JSON for scripts
     #[arg(long)]
     json: bool,
@@ -161,7 +165,7 @@ pub fn main() -> ExitCode {
         }
         Command::Status(asking) => status(&asking),
         Command::Inspect(inspect) => {
-            let answer = |admin: Admin| inspect.answer(&|path| admin.get(path));
+            let answer = |admin: &Admin| inspect.answer(&|path| admin.get(path));
             inspect
                 .asking()
                 .tell(answer, |body| inspect.draw(body, Look::of_stdout()))
@@ -216,11 +220,19 @@ fn status(asking: &Asking) -> ExitCode {
 
 impl Asking {
     /// Goes on with the running Seawall that is meant.
-    fn with(&self, go_on: impl FnOnce(Admin) -> ExitCode) -> ExitCode {
-        match self.admin {
-            Some(address) => go_on(Admin(address)),
+    fn with(&self, go_on: impl FnOnce(&Admin) -> ExitCode) -> ExitCode {
+        let go_on = |listener: Listener| match self.showing.to(&listener, &Environment::of_process()) {
+            Ok(shown) => go_on(&Admin::with(listener, shown)),
+            Err(why) => {
+                complain(words::clean(&format!("error: {why}")));
+                ExitCode::from(WRONG_ARGUMENTS)
+            }
+        };
+        match &self.admin {
+            Some(listener) => go_on(listener.clone()),
             None => configured(&self.configuration, |settings| {
-                go_on(Admin(settings.server.admin))
+                let server = settings.server;
+                go_on(Listener::at(server.admin, server.operators.tls.is_some()))
             }),
         }
     }
@@ -233,7 +245,7 @@ impl Asking {
     /// Prints what is answered: as it is for scripts, drawn for people.
     fn tell(
         &self,
-        answer: impl FnOnce(Admin) -> Result<Bytes, NoAnswer>,
+        answer: impl FnOnce(&Admin) -> Result<Bytes, NoAnswer>,
         draw: impl FnOnce(&[u8]) -> Result<String, serde_json::Error>,
     ) -> ExitCode {
         self.with(|admin| match answer(admin) {

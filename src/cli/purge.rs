@@ -82,7 +82,7 @@ impl Purging {
         self.asking.with(|admin| self.go(admin, asks))
     }
 
-    fn go(&self, admin: Admin, asks: bool) -> ExitCode {
+    fn go(&self, admin: &Admin, asks: bool) -> ExitCode {
         let plan = match self.post(admin, None) {
             Ok(plan) => plan,
             Err(code) => return code,
@@ -110,7 +110,7 @@ impl Purging {
     }
 
     /// Plans, or carries out the plan of that name.
-    fn post(&self, admin: Admin, fingerprint: Option<String>) -> Result<(Vec<u8>, PurgeReport), ExitCode> {
+    fn post(&self, admin: &Admin, fingerprint: Option<String>) -> Result<(Vec<u8>, PurgeReport), ExitCode> {
         let ask = self.ask(fingerprint);
         let body = admin.post("/api/v1/purge", &ask).map_err(|no| refused(&no))?;
         let report = serde_json::from_slice(&body).map_err(|error| {

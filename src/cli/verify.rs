@@ -107,7 +107,7 @@ pub(super) fn drawn(answer: &[u8]) -> Result<String, serde_json::Error> {
     Ok(out)
 }
 
-fn follow(admin: Admin, request: &serde_json::Value, json: bool) -> ExitCode {
+fn follow(admin: &Admin, request: &serde_json::Value, json: bool) -> ExitCode {
     let mut damaged = Vec::new();
     let mut summary = None;
     let mut under_way = Progress::on_stderr();

@@ -130,7 +130,7 @@ fn text_of(path: &Path) -> std::io::Result<String> {
     Ok(text)
 }
 
-fn follow(admin: Admin, request: &serde_json::Value, json: bool) -> ExitCode {
+fn follow(admin: &Admin, request: &serde_json::Value, json: bool) -> ExitCode {
     let mut progress = Progress::on_stderr();
     let mut summary = None;
     let followed = admin.follow(WARM, request, |line| {

@@ -200,6 +200,15 @@ fn hidden(before: &Settings, after: &Settings) -> Vec<Change> {
     {
         replaced("server.tls".to_owned());
     }
+    let (was, is) = (&before.server.operators, &after.server.operators);
+    if let (Some(old), Some(new)) = (&was.tls, &is.tls)
+        && !old.is_same(new)
+    {
+        replaced("admin.tls".to_owned());
+    }
+    if was.tokens != is.tokens {
+        replaced("admin.token".to_owned());
+    }
     if before.server.clients.access.users != after.server.clients.access.users {
         replaced("the users in access.htpasswd".to_owned());
     }

@@ -8,15 +8,15 @@ use super::file::{Node, Table};
 use super::problem::Problems;
 use super::section::{Section, Wrong, boolean, count, duration, limit, size, text, word};
 use super::{
-    LogOptions, Logins, Settings, access, clients, defaults, logins, proxies, purges, scrub, space, tiers,
-    tls, upstreams, values, warms,
+    LogOptions, Logins, Settings, access, admin, clients, defaults, logins, proxies, purges, scrub, space,
+    tiers, tls, upstreams, values, warms,
 };
 use crate::policy::flight;
 use crate::server::Bounds;
 
 /// The tables of the file.
-pub(super) const TABLES: [&str; 9] = [
-    "server", "access", "cache", "log", "upstream", "tier", "client", "purge", "warm",
+pub(super) const TABLES: [&str; 10] = [
+    "server", "admin", "access", "cache", "log", "upstream", "tier", "client", "purge", "warm",
 ];
 
 /// Least size of a request's head: hyper's read buffer is never smaller.
@@ -114,7 +114,9 @@ fn server(
         clients: clients::read(top, access, problems),
         proxies: proxies::read(&server, problems),
         token_keys: logins.token_keys.clone(),
+        operators: admin::read(top, environment, problems),
     };
+    admin::judge(&server, &options, problems);
     if options.listen == options.admin && options.listen.port() != 0 {
         let place = ["admin", "listen"].iter().find_map(|key| server.node(key));
         let what = format!("server.admin and server.listen are both {}", options.listen);

@@ -10,8 +10,7 @@ use super::file::{Node, Value};
 use super::problem::Problems;
 use super::section::{Section, Wrong, word};
 use super::{Settings, htpasswd, secret, values};
-use crate::policy::access::{Access, Anonymous, Challenge, Denied, Role, User};
-use crate::policy::clients::Rule;
+use crate::policy::access::{Access, Anonymous, Challenge, Denied, User};
 use crate::upstream::Secret;
 
 /// The machine itself.
@@ -219,14 +218,6 @@ pub(super) fn warnings(settings: &Settings) -> Vec<String> {
         ));
     }
     let is_plain = server.tls.is_none() && server.proxies.trusted.is_empty() && !listen.ip().is_loopback();
-    let sees_more = |rule: &Rule| rule.grant.role > Role::Pull;
-    if !server.admin.ip().is_loopback() && !clients.rules.iter().any(sees_more) {
-        warnings.push(format!(
-            "from other machines, {} tells only whether this cache is alive and ready: for metrics and the rest, give a \
-             [[client]] role = \"read\", \"operate\" or \"admin\"",
-            server.admin
-        ));
-    }
     if clients.access.has_logins() && is_plain {
         warnings.push(format!(
             "passwords travel to {listen} in the clear: set server.tls, or put a proxy with TLS in front and name it \

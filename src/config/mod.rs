@@ -10,6 +10,7 @@
 use std::path::{Path, PathBuf};
 
 mod access;
+mod admin;
 mod alternates;
 mod changes;
 mod check;
@@ -114,6 +115,7 @@ fn understand(text: &str, environment: &Environment, problems: &mut problem::Pro
     let mut warnings = environment.override_tree(&mut tree, &check::TABLES, problems);
     let settings = check::check(&tree, environment, problems);
     warnings.extend(logins::warnings(&settings));
+    warnings.extend(admin::warnings(&settings.server));
     let mut files = Vec::new();
     file::named_files(&tree, &mut files);
     Loaded {

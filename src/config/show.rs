@@ -5,10 +5,12 @@ use std::fmt::Write as _;
 use super::units::{show_duration, show_size};
 use super::{Settings, logins, purges, scrub, space, tiers, values, warms};
 use crate::cache::OnExhausted;
+use crate::net::serving::Serving;
 use crate::policy::clients::Matches;
 use crate::policy::freshness::{Exception, Patterns, Policy, Rules};
 use crate::policy::naming::{Entry, Pattern};
 use crate::policy::quota::Quota;
+use crate::server::{Operator, Operators};
 use crate::upstream::{AlternateOptions, Credential, Options};
 
 /// Writes the settings as TOML: every key with its value, whether it was written or is a default.
@@ -40,14 +42,8 @@ fn server(out: &mut String, settings: &Settings) -> std::fmt::Result {
     writeln!(out, "listen = \"{}\"", server.listen)?;
     writeln!(out, "admin = \"{}\"", server.admin)?;
     writeln!(out, "drain = \"{}\"", show_duration(server.drain))?;
-    if let Some(tls) = &server.tls {
-        let [certificate, key] = [&tls.certificate, &tls.key].map(|path| quoted(&path.to_string_lossy()));
-        let path = |path: &std::path::PathBuf| format!(", client_ca = {}", quoted(&path.to_string_lossy()));
-        let client_ca = tls.client_ca.as_ref().map(path).unwrap_or_default();
-        writeln!(
-            out,
-            "tls = {{ certificate = {certificate}, key = {key}{client_ca} }}"
-        )?;
+    if let Some(serving) = &server.tls {
+        writeln!(out, "tls = {}", tls(serving))?;
     }
     writeln!(out, "trusted_proxies = {}", list(&server.proxies.trusted))?;
     writeln!(out, "proxy_protocol = {}", server.proxies.protocol)?;
@@ -68,7 +64,32 @@ fn server(out: &mut String, settings: &Settings) -> std::fmt::Result {
         "header_bytes = \"{}\"",
         show_size(bounds.header_bytes as u64)
     )?;
-    writeln!(out, "header_count = {}", bounds.header_count)
+    writeln!(out, "header_count = {}", bounds.header_count)?;
+    admin(out, &server.operators)
+}
+
+fn admin(out: &mut String, operators: &Operators) -> std::fmt::Result {
+    writeln!(out, "\n[admin]")?;
+    if let Some(serving) = &operators.tls {
+        writeln!(out, "tls = {}", tls(serving))?;
+    }
+    writeln!(out, "require_role = {}", operators.require_role)?;
+    // Shown, and not read back: what they refer to is not known here.
+    for Operator { name, role, .. } in &operators.tokens {
+        let (name, role) = (quoted(name), role.name());
+        writeln!(
+            out,
+            "# token = {{ name = {name}, role = \"{role}\", secret = \"***\" }}"
+        )?;
+    }
+    Ok(())
+}
+
+fn tls(serving: &Serving) -> String {
+    let [certificate, key] = [&serving.certificate, &serving.key].map(|path| quoted(&path.to_string_lossy()));
+    let path = |path: &std::path::PathBuf| format!(", client_ca = {}", quoted(&path.to_string_lossy()));
+    let client_ca = serving.client_ca.as_ref().map(path).unwrap_or_default();
+    format!("{{ certificate = {certificate}, key = {key}{client_ca} }}")
 }
 
 fn cache_and_log(out: &mut String, settings: &Settings) -> std::fmt::Result {

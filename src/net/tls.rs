@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::pki_types::CertificateDer;
+use rustls::client::WantsClientCert;
 use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 
 /// The configuration of a client that trusts the certificates of `ca` (DER) and no other, or, if there are
 /// none, the machine's roots, or, if it has none either, Mozilla's.
@@ -13,18 +14,39 @@ use rustls::{ClientConfig, RootCertStore};
 /// Reads the machine's certificates from disk: call it at start, not per request. A certificate that cannot
 /// be read is logged and left out, which makes connections fail rather than trust more.
 pub fn client_config(ca: &[Vec<u8>]) -> Arc<ClientConfig> {
+    Arc::new(trusting(ca).with_no_client_auth())
+}
+
+/// As [`client_config`], of a client that shows the certificates of a PEM file, which belong to the key of another.
+/// Blocks on the disk.
+///
+/// # Errors
+/// What is wrong with a file, in words that name it.
+pub fn identified_config(
+    ca: &[Vec<u8>],
+    certificate: &Path,
+    key: &Path,
+) -> Result<Arc<ClientConfig>, String> {
+    let chain = certificates(certificate).map_err(|why| format!("{}: {why}", certificate.display()))?;
+    let wrong = |why: &dyn std::fmt::Display| format!("{}: {why}", key.display());
+    let pem = std::fs::read(key).map_err(|error| wrong(&error))?;
+    let private = PrivateKeyDer::from_pem_slice(&pem)
+        .map_err(|_| wrong(&"there is no unencrypted private key in PEM in it"))?;
+    let config = trusting(ca).with_client_auth_cert(chain, private);
+    config.map(Arc::new).map_err(|error| wrong(&error))
+}
+
+fn trusting(ca: &[Vec<u8>]) -> ConfigBuilder<ClientConfig, WantsClientCert> {
     let roots = if ca.is_empty() {
         machine_roots()
     } else {
         own_roots(ca)
     };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
+    ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("the provider offers cipher suites for the default versions")
         .with_root_certificates(roots)
-        .with_no_client_auth();
-    Arc::new(config)
 }
 
 /// The certificates in a PEM file; at least one. Blocks on the disk.

@@ -3,6 +3,7 @@
 //! What only looks is a GET; what changes something is a POST with a JSON body, and is refused to browsers:
 //! a page that the operator has open somewhere must not reach it.
 
+mod browsers;
 mod bundle;
 mod entry;
 mod explain;
@@ -13,7 +14,6 @@ mod verify;
 mod warm;
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -27,9 +27,11 @@ use serde::Serialize;
 use tokio::sync::mpsc::{Receiver, channel};
 
 use super::body::PullBody;
-use super::http::{Tracked, headers_only};
+use super::http::{From, Tracked, headers_only};
 use super::watch::Signs;
 use super::{Inner, health, page};
+use browsers::{GUARDS, comes_from_a_site, is_addressed, is_json};
+use entry::Who;
 
 pub use explain::{ExplainedClient, Explanation};
 
@@ -37,18 +39,6 @@ pub use explain::{ExplainedClient, Explanation};
 const MAX_BODY: usize = 16 << 20;
 /// Events, and lines, that wait for their reader.
 const LINES: usize = 16;
-/// What browsers are told of every answer: it loads nothing from elsewhere, runs nothing but our own script, stands in
-/// no frame, is what its type says, and is not kept.
-const GUARDS: [(&str, &str); 4] = [
-    (
-        "content-security-policy",
-        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; \
-         form-action 'none'; frame-ancestors 'none'",
-    ),
-    ("x-content-type-options", "nosniff"),
-    ("referrer-policy", "no-referrer"),
-    ("cache-control", "no-store"),
-];
 /// What the paths of the API begin with.
 const API: &str = "/api/v1/";
 
@@ -165,17 +155,18 @@ impl Reply {
 pub(super) async fn answer(
     inner: Arc<Inner>,
     request: Request<Incoming>,
-    peer: SocketAddr,
+    from: Arc<From>,
     signs: Arc<Signs>,
 ) -> Result<Response<Tracked>, Infallible> {
     let (head, body) = request.into_parts();
-    let reply = match entry::enter(&inner, &head, peer).await {
+    let reply = match entry::enter(&inner, &head, &from).await {
         Err(refused) => refused,
         Ok(who) => {
-            let reply = act(&inner, &head, body).await;
+            let reply = act(&inner, &head, body, &who).await;
             if head.method == Method::POST {
                 let (path, status) = (head.uri.path(), reply.status.as_u16());
-                tracing::info!(by = ?who, %peer, ?path, status, "the operator's pages were asked to change something");
+                let peer = from.peer;
+                tracing::info!(by = ?who.name, %peer, ?path, status, "the operator's pages were asked to change something");
             }
             reply
         }
@@ -202,18 +193,18 @@ pub(super) async fn answer(
 }
 
 /// Does what is asked for.
-async fn act(inner: &Arc<Inner>, head: &Parts, body: Incoming) -> Reply {
+async fn act(inner: &Arc<Inner>, head: &Parts, body: Incoming, who: &Who) -> Reply {
     if bundle::is_import(head) {
         return Box::pin(bundle::import(inner, head, body)).await;
     }
-    match read(head, body).await {
+    match read(head, body, who).await {
         Ok(ask) => dispatch(inner, &ask).await,
         Err(refused) => refused,
     }
 }
 
 /// Reads a request whole, unless it is not one for this listener.
-async fn read(head: &Parts, body: Incoming) -> Result<Ask, Reply> {
+async fn read(head: &Parts, body: Incoming, who: &Who) -> Result<Ask, Reply> {
     let path = head.uri.path();
     let writes = head.method == Method::POST;
     if !writes && head.method != Method::GET && head.method != Method::HEAD {
@@ -231,7 +222,9 @@ async fn read(head: &Parts, body: Incoming) -> Result<Ask, Reply> {
             "what changes something is asked with Content-Type: application/json, and not by a browser",
         ));
     }
-    if !matches!(path, "/livez" | "/readyz" | "/metrics") && !is_addressed(head) {
+    let is_told = matches!(path, "/livez" | "/readyz" | "/metrics");
+    let is_free = is_told || who.is_proven || is_addressed(head);
+    if !is_free || comes_from_a_site(head) {
         return Err(Reply::error(
             StatusCode::FORBIDDEN,
             "the operator's pages are asked for by the address of the admin listener, or as localhost: by another name \
@@ -254,28 +247,6 @@ async fn read(head: &Parts, body: Incoming) -> Result<Ask, Reply> {
         query: pairs(head.uri.query().unwrap_or_default()),
         body,
     })
-}
-
-/// True if the request names this listener by an address, and comes from no other site: a page that has a name
-/// of its own point here says that name.
-fn is_addressed(head: &Parts) -> bool {
-    let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let host = host.or(head.uri.authority().map(http::uri::Authority::as_str));
-    let host: Option<http::uri::Authority> = host.and_then(|host| host.parse().ok());
-    let name = host.as_ref().map_or("", http::uri::Authority::host);
-    let address = name.trim_start_matches('[').trim_end_matches(']');
-    let is_local = address.parse::<std::net::IpAddr>().is_ok() || name.eq_ignore_ascii_case("localhost");
-    let is_one = head.headers.get_all(header::HOST).iter().count() <= 1;
-    let site = head.headers.get("sec-fetch-site");
-    is_local && is_one && site.is_none_or(|site| site != "cross-site")
-}
-
-fn is_json(head: &Parts) -> bool {
-    let kind = head.headers.get(header::CONTENT_TYPE);
-    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    kind.split(';')
-        .next()
-        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
 
 /// The pairs of a query, decoded.
@@ -352,35 +323,6 @@ async fn dispatch(inner: &Arc<Inner>, ask: &Ask) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_api_is_asked_by_address_and_by_no_page_of_another_name() {
-        let asked = |host: &str, site: Option<&str>| {
-            let mut request = Request::builder().uri("/api/v1/status").header("host", host);
-            if let Some(site) = site {
-                request = request.header("sec-fetch-site", site);
-            }
-            is_addressed(&request.body(()).unwrap().into_parts().0)
-        };
-        for host in [
-            "127.0.0.1:5001",
-            "[::1]:5001",
-            "localhost",
-            "LOCALHOST:5001",
-            "10.1.2.3",
-        ] {
-            assert!(asked(host, None) && asked(host, Some("none")), "{host}");
-            assert!(!asked(host, Some("cross-site")), "{host}");
-        }
-        for host in [
-            "evil.example:5001",
-            "127.0.0.1.evil.example",
-            "localhost.evil.example",
-            "",
-        ] {
-            assert!(!asked(host, None), "{host}");
-        }
-    }
 
     #[test]
     fn a_query_is_decoded_and_its_last_value_counts() {

@@ -49,15 +49,20 @@ where
         Kind::Admin => Some(peer),
     };
     let Some(peer) = peer else { return };
-    match &inner.options.tls {
-        Some(tls) if kind == Kind::Pull => {
-            if let Some(io) = handshake::shake(&inner, tls, io, peer).await {
+    let (tls, over) = match kind {
+        Kind::Pull => (&inner.options.tls, &inner.draining),
+        // The operator is served to the end.
+        Kind::Admin => (&inner.options.operators.tls, &inner.cut),
+    };
+    match tls {
+        Some(tls) => {
+            if let Some(io) = handshake::shake(&inner, tls, io, peer, over).await {
                 drop(inner);
                 let certificate = serving::names(&io);
                 talk(live, io, From { peer, certificate }, kind, None).await;
             }
         }
-        _ => {
+        None => {
             drop(inner);
             let certificate = Arc::default();
             talk(live, io, From { peer, certificate }, kind, runs).await;
@@ -88,7 +93,7 @@ where
         async move {
             match kind {
                 Kind::Pull => http::answer(inner, request, from, signs, runs).await,
-                Kind::Admin => admin::answer(inner, request, peer, signs).await,
+                Kind::Admin => admin::answer(inner, request, from, signs).await,
             }
         }
     });

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
 
 use super::Inner;
 use crate::net::serving::Serving;
@@ -17,12 +18,13 @@ const SPEAK_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain;
 type Peeked<I> = BufReader<I>;
 
 /// Shakes hands with a client, within the time that a request's head has. `None` if the connection is to be
-/// dropped.
+/// dropped, and once it is `over`.
 pub(super) async fn shake<I>(
     inner: &Inner,
     tls: &Serving,
     io: I,
     peer: SocketAddr,
+    over: &CancellationToken,
 ) -> Option<TlsStream<Peeked<I>>>
 where
     I: AsyncRead + AsyncWrite + Unpin,
@@ -30,7 +32,7 @@ where
     let limit = inner.options.bounds.header_timeout;
     let shaken = tokio::select! {
         shaken = tokio::time::timeout(limit, accept(tls, io)) => shaken,
-        () = inner.draining.cancelled() => return None,
+        () = over.cancelled() => return None,
     };
     match shaken {
         Ok(Ok(stream)) => Some(stream),

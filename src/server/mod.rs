@@ -16,6 +16,7 @@ mod health;
 mod hits;
 mod http;
 mod login;
+mod operators;
 mod page;
 mod permit;
 mod preface;
@@ -54,6 +55,7 @@ use crate::upstream::Secret;
 pub use admin::{ExplainedClient, Explanation};
 use connection::Kind;
 use login::{Keys, Logins};
+pub use operators::{Operator, Operators};
 pub use reload::{Reload, ReloadRequest, Reloads};
 use sendfile::Socket;
 
@@ -84,6 +86,8 @@ pub struct Options {
     /// What the tokens of clients are signed with: the first signs, all are believed. None: a key is made for
     /// this process, and lost with it.
     pub token_keys: Vec<Secret>,
+    /// How the operator is served.
+    pub operators: Operators,
 }
 
 /// Bounds on what clients may take.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio_util::task::TaskTracker;
 
-use super::{AccessLog, Bounds, Options, Server};
+use super::{AccessLog, Bounds, Operators, Options, Server};
 use crate::cache::{self, Cache};
 use crate::clock::Clock;
 use crate::net::dial::Dialer;
@@ -163,6 +163,7 @@ fn server_with(directory: &std::path::Path, chosen: Chosen) -> Server {
         clients: chosen.clients,
         proxies: chosen.proxies,
         token_keys: Vec::new(),
+        operators: Operators::default(),
     };
     Server::new(
         options,

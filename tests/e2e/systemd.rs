@@ -54,6 +54,7 @@ pub(crate) fn activated(world: &World) -> Result<Verdict> {
     activate.args([
         "--setenv=SEAWALL_SERVER__LISTEN=192.0.2.1:1",
         "--setenv=SEAWALL_SERVER__ADMIN=192.0.2.1:2",
+        "--setenv=SEAWALL_ADMIN__REQUIRE_ROLE=false",
         "--setenv=SEAWALL_ACCESS__ANONYMOUS=loopback",
     ]);
     activate.args([env!("CARGO_BIN_EXE_seawall"), "serve"]);

@@ -4,15 +4,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::request::Builder;
+use http::{Method, Request, StatusCode};
 use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
 };
 use seawall::net::serving::{Serving, Unusable};
-use seawall::policy::access::{Access, Anonymous, Grant, Scope};
+use seawall::policy::access::{Access, Anonymous, Grant, Role, Scope};
 use seawall::policy::clients::{Clients, Matches, Rule};
+use seawall::server::Operators;
+use tokio::io::DuplexStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
@@ -88,6 +91,7 @@ fn house() -> House {
             ..Matches::default()
         },
         grant: Grant {
+            role: Role::Operate,
             deny: vec![Scope::parse("docker.io/other/**").unwrap()],
             ..Grant::default()
         },
@@ -101,8 +105,13 @@ fn house() -> House {
         },
         ..Clients::default()
     };
+    let serving = Serving::read(at("tls.crt"), at("tls.key"), Some(at("ca.crt"))).unwrap();
     let world = world(Choices {
-        tls: Some(Serving::read(at("tls.crt"), at("tls.key"), Some(at("ca.crt"))).unwrap()),
+        tls: Some(serving.clone()),
+        operators: Operators {
+            tls: Some(serving),
+            ..Operators::default()
+        },
         clients,
         ..Choices::default()
     });
@@ -117,6 +126,32 @@ fn house() -> House {
 impl House {
     /// The status of a pull with this certificate; `None` if the connection is refused.
     async fn pull(&self, shown: Option<&(rcgen::Certificate, KeyPair)>, path: &str) -> Option<StatusCode> {
+        let near = self.world.seawall.connect((STRANGER, 9).into());
+        let asked = Request::get(path).header("host", "cache.test");
+        self.ask(near, shown, asked).await
+    }
+
+    /// The status of what an operator asks for with this certificate.
+    async fn operate(
+        &self,
+        shown: Option<&(rcgen::Certificate, KeyPair)>,
+        method: Method,
+        path: &str,
+    ) -> Option<StatusCode> {
+        let near = self.world.seawall.connect_operator((STRANGER, 9).into());
+        let asked = Request::builder().method(method).uri(path);
+        let asked = asked
+            .header("host", "cache.test")
+            .header("content-type", "application/json");
+        self.ask(near, shown, asked).await
+    }
+
+    async fn ask(
+        &self,
+        near: DuplexStream,
+        shown: Option<&(rcgen::Certificate, KeyPair)>,
+        asked: Builder,
+    ) -> Option<StatusCode> {
         let mut roots = RootCertStore::empty();
         roots.add(self.server.clone()).unwrap();
         let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
@@ -131,7 +166,6 @@ impl House {
                     .unwrap()
             }
         };
-        let near = self.world.seawall.connect((STRANGER, 9).into());
         let name = "cache.test".try_into().unwrap();
         let stream = TlsConnector::from(Arc::new(config))
             .connect(name, near)
@@ -143,10 +177,7 @@ impl House {
         tokio::spawn(async move {
             let _ = connection.await;
         });
-        let asked = Request::get(path)
-            .header("host", "cache.test")
-            .body(Empty::<Bytes>::new())
-            .unwrap();
+        let asked = asked.body(Empty::<Bytes>::new()).unwrap();
         Some(read(sender.send_request(asked).await.ok()?).await.status)
     }
 }
@@ -190,6 +221,34 @@ async fn a_certificate_that_is_not_good_is_refused_at_the_handshake() {
         assert_eq!(house.pull(Some(shown), APP).await, None, "{why}");
     }
     assert_eq!(house.world.registry.journal().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_certificate_lets_an_operator_in_as_far_as_the_role_of_its_client_goes() {
+    let house = house();
+    let node = house.authority.issue(common("node-1"));
+    let stranger = house.authority.issue(common("node-2"));
+    let (get, post) = (Method::GET, Method::POST);
+    // By a name, too: whoever proves who they are need not name an address.
+    for path in ["/", "/metrics", "/api/v1/status"] {
+        assert_eq!(
+            house.operate(Some(&node), get.clone(), path).await,
+            Some(StatusCode::OK)
+        );
+        assert_eq!(
+            house.operate(Some(&stranger), get.clone(), path).await,
+            Some(StatusCode::FORBIDDEN)
+        );
+        assert_eq!(
+            house.operate(None, get.clone(), path).await,
+            Some(StatusCode::FORBIDDEN)
+        );
+    }
+    assert_eq!(
+        house.operate(Some(&node), post, "/api/v1/purge").await,
+        Some(StatusCode::FORBIDDEN)
+    );
+    assert_eq!(house.operate(None, get, "/readyz").await, Some(StatusCode::OK));
 }
 
 #[test]

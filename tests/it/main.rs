@@ -25,6 +25,7 @@ mod inspect;
 mod lanes;
 mod licences;
 mod metrics;
+mod operators;
 mod page;
 mod proxies;
 mod purge;

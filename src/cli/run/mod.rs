@@ -189,7 +189,7 @@ impl Own {
 impl Saved {
     async fn ask(admin: SocketAddr) -> Result<Self, String> {
         let asked = tokio::task::spawn_blocking(move || {
-            let admin = Admin(admin);
+            let admin = Admin::at(admin);
             let status = admin.get("/api/v1/status").map_err(|why| why.to_string())?;
             let metrics = admin.get("/metrics").map_err(|why| why.to_string())?;
             Self::read(&status, &String::from_utf8_lossy(&metrics))

@@ -31,9 +31,7 @@ impl Seawall {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Response<Incoming> {
-        let (near, far) = tokio::io::duplex(64 * 1024);
-        let server = self.server.clone();
-        tokio::spawn(async move { server.serve_operator(far, (address, 9).into()).await });
+        let near = self.connect_operator((address, 9).into());
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(near))
             .await
             .unwrap();

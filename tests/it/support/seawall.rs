@@ -57,6 +57,7 @@ pub(crate) struct Choices {
     pub(crate) bandwidth: Option<u64>,
     pub(crate) tls: Option<Serving>,
     pub(crate) token_keys: Vec<upstream::Secret>,
+    pub(crate) operators: seawall::server::Operators,
     pub(crate) on_exhausted: OnExhausted,
     pub(crate) freshness: freshness::Policy,
     pub(crate) lanes: Option<usize>,
@@ -81,6 +82,7 @@ impl Default for Choices {
             bandwidth: None,
             tls: None,
             token_keys: Vec::new(),
+            operators: seawall::server::Operators::default(),
             on_exhausted: OnExhausted::Refuse,
             freshness: freshness::Policy::plain(usual_freshness()),
             lanes: None,
@@ -227,6 +229,7 @@ impl Seawall {
             clients: choices.clients,
             proxies: choices.proxies,
             token_keys: choices.token_keys,
+            operators: choices.operators,
         };
         let cache = Arc::new(cache);
         let server = Server::new(
@@ -304,6 +307,14 @@ impl Seawall {
         let (near, far) = tokio::io::duplex(64 * 1024);
         let server = self.server.clone();
         tokio::spawn(async move { server.serve_connection(far, peer).await });
+        near
+    }
+
+    /// As [`Self::connect`], on the admin side.
+    pub(crate) fn connect_operator(&self, peer: SocketAddr) -> DuplexStream {
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let server = self.server.clone();
+        tokio::spawn(async move { server.serve_operator(far, peer).await });
         near
     }
 
