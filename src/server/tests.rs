@@ -112,8 +112,14 @@ fn server_with(directory: &std::path::Path, chosen: Chosen) -> Server {
         directory: directory.to_owned(),
         space: crate::store::Space::UNBOUNDED,
         memory: 1 << 20,
-        freshness: Vec::<freshness::Policy>::new(),
-        on_exhausted: Vec::new(),
+        freshness: vec![freshness::Policy::plain(freshness::Rules {
+            ttl: Duration::ZERO,
+            stale_while_revalidate: Duration::ZERO,
+            stale_if_error: Duration::ZERO,
+            immutable: freshness::Patterns::default(),
+            offline: false,
+        })],
+        on_exhausted: vec![cache::OnExhausted::default()],
         clients: chosen.clients.clone(),
         bandwidth: chosen.bandwidth,
         flights: flight::Rules {

@@ -167,7 +167,7 @@ async fn fetch(address: std::net::SocketAddr, path: &str) -> String {
     let mut client = TcpStream::connect(address).await.unwrap();
     // The server has taken the connection before it knows what is asked.
     tokio::time::sleep(Duration::from_millis(10)).await;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
     client.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).await.unwrap();
