@@ -40,7 +40,7 @@ pub(in crate::server) fn write_hit(
         "\r\ncontent-type: ",
         served.media_type.as_str(),
         "\r\ndocker-content-digest: ",
-        etag.trim_matches('"'),
+        &etag[1..etag.len() - 1],
         "\r\netag: ",
         &etag,
         "\r\naccept-ranges: bytes\r\nage: ",
