@@ -92,10 +92,14 @@ pub struct UpstreamStatus {
 pub struct AccountStatus {
     /// The user name.
     pub name: String,
-    /// `ok` or `parked`: the upstream refused it, and it is not tried again for a while.
+    /// `ok`; `parked`: the upstream refused it, and it is not tried again for a while; or `failing`: its source
+    /// cannot give it.
     pub state: String,
     /// Until when it is parked.
     pub until: Option<u64>,
+    /// How its source fails.
+    #[serde(default)]
+    pub why: Option<String>,
 }
 
 /// One allowance.
@@ -216,11 +220,16 @@ impl Cache {
 }
 
 fn account_status(account: upstream::AccountStatus) -> AccountStatus {
-    let state = if account.parked.is_some() { "parked" } else { "ok" };
+    let state = match (account.parked, &account.failing) {
+        (Some(_), _) => "parked",
+        (None, Some(_)) => "failing",
+        (None, None) => "ok",
+    };
     AccountStatus {
         name: account.name,
         state: state.to_owned(),
         until: account.parked.map(Time::as_millis),
+        why: account.failing,
     }
 }
 

@@ -118,6 +118,20 @@ fn of_upstream(upstream: &UpstreamStatus, now: u64, troubles: &mut Vec<Trouble>)
             ),
         });
     }
+    for account in upstream
+        .accounts
+        .iter()
+        .filter(|account| account.state == "failing")
+    {
+        let why = account.why.as_deref().unwrap_or("it did not say why");
+        troubles.push(Trouble {
+            gravity: Gravity::Wrong,
+            what: format!("The credentials of {} for {registry} cannot be had: {why}.", account.name),
+            next: "What it gave before is used as long as it is good; Seawall asks it again by itself. See whether it \
+                   works by hand, with the same environment."
+                .to_owned(),
+        });
+    }
     for bucket in &upstream.buckets {
         troubles.extend(of_bucket(bucket, upstream, now));
     }
@@ -190,7 +204,7 @@ mod tests {
             accounts: vec![AccountStatus {
                 name: "robot".to_owned(),
                 state: "ok".to_owned(),
-                until: None,
+                ..AccountStatus::default()
             }],
             buckets: vec![BucketStatus {
                 accounts: vec!["robot".to_owned()],
@@ -246,18 +260,23 @@ mod tests {
             }),
             upstream(|upstream| upstream.accounts[0].state = "parked".to_owned()),
             upstream(|upstream| upstream.buckets[0].state = "parked".to_owned()),
+            upstream(|upstream| {
+                upstream.accounts[0].state = "failing".to_owned();
+                upstream.accounts[0].why = Some("no such helper".to_owned());
+            }),
         ];
         let told = told(&ill);
         let wrong = told
             .iter()
             .take_while(|(gravity, _)| *gravity == Gravity::Wrong)
             .count();
-        assert_eq!((wrong, told.len()), (5, 8), "{told:#?}");
+        assert_eq!((wrong, told.len()), (6, 9), "{told:#?}");
         for words in [
             "disk is read_only (EROFS)",
             "The budget at docker.io is used up (robot). It is tried again in 60 s.",
             "docker.io does not answer: no route.",
             "refused the credentials of robot",
+            "The credentials of robot for docker.io cannot be had: no such helper.",
             "asked to be left alone (robot)",
             "9 of 100 requests are left",
             "3 damaged files",

@@ -70,7 +70,9 @@ fn draw_account(account: &AccountStatus, now: u64, colours: Colours) -> String {
     let until = account
         .until
         .map(|until| format!(", tried again {}", in_time(until, now)));
-    let state = format!("{}{}", account.state, until.unwrap_or_default());
+    let why = account.why.as_ref().map(|why| format!(": {why}"));
+    let state = [Some(account.state.clone()), until, why];
+    let state: String = state.into_iter().flatten().collect();
     let tone = if account.state == "ok" {
         Tone::Good
     } else {
@@ -180,6 +182,7 @@ mod tests {
             name: name.to_owned(),
             state: state.to_owned(),
             until,
+            why: None,
         }
     }
 

@@ -4,9 +4,10 @@ use super::environment::Environment;
 use super::file::Node;
 use super::problem::Problems;
 use super::section::{self, Section, Wrong, boolean, text};
-use super::{secret, values};
+use super::{identities, values};
 use crate::policy::access::visibility::Sharing;
-use crate::upstream::{AlternateOptions, Credential};
+use crate::policy::naming::Pattern;
+use crate::upstream::{Account, AlternateOptions};
 
 /// Reads who may have what the credentials of an entry can see.
 pub(super) fn sharing(entry: &Section<'_>, problems: &mut Problems) -> Sharing {
@@ -55,24 +56,16 @@ fn word(node: &Node) -> Result<Sharing, Wrong> {
 /// Reads the credentials of an entry.
 pub(super) fn credentials(
     entry: &Section<'_>,
+    pattern: &Pattern,
     environment: &Environment,
     problems: &mut Problems,
-) -> Vec<Credential> {
+) -> Vec<Account> {
     let list = entry.list("credentials", problems);
-    let mut credentials = Vec::new();
+    let mut accounts = Vec::new();
     for node in list {
-        let name = format!("{}credentials.", entry.name);
-        let each = Section::open(name, Some(node), &["username", "password"], problems);
-        for key in ["username", "password"] {
-            if each.node(key).is_none() && matches!(node.value, super::file::Value::Table(_)) {
-                problems.add(&node.place, format!("{}{key} is missing", each.name), None);
-            }
-        }
-        let username = each.read("username", String::new(), username, problems);
-        let password = secret::read(&each, "password", environment, problems);
-        credentials.extend(password.map(|password| Credential { username, password }));
+        accounts.extend(identities::read(node, entry, pattern, environment, problems));
     }
-    credentials
+    accounts
 }
 
 /// Judges an entry's URLs: `http://` is for this machine, elsewhere only if the operator insists.
@@ -120,13 +113,4 @@ pub(super) fn judge(
         let hint = "use https://, or set insecure = true to accept this".into();
         problems.add(&node.place, what, Some(hint));
     }
-}
-
-/// RFC 7617: a user name has no colon, for that is where the password begins.
-fn username(node: &Node) -> Result<String, Wrong> {
-    let name = text(node).map_err(Wrong::secret)?;
-    if name.is_empty() || name.contains(':') || name.contains(char::is_control) {
-        return Err(Wrong::expected("a user name without a colon").secret());
-    }
-    Ok(name)
 }

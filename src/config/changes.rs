@@ -220,13 +220,14 @@ fn hidden(before: &Settings, after: &Settings) -> Vec<Change> {
             continue;
         };
         for is in &new.credentials {
-            let was = old.credentials.iter().find(|was| was.username == is.username);
-            if was.is_some_and(|was| was.password != is.password) {
-                let name = &is.username;
-                replaced(format!(
-                    "upstream \"{}\": the password of \"{name}\"",
-                    new.registry
-                ));
+            let name = is.name();
+            let was = old.credentials.iter().find(|was| was.name() == name);
+            if was.is_some_and(|was| was.identity != is.identity) {
+                let part = match is.password() {
+                    Some(_) => "the password of ",
+                    None => "",
+                };
+                replaced(format!("upstream \"{}\": {part}\"{name}\"", new.registry));
             }
         }
         if old.ca != new.ca {

@@ -64,7 +64,15 @@ impl Value {
 }
 
 /// The keys whose value is the path of a file.
-const PATHS: [&str; 6] = ["file", "ca", "certificate", "key", "client_ca", "htpasswd"];
+const PATHS: [&str; 7] = [
+    "file",
+    "ca",
+    "certificate",
+    "key",
+    "client_ca",
+    "htpasswd",
+    "docker_config",
+];
 
 /// Adds every file that is named somewhere below a table.
 pub(super) fn named_files(table: &Table, found: &mut Vec<PathBuf>) {

@@ -20,6 +20,7 @@ mod environment;
 mod file;
 mod freshness;
 mod htpasswd;
+mod identities;
 mod logins;
 mod problem;
 mod proxies;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::units::{show_duration, show_size};
-use super::{Settings, logins, purges, scrub, space, tiers, values, warms};
+use super::{Settings, identities, logins, purges, scrub, space, tiers, values, warms};
 use crate::cache::OnExhausted;
 use crate::net::serving::Serving;
 use crate::policy::clients::Matches;
@@ -11,7 +11,7 @@ use crate::policy::freshness::{Exception, Patterns, Policy, Rules};
 use crate::policy::naming::{Entry, Pattern};
 use crate::policy::quota::Quota;
 use crate::server::{Operator, Operators};
-use crate::upstream::{AlternateOptions, Credential, Options};
+use crate::upstream::{AlternateOptions, Options};
 
 /// Writes the settings as TOML: every key with its value, whether it was written or is a default.
 pub fn effective(settings: &Settings) -> String {
@@ -130,7 +130,7 @@ fn upstream(out: &mut String, options: &Options, name: &Entry, policy: &Policy) 
         writeln!(out, "default = {}", name.default)?;
         writeln!(out, "hosts = {}", list(&name.hosts))?;
         writeln!(out, "access = \"{}\"", options.sharing.name())?;
-        let credentials: Vec<String> = options.credentials.iter().map(credential).collect();
+        let credentials: Vec<String> = options.credentials.iter().map(identities::show).collect();
         writeln!(out, "credentials = [{}]", credentials.join(", "))?;
         let alternates: Vec<String> = options.alternates.iter().map(alternate).collect();
         writeln!(out, "alternates = [{}]", alternates.join(", "))?;
@@ -237,11 +237,6 @@ fn quota(out: &mut String, quota: &Quota) -> std::fmt::Result {
     writeln!(out, "weight = {}", quota.weight)
 }
 
-fn credential(credential: &Credential) -> String {
-    let username = quoted(&credential.username);
-    format!("{{ username = {username}, password = \"***\" }}")
-}
-
 fn alternate(alternate: &AlternateOptions) -> String {
     let url = quoted(&alternate.url.to_string());
     match &alternate.prefix {
@@ -256,6 +251,6 @@ fn list<T: ToString>(values: &[T]) -> String {
 }
 
 /// A text as TOML writes it, with what must be escaped.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }

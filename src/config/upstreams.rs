@@ -131,7 +131,7 @@ fn options(
     alternates::judge(entry, url.as_ref().or(usual.as_ref()), &alternates, problems);
     Options {
         registry: pattern.clone(),
-        credentials: access::credentials(entry, environment, problems),
+        credentials: access::credentials(entry, pattern, environment, problems),
         sharing: access::sharing(entry, problems),
         alternates,
         url,

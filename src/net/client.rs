@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
-use http_body_util::Empty;
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
@@ -34,9 +34,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// What every request says of us.
 const AGENT: &str = concat!("seawall/", env!("CARGO_PKG_VERSION"));
 
-/// Sends requests without bodies and gives back responses as they come: no redirect followed, no status judged.
+/// Sends requests and gives back responses as they come: no redirect followed, no status judged.
 pub struct Client {
-    pool: legacy::Client<HttpsConnector<Connector>, Empty<Bytes>>,
+    pool: legacy::Client<HttpsConnector<Connector>, Full<Bytes>>,
     headers: Duration,
 }
 
@@ -84,7 +84,7 @@ impl Client {
         Self { pool, headers }
     }
 
-    /// Sends one request.
+    /// Sends one request without a body.
     ///
     /// Cancel-safe: dropping the future abandons the request.
     ///
@@ -96,7 +96,21 @@ impl Client {
         url: &Url,
         headers: HeaderMap,
     ) -> Result<Response<Incoming>, SendError> {
-        let mut request = Request::new(Empty::new());
+        self.send_with(method, url, headers, Bytes::new()).await
+    }
+
+    /// As [`Self::send`], with a body.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub async fn send_with(
+        &self,
+        method: Method,
+        url: &Url,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, SendError> {
+        let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.uri_mut() = url.uri().clone();
         *request.headers_mut() = headers;

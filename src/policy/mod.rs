@@ -16,6 +16,7 @@ pub mod flight;
 pub mod freshness;
 pub mod history;
 pub mod holds;
+pub mod identity;
 pub mod incidents;
 pub mod lanes;
 pub mod listing;

@@ -173,7 +173,7 @@ impl Upstream {
             | Refusal::Failing(_)
             | Refusal::LeftAlone { .. }
             | Refusal::Limited { .. } => true,
-            Refusal::Denied(_) => exchange.shut_out().is_some(),
+            Refusal::Denied(_) => exchange.shut_out(path).is_some(),
             Refusal::NotFound | Refusal::Withheld(_) | Refusal::Unusable(_) | Refusal::Offline => false,
         };
         let end = clock.now() + ALL;

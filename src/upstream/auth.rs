@@ -9,11 +9,12 @@ use http::header::WWW_AUTHENTICATE;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::challenge::{Demand, choose};
+use super::identity::{Holder, Lent};
 use super::login::{Logins, Turn};
 use super::realm::trusted;
 use super::token::{Key, Tokens};
 use super::wire::Wire;
-use super::{Credential, Refusal, Secret};
+use super::{Account, Credential, Refusal, Secret};
 use crate::clock::{Clock, Time};
 use crate::net::url::Url;
 use crate::oci::RepositoryPath;
@@ -22,7 +23,7 @@ use crate::policy::login::Login;
 /// What one registry demands, and what we have to satisfy it.
 pub(super) struct Auth {
     registry: Url,
-    credential: Option<Credential>,
+    identity: Option<Holder>,
     token_hosts: Vec<String>,
     logins: Arc<Logins>,
     tokens: Tokens,
@@ -45,6 +46,8 @@ pub(super) enum Proof {
     /// The credential itself.
     Basic {
         value: HeaderValue,
+        /// Which version of the credential it is.
+        version: u64,
         /// The turn to find out whether it is good, until that is known.
         turn: Option<Turn>,
     },
@@ -66,7 +69,7 @@ impl Proof {
 impl Auth {
     pub(super) fn new(
         registry: Url,
-        credential: Option<Credential>,
+        identity: Option<Holder>,
         token_hosts: Vec<String>,
         idle: Duration,
         login: Login,
@@ -75,7 +78,7 @@ impl Auth {
         let logins = Arc::new(Logins::new(login, clock));
         Self {
             registry,
-            credential,
+            identity,
             token_hosts,
             tokens: Tokens::new(logins.clone(), false, clock),
             logins,
@@ -93,7 +96,14 @@ impl Auth {
         let hosts = self.token_hosts.clone();
         let login = Login::default();
         let registry = self.registry.clone();
-        let new = Self::new(registry, Some(credential), hosts, self.idle, login, clock);
+        let new = Self::new(
+            registry,
+            Some(Holder::fixed(credential)),
+            hosts,
+            self.idle,
+            login,
+            clock,
+        );
         Self {
             tokens: Tokens::new(new.logins.clone(), true, clock),
             known: Mutex::new(known),
@@ -101,9 +111,14 @@ impl Auth {
         }
     }
 
-    /// True if it shows this credential.
-    pub(super) fn shows(&self, credential: &Option<Credential>) -> bool {
-        self.credential == *credential
+    /// True if it is this account's, or nobody's.
+    pub(super) fn is_of(&self, account: Option<&Account>) -> bool {
+        self.identity.as_ref().map(Holder::account) == account
+    }
+
+    /// Why the source of the credential fails, while it does.
+    pub(super) fn source_failure(&self) -> Option<String> {
+        self.identity.as_ref()?.failure()
     }
 
     /// What the registry will want for `path`, going by what it wanted before.
@@ -144,11 +159,16 @@ impl Auth {
             return Ok(None);
         };
         let key = match demand {
-            Demand::Basic if own && self.credential.is_some() && !matches!(tried, Proof::Basic { .. }) => {
+            Demand::Basic => {
+                let identity = self.identity.as_ref().filter(|_| own);
+                let identity = identity.ok_or(Refusal::Denied(401))?;
+                if let Proof::Basic { version, .. } = tried {
+                    let other = identity.another(*version).await;
+                    return self.show(other.ok_or(Refusal::Denied(401))?).await.map(Some);
+                }
                 *self.known() = Some(Known::Basic);
                 return self.basic().await.map(Some);
             }
-            Demand::Basic => return Err(Refusal::Denied(401)),
             Demand::Bearer {
                 realm,
                 service,
@@ -161,7 +181,7 @@ impl Auth {
                 } else {
                     scope
                 },
-                named: own && self.credential.is_some(),
+                named: own && self.identity.is_some(),
             },
         };
         if let Proof::Token(key, refused) = tried {
@@ -174,8 +194,8 @@ impl Auth {
     }
 
     async fn token(&self, client: &Wire, key: Key) -> Result<Proof, Refusal> {
-        let credential = self.credential.as_ref().filter(|_| key.named);
-        let secret = self.tokens.get(client, &key, credential, self.idle).await?;
+        let identity = self.identity.as_ref().filter(|_| key.named);
+        let secret = self.tokens.get(client, &key, identity, self.idle).await?;
         Ok(Proof::Token(key, secret))
     }
 
@@ -196,29 +216,42 @@ impl Auth {
     }
 
     async fn basic(&self) -> Result<Proof, Refusal> {
-        let Some(credential) = &self.credential else {
+        let Some(identity) = &self.identity else {
             return Ok(Proof::None);
         };
         self.logins.allowed()?;
+        match identity.get().await? {
+            Some(lent) => self.show(lent).await,
+            None => Ok(Proof::None),
+        }
+    }
+
+    async fn show(&self, lent: Lent) -> Result<Proof, Refusal> {
+        self.logins.renewed(lent.version);
         Ok(Proof::Basic {
-            value: basic(credential)?,
+            value: basic(&lent.credential)?,
+            version: lent.version,
             turn: self.logins.turn_unless_proven().await?,
         })
     }
 
     /// A request with this proof was answered, or not: whether the credential in it is good is known now.
     pub(super) fn heard<B>(&self, proof: &mut Proof, answer: Result<&Response<B>, &Refusal>) {
-        let Proof::Basic { turn, .. } = proof else { return };
+        let Proof::Basic { turn, version, .. } = proof else {
+            return;
+        };
         match answer {
             Ok(response) if response.status() == StatusCode::UNAUTHORIZED => {
                 // One that wants something else now has not judged the credential.
                 if !matches!(demand(response.headers()), Some(Demand::Bearer { .. })) {
-                    self.logins.tell(Some(&Refusal::Denied(401)));
+                    self.logins.tell(*version, Some(&Refusal::Denied(401)));
                 }
             }
-            Ok(response) if matches!(response.status().as_u16(), 200..=399 | 404) => self.logins.tell(None),
+            Ok(response) if matches!(response.status().as_u16(), 200..=399 | 404) => {
+                self.logins.tell(*version, None);
+            }
             Ok(_) => {}
-            Err(refusal) => self.logins.tell(Some(refusal)),
+            Err(refusal) => self.logins.tell(*version, Some(refusal)),
         }
         *turn = None;
     }

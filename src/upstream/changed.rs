@@ -5,11 +5,12 @@ use std::sync::Arc;
 use super::exchange::Exchange;
 use super::registry::Known;
 use super::shield::{Keeper, Logbook, Shield};
-use super::{Credential, Guard, Options, Upstream};
+use super::{Account, Guard, Options, Upstream};
 use crate::clock::Clock;
 use crate::oci::Registry;
 use crate::policy::access::visibility::Sharing;
 use crate::policy::budget::Rules;
+use crate::policy::identity::Prefix;
 use crate::policy::login::{Login, Mark};
 
 impl Options {
@@ -65,13 +66,14 @@ pub(super) struct Purse {
 /// The purse of these credentials. Accounts of the same names spend from the budget that is spent from already,
 /// whatever their passwords are now; where the names are others, those that stay keep what is known of them.
 pub(super) fn purse(
-    credentials: &[Option<Credential>],
+    accounts: &[Option<Account>],
     registry: &Registry,
     known: &Known,
     clock: Clock,
     before: Option<&Upstream>,
 ) -> Purse {
-    let names: Vec<String> = credentials.iter().map(name).collect();
+    let names: Vec<String> = accounts.iter().map(name).collect();
+    let prefixes: Vec<Prefix> = accounts.iter().map(prefix).collect();
     let old = before.and_then(|before| before.exchange().ok());
     let old = old.map(|exchange| &exchange.shield);
     let ledger = match old {
@@ -85,7 +87,11 @@ pub(super) fn purse(
             .map(|ledger| ledger.logins.clone())
             .unwrap_or_default(),
     };
-    let book = Logbook::new(written, credentials);
+    let passwords: Vec<_> = accounts
+        .iter()
+        .map(|account| account.as_ref()?.password())
+        .collect();
+    let book = Logbook::new(written, &passwords);
     let (marks, logins) = (book.marks().to_vec(), book.logins(clock));
     let shield = match old {
         Some(old) if old.names == names => {
@@ -93,7 +99,7 @@ pub(super) fn purse(
             Arc::clone(old)
         }
         _ => {
-            let shield = Shield::new(known.budgets.rules.clone(), names, ledger, clock);
+            let shield = Shield::new(known.budgets.rules.clone(), (names, &prefixes), ledger, clock);
             let shield = Arc::new(shield.keeping(book, Keeper::new(registry, &known.keep)));
             if let Some(old) = old {
                 old.retire(&shield);
@@ -109,7 +115,14 @@ pub(super) fn purse(
 }
 
 /// What people call an account.
-fn name(credential: &Option<Credential>) -> String {
-    let name = credential.as_ref().map(|credential| credential.username.clone());
-    name.unwrap_or_else(|| "anonymous".to_owned())
+fn name(account: &Option<Account>) -> String {
+    account
+        .as_ref()
+        .map_or_else(|| "anonymous".to_owned(), Account::name)
+}
+
+fn prefix(account: &Option<Account>) -> Prefix {
+    account
+        .as_ref()
+        .map_or(Prefix::ALL, |account| account.prefix.clone())
 }

@@ -86,7 +86,12 @@ impl Exchange {
             client: self.client.clone(),
             accounts: vec![Arc::new(self.accounts[0].of_another(credential, clock))],
             marks: vec![None],
-            shield: Arc::new(Shield::new(Rules::default(), vec![String::new()], None, clock)),
+            shield: Arc::new(Shield::new(
+                Rules::default(),
+                (vec![String::new()], &[]),
+                None,
+                clock,
+            )),
             throttle: self.throttle.clone(),
             retries: self.retries.clone(),
             negatives: Arc::new(Negatives::new(Duration::ZERO, clock)),

@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::exchange::{Answer, Ask, Exchange};
 use super::{LimitKind, Refusal};
 use crate::clock::{Clock, Time};
+use crate::oci::RepositoryPath;
 use crate::policy::login::{Login, Mark, Refused};
 
 /// Logins at once with a credential that is known to be good: should it turn bad, as many fail, which is
@@ -24,6 +25,8 @@ pub(super) struct Logins {
 
 struct State {
     login: Login,
+    /// Which of the account's credentials it is the record of.
+    version: u64,
     /// The last login that came to nothing, for those who waited for it.
     failed: Option<(Time, Refusal)>,
 }
@@ -35,7 +38,11 @@ impl Logins {
     /// With the credential's record.
     pub(super) fn new(login: Login, clock: Clock) -> Self {
         Self {
-            state: Mutex::new(State { login, failed: None }),
+            state: Mutex::new(State {
+                login,
+                version: 0,
+                failed: None,
+            }),
             turns: Arc::new(Semaphore::new(AT_ONCE as usize)),
             clock,
         }
@@ -74,10 +81,21 @@ impl Logins {
         Ok((!self.is_proven()).then_some(turn))
     }
 
-    /// A login came to this.
-    pub(super) fn tell(&self, refusal: Option<&Refusal>) {
+    /// The account has this credential from now on. One that is new is not parked for what another was refused.
+    pub(super) fn renewed(&self, version: u64) {
+        let mut state = self.lock();
+        if version > state.version {
+            (state.version, state.login, state.failed) = (version, Login::default(), None);
+        }
+    }
+
+    /// A login with this version of the credential came to this; what an older one came to says nothing any more.
+    pub(super) fn tell(&self, version: u64, refusal: Option<&Refusal>) {
         let now = self.clock.now();
         let mut state = self.lock();
+        if version < state.version {
+            return;
+        }
         match refusal {
             None => {
                 state.login.take(now);
@@ -151,10 +169,11 @@ impl Exchange {
         self.ask(ask).await
     }
 
-    /// What every request would come to, if all accounts are parked: the refusal of the one that is tried again
-    /// first.
-    pub(super) fn shut_out(&self) -> Option<Refusal> {
-        let parked = self.accounts.iter().map(|account| (account.parked(), account));
+    /// What every request for a repository would come to, if all accounts that it is asked for with are parked:
+    /// the refusal of the one that is tried again first.
+    pub(super) fn shut_out(&self, path: &RepositoryPath) -> Option<Refusal> {
+        let own = self.shield.accounts_of(path).into_iter();
+        let parked = own.map(|account| (self.accounts[account].parked(), &self.accounts[account]));
         let soonest = parked.min_by_key(|(until, _)| *until)?;
         soonest.0.and_then(|_| soonest.1.allowed().err())
     }

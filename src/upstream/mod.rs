@@ -7,6 +7,7 @@ pub mod challenge;
 mod changed;
 mod exchange;
 mod fetch;
+mod identity;
 pub mod lanes;
 mod limits;
 mod login;
@@ -32,6 +33,7 @@ use ipnet::IpNet;
 
 pub use self::alternate::AlternateOptions;
 pub use self::body::Incoming;
+pub use self::identity::{Account, Helper, Identity};
 pub use self::registry::{Budgets, Upstream, Upstreams, Used};
 pub use self::shield::AccountStatus;
 pub use self::visibility::{Shown, Wants};
@@ -80,8 +82,8 @@ pub struct Options {
     /// The base URL (`https://registry-1.docker.io`, may have a path); `None` means
     /// `https://<registry>`, or what the built-in profile of that registry says.
     pub url: Option<http::Uri>,
-    /// The operator's credentials; budgets choose among them. None: anonymous.
-    pub credentials: Vec<Credential>,
+    /// The operator's accounts; budgets choose among those for a repository. None: anonymous.
+    pub credentials: Vec<Account>,
     /// Who may have what they can see.
     pub sharing: Sharing,
     /// Registries that may have the same digests, asked anonymously before the budget is.

@@ -12,6 +12,7 @@ use super::alternate::Alternates;
 use super::auth::Auth;
 use super::changed::{Purse, purse};
 use super::exchange::Exchange;
+use super::identity::{Holder, Reach};
 use super::lanes::Lanes;
 use super::negative::Negatives;
 use super::retry::Retries;
@@ -19,7 +20,7 @@ use super::shield::Keep;
 use super::throttle::Throttle;
 use super::visibility::Witness;
 use super::wire::Wire;
-use super::{Credential, Guard, Options, Refusal, profile};
+use super::{Account, Guard, Options, Refusal, profile};
 use crate::clock::Clock;
 use crate::net::client::Client;
 use crate::net::dial::{Dialer, Gate};
@@ -65,18 +66,12 @@ pub struct Upstream {
 
 impl Upstream {
     /// What of `before`, the upstream that this one takes the place of, may be kept is.
-    fn new(
-        entry: &Entry,
-        registry: &Registry,
-        known: &Known,
-        (dialer, clock): (&Dialer, Clock),
-        before: Option<&Self>,
-    ) -> Self {
+    fn new(entry: &Entry, registry: &Registry, known: &Known, way: Way<'_>, before: Option<&Self>) -> Self {
         let plain =
             |options: &Options, registry: &Registry, own: bool, known: &Known, before: Option<&Self>| {
                 let tls = if own { &entry.tls } else { &entry.usual };
                 Self {
-                    exchange: exchange(options, tls, registry, known, (dialer, clock), before),
+                    exchange: exchange(options, tls, registry, known, way, before),
                     options: options.clone(),
                     manifest_limit: options.manifest_limit,
                     alternates: Arc::default(),
@@ -143,8 +138,13 @@ pub struct Upstreams {
     /// What trusts the machine's certificates.
     usual: Arc<ClientConfig>,
     dialer: Dialer,
+    /// The way to where credentials come from.
+    reach: Arc<Reach>,
     clock: Clock,
 }
+
+/// What upstreams are made with: the way to them, the way to where credentials come from, and the clock.
+type Way<'a> = (&'a Dialer, &'a Arc<Reach>, Clock);
 
 /// One entry of the configuration. As long as it does not change, every configuration shares it.
 pub(super) struct Entry {
@@ -202,6 +202,7 @@ impl Upstreams {
             },
             entries: options.into_iter().map(entry).collect(),
             dialer: dialer.clone(),
+            reach: Arc::new(Reach::new(dialer, &usual)),
             usual,
             clock,
         }
@@ -227,6 +228,7 @@ impl Upstreams {
             },
             usual: Arc::clone(&self.usual),
             dialer: self.dialer.clone(),
+            reach: Arc::clone(&self.reach),
             clock: self.clock,
         };
         for used in self.used() {
@@ -252,7 +254,7 @@ impl Upstreams {
     }
 
     fn make(&self, entry: &Entry, registry: &Registry, before: Option<&Upstream>) -> Arc<Upstream> {
-        let way = (&self.dialer, self.clock);
+        let way = (&self.dialer, &self.reach, self.clock);
         Arc::new(Upstream::new(entry, registry, &self.known, way, before))
     }
 
@@ -350,7 +352,7 @@ fn exchange(
     tls: &Arc<ClientConfig>,
     registry: &Registry,
     known: &Known,
-    (dialer, clock): (&Dialer, Clock),
+    (dialer, reach, clock): Way<'_>,
     before: Option<&Upstream>,
 ) -> Result<Exchange, UrlError> {
     let profile = profile::of(registry);
@@ -364,10 +366,11 @@ fn exchange(
     let named = options.url.is_some() || matches!(options.registry, Pattern::Exact(_));
     let gate = Gate::new(named.then_some(&base), options.allow_addresses.clone());
     let trusted = named || options.registry != Pattern::Any;
-    let mut credentials: Vec<Option<Credential>> = options.credentials.iter().cloned().map(Some).collect();
-    credentials.retain(|_| trusted);
-    if credentials.is_empty() {
-        credentials.push(None);
+    let mut accounts: Vec<Option<Account>> = options.credentials.iter().cloned().map(Some).collect();
+    accounts.retain(|_| trusted);
+    // What no credential is for is asked for by nobody.
+    if !accounts.iter().flatten().any(|account| account.prefix.is_all()) {
+        accounts.push(None);
     }
     let mut token_hosts = options.token_hosts.clone();
     token_hosts.extend(profile.token_hosts.iter().map(|host| (*host).to_owned()));
@@ -376,12 +379,13 @@ fn exchange(
         shield,
         marks,
         logins,
-    } = purse(&credentials, registry, known, clock, before);
+    } = purse(&accounts, registry, known, clock, before);
     let kept = before.and_then(|before| before.way_to(options));
-    let accounts = credentials.into_iter().zip(logins).map(|(credential, login)| {
-        let known = kept.and_then(|kept| kept.accounts.iter().find(|auth| auth.shows(&credential)));
+    let accounts = accounts.into_iter().zip(logins).map(|(account, login)| {
+        let known = kept.and_then(|kept| kept.accounts.iter().find(|auth| auth.is_of(account.as_ref())));
         let hosts = token_hosts.clone();
-        let new = || Auth::new(base.clone(), credential, hosts, times.idle, login, clock);
+        let holder = || account.map(|account| Holder::new(account, registry, reach, clock));
+        let new = || Auth::new(base.clone(), holder(), hosts, times.idle, login, clock);
         known.map_or_else(|| Arc::new(new()), Arc::clone)
     });
     let wire = || {

@@ -19,6 +19,7 @@ use super::{Fetched, LimitKind, Refusal, Upstream};
 use crate::clock::{Clock, Time};
 use crate::oci::{Reference, RepositoryPath};
 use crate::policy::budget::{Asker, Budget, Charge, Ledger, Limit, Observed, Reading, Rules, Verdict};
+use crate::policy::identity::Prefix;
 use crate::policy::login::{Login, Mark, Written};
 
 /// What many may wait for together: one manifest of one repository.
@@ -76,11 +77,17 @@ impl Drop for Pass<'_> {
 }
 
 impl Shield {
-    /// The shield of an upstream with these accounts, as it was when `ledger` was written down.
-    pub(super) fn new(rules: Rules, names: Vec<String>, ledger: Option<Ledger>, clock: Clock) -> Self {
+    /// The shield of an upstream with these accounts, each for the repositories below its path, as it was when
+    /// `ledger` was written down.
+    pub(super) fn new(
+        rules: Rules,
+        (names, prefixes): (Vec<String>, &[Prefix]),
+        ledger: Option<Ledger>,
+        clock: Clock,
+    ) -> Self {
         Self {
             state: Mutex::new(State {
-                budget: Budget::new(rules, names.len(), ledger, clock.now()),
+                budget: Budget::new(rules, names.len(), ledger, clock.now()).limited_to(prefixes),
                 logins: Written::default(),
                 marks: Vec::new(),
                 waiting: HashMap::new(),
@@ -282,7 +289,7 @@ impl Upstream {
         exchange.negatives.recall(shield.account(path), path, reference)?;
         let mut tries = 0;
         loop {
-            if let Some(refusal) = self.exchange()?.shut_out() {
+            if let Some(refusal) = self.exchange()?.shut_out(path) {
                 return Err(refusal);
             }
             let mut pass = self.pay(path, reference, asker).await?;

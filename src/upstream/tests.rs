@@ -4,6 +4,7 @@ mod alternates;
 mod answers;
 mod auth;
 mod blobs;
+mod identity;
 mod limits;
 mod login;
 mod probe;
@@ -66,10 +67,7 @@ fn world(script: Script, edit: impl FnOnce(&mut Options)) -> World {
     let mut options = Options {
         registry: Pattern::parse("r.example").unwrap(),
         url: Some(http::Uri::from_static("http://r.example")),
-        credentials: vec![Credential {
-            username: "robot".to_owned(),
-            password: Secret::new("hunter2".to_owned()),
-        }],
+        credentials: vec![login("robot", "hunter2")],
         sharing: Sharing::Shared,
         alternates: Vec::new(),
         token_hosts: Vec::new(),
@@ -101,6 +99,15 @@ fn world(script: Script, edit: impl FnOnce(&mut Options)) -> World {
     }
 }
 
+/// An account with a user and a password.
+fn login(username: &str, password: &str) -> Account {
+    let credential = Credential {
+        username: username.to_owned(),
+        password: Secret::new(password.to_owned()),
+    };
+    credential.into()
+}
+
 fn keep(upstreams: &Upstreams, ledger: &Arc<Mutex<Option<Ledger>>>) {
     let ledger = Arc::clone(ledger);
     upstreams.keep_ledgers(move |_, told| *ledger.lock().unwrap() = Some(told.clone()));
@@ -123,7 +130,13 @@ async fn serve(mut stream: DuplexStream, script: Script, seen: Seen) {
         if !head.ends_with(b"\r\n\r\n") {
             continue;
         }
-        let text = String::from_utf8(std::mem::take(&mut head)).unwrap();
+        let mut text = String::from_utf8(std::mem::take(&mut head)).unwrap();
+        let length = text
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "));
+        let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+        stream.read_exact(&mut body).await.unwrap();
+        text += std::str::from_utf8(&body).unwrap();
         let host = text.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
         let line = text.lines().next().unwrap().trim_end_matches(" HTTP/1.1");
         let answer = script(host, line, &text);

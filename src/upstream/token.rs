@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, RETRY_AFTER};
-use http::{HeaderMap, Method};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Method};
 use lru::LruCache;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
@@ -15,11 +15,13 @@ use tokio::sync::Semaphore;
 
 use super::auth::basic;
 use super::body::{read_whole, text};
+use super::identity::{FORM, Holder};
 use super::login::Logins;
 use super::wire::Wire;
 use super::{Credential, LimitKind, Refusal, Secret, limits, retry};
 use crate::clock::{Clock, Time};
 use crate::net::url::Url;
+use crate::policy::identity::docker::IDENTITY_TOKEN;
 use crate::telemetry::metrics::upstreams::Token as Told;
 
 /// Most tokens kept for one upstream; a token is for one repository.
@@ -105,7 +107,7 @@ impl Tokens {
         &self,
         client: &Wire,
         key: &Key,
-        credential: Option<&Credential>,
+        identity: Option<&Holder>,
         idle: Duration,
     ) -> Result<Secret, Refusal> {
         let slot = self.slot(key);
@@ -123,22 +125,20 @@ impl Tokens {
         if let Some(known) = self.settled(&slot, asked) {
             return old_instead(key, known, old);
         }
-        let turn = match credential {
+        let turn = match identity {
             Some(_) => self.logins.turn().await.map(Some),
             None => Ok(None),
         };
         let fetched = match &turn {
             Ok(_) => {
-                let fetched = self.fetch(client, key, credential, idle).await;
+                let (shown, fetched) = self.log_in(client, key, identity, idle).await;
                 let issued = fetched.as_ref().map_or(Told::Failed, |_| Told::Issued);
                 client.counted.token(issued);
+                self.keep(&slot, (key, shown), &fetched);
                 fetched
             }
             Err(refusal) => Err(refusal.clone()),
         };
-        if turn.is_ok() {
-            self.keep(&slot, key, &fetched);
-        }
         old_instead(key, fetched.map(|token| token.secret), old)
     }
 
@@ -185,10 +185,40 @@ impl Tokens {
         (definite || failed.at > asked).then(|| Err(failed.refusal.clone()))
     }
 
-    fn keep(&self, slot: &Slot, key: &Key, fetched: &Result<Issued, Refusal>) {
+    /// Fetches a token, and says which version of the credential was shown for it. One that is refused is shown
+    /// no more where its source has another by now.
+    async fn log_in(
+        &self,
+        client: &Wire,
+        key: &Key,
+        identity: Option<&Holder>,
+        idle: Duration,
+    ) -> (Option<u64>, Result<Issued, Refusal>) {
+        let lent = match identity {
+            Some(identity) => identity.get().await,
+            None => Ok(None),
+        };
+        let mut lent = match lent {
+            Ok(Some(lent)) => lent,
+            Ok(None) => return (None, self.fetch(client, key, None, idle).await),
+            Err(refusal) => return (None, Err(refusal)),
+        };
+        self.logins.renewed(lent.version);
+        let mut fetched = self.fetch(client, key, Some(&lent.credential), idle).await;
+        if let (Err(Refusal::Denied(401)), Some(identity)) = (&fetched, identity)
+            && let Some(other) = identity.another(lent.version).await
+        {
+            lent = other;
+            self.logins.renewed(lent.version);
+            fetched = self.fetch(client, key, Some(&lent.credential), idle).await;
+        }
+        (Some(lent.version), fetched)
+    }
+
+    fn keep(&self, slot: &Slot, (key, shown): (&Key, Option<u64>), fetched: &Result<Issued, Refusal>) {
         let now = self.clock.now();
-        if key.named {
-            self.logins.tell(fetched.as_ref().err());
+        if let Some(version) = shown {
+            self.logins.tell(version, fetched.as_ref().err());
             if let Some(until) = self.logins.parked().filter(|_| !self.foreign) {
                 tracing::warn!(
                     host = key.realm.host(),
@@ -222,16 +252,26 @@ impl Tokens {
         credential: Option<&Credential>,
         idle: Duration,
     ) -> Result<Issued, Refusal> {
-        let url = key.url()?;
         let mut headers = HeaderMap::new();
-        if let Some(credential) = credential {
-            headers.insert(AUTHORIZATION, basic(credential)?);
-        }
         let sent = self.clock.now();
-        let response = client.send(Method::GET, &url, headers).await?;
+        let exchanged = credential.filter(|credential| credential.username == IDENTITY_TOKEN);
+        let response = match (exchanged, credential) {
+            (Some(credential), _) => {
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static(FORM));
+                let form = key.form(credential.password.expose());
+                client.post(&key.realm, headers, form.into()).await?
+            }
+            (None, Some(credential)) => {
+                headers.insert(AUTHORIZATION, basic(credential)?);
+                client.send(Method::GET, &key.url()?, headers).await?
+            }
+            (None, None) => client.send(Method::GET, &key.url()?, headers).await?,
+        };
         let status = response.status();
         match status.as_u16() {
             200 => {}
+            // RFC 6749, section 5.2: what an identity token that is no good comes to.
+            400 if exchanged.is_some() => return Err(Refusal::Denied(401)),
             401 | 403 => return Err(Refusal::Denied(status.as_u16())),
             429 => {
                 let hint = text(response.headers(), RETRY_AFTER);
@@ -281,15 +321,35 @@ impl Key {
     fn url(&self) -> Result<Url, Refusal> {
         let mut query = self.realm.query().unwrap_or_default().to_owned();
         let scopes = self.scope.split(' ').map(|scope| ("scope", scope));
-        for (name, value) in [("service", self.service.as_str())].into_iter().chain(scopes) {
-            if !value.is_empty() {
-                let and = if query.is_empty() { "" } else { "&" };
-                let value = utf8_percent_encode(value, NON_ALPHANUMERIC);
-                let _ = write!(query, "{and}{name}={value}");
-            }
-        }
+        append(
+            &mut query,
+            [("service", self.service.as_str())].into_iter().chain(scopes),
+        );
         let joined = self.realm.join(&format!("?{query}"));
         joined.map_err(|error| Refusal::Unusable(format!("token realm {}: {error}", self.realm.host())))
+    }
+
+    /// What is posted to have an identity token exchanged: all scopes in one field (RFC 6749).
+    fn form(&self, token: &str) -> String {
+        let mut form = String::new();
+        let pairs = [
+            ("grant_type", "refresh_token"),
+            ("service", &self.service),
+            ("client_id", "seawall"),
+            ("scope", &self.scope),
+            ("refresh_token", token),
+        ];
+        append(&mut form, pairs.into_iter());
+        form
+    }
+}
+
+/// Appends what is not empty to a query, or a form.
+fn append<'a>(query: &mut String, pairs: impl Iterator<Item = (&'a str, &'a str)>) {
+    for (name, value) in pairs.filter(|(_, value)| !value.is_empty()) {
+        let and = if query.is_empty() { "" } else { "&" };
+        let value = utf8_percent_encode(value, NON_ALPHANUMERIC);
+        let _ = write!(query, "{and}{name}={value}");
     }
 }
 
@@ -333,67 +393,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    // S031
-    #[test]
-    fn strange_lifetimes_are_clamped() {
-        let end = |json: &str| {
-            let issued = issued(&Bytes::copy_from_slice(json.as_bytes()), Time::from_millis(0))?;
-            Some((issued.refresh.as_millis() / 1000, issued.end.as_millis() / 1000))
-        };
-        assert_eq!(end(r#"{"token":"a","expires_in":300}"#), Some((240, 300)));
-        assert_eq!(end(r#"{"token":"a","expires_in":100}"#), Some((70, 100)));
-        for short in [
-            r#","expires_in":0"#,
-            r#","expires_in":-1"#,
-            r#","expires_in":"x""#,
-            r#","expires_in":null"#,
-            "",
-        ] {
-            assert_eq!(
-                end(&format!(r#"{{"token":"a"{short}}}"#)),
-                Some((30, 60)),
-                "{short}"
-            );
-        }
-        assert_eq!(
-            end(r#"{"token":"a","expires_in":9223372036854775808}"#)
-                .unwrap()
-                .1,
-            86400
-        );
-        assert_eq!(end(r#"{"token":"a","expires_in":"300"}"#), Some((240, 300)));
-        for junk in [
-            "",
-            "[]",
-            "{}",
-            r#"{"token":""}"#,
-            r#"{"token":"a b"}"#,
-            r#"{"token":"a\nb"}"#,
-        ] {
-            assert_eq!(end(junk), None, "{junk}");
-        }
-    }
-
-    #[test]
-    fn access_token_wins_over_token() {
-        let body = Bytes::from_static(br#"{"token":"a","access_token":"b"}"#);
-        assert_eq!(issued(&body, Time::from_millis(0)).unwrap().secret.expose(), "b");
-    }
-
-    #[test]
-    fn the_query_is_appended_to_the_realms_own() {
-        let key = Key {
-            realm: Url::parse("https://h.example/t?x=1").unwrap(),
-            service: String::new(),
-            scope: "repository:a/b:pull *".to_owned(),
-            named: false,
-        };
-        assert_eq!(
-            key.url().unwrap().query(),
-            Some("x=1&scope=repository%3Aa%2Fb%3Apull&scope=%2A")
-        );
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, Method, Response, StatusCode};
 use hyper::body::Incoming;
 
@@ -61,6 +62,19 @@ impl Wire {
         self.send_counted(method, url, headers, None).await
     }
 
+    /// Posts a body.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub(super) async fn post(
+        &self,
+        url: &Url,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, Refusal> {
+        self.send_whole((Method::POST, url, headers, body), None).await
+    }
+
     /// As [`Self::send`]; `left` becomes true if the host may have counted the request: it left, and was not
     /// told to say first who asks.
     pub(super) async fn send_counted(
@@ -70,12 +84,20 @@ impl Wire {
         headers: HeaderMap,
         left: Option<&AtomicBool>,
     ) -> Result<Response<Incoming>, Refusal> {
+        self.send_whole((method, url, headers, Bytes::new()), left).await
+    }
+
+    async fn send_whole(
+        &self,
+        (method, url, headers, body): (Method, &Url, HeaderMap, Bytes),
+        left: Option<&AtomicBool>,
+    ) -> Result<Response<Incoming>, Refusal> {
         let host = origin(url);
         let mut asking = self.enter(&host)?;
         // One that is dropped before its answer has left as well.
         let before = left.is_some_and(|left| left.swap(true, Ordering::Relaxed));
         let began = self.clock.elapsed();
-        let sent = self.client.send(method, url, headers).await;
+        let sent = self.client.send_with(method, url, headers, body).await;
         self.count(&sent, began);
         let counted = match &sent {
             Ok(response) => response.status() != StatusCode::UNAUTHORIZED,

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use http::{Method, StatusCode};
-use seawall::upstream::{AlternateOptions, Credential, Secret};
+use seawall::upstream::AlternateOptions;
 
 use crate::support::registry::{Registry, Script};
-use crate::support::seawall::Choices;
+use crate::support::seawall::{Choices, login};
 use crate::support::world::{
     Image, MIB, OCI_MANIFEST, World, blob_file, blob_path, content, image, manifest_path, world,
 };
@@ -166,10 +166,7 @@ fn private(registry: &Registry, path: String) {
 #[tokio::test(start_paused = true)]
 async fn the_name_of_a_private_repository_is_told_to_nobody() {
     let choices = Choices {
-        credentials: vec![Credential {
-            username: "robot".to_owned(),
-            password: Secret::new("secret".to_owned()),
-        }],
+        credentials: vec![login("robot", "secret")],
         ..with_mirror()
     };
     // Public: nobody is let in as well.
@@ -296,10 +293,7 @@ async fn a_prefix_stands_in_front_of_the_repository() {
 #[tokio::test(start_paused = true)]
 async fn a_refused_credential_is_shown_with_the_time_it_is_tried_again() {
     let world = world(Choices {
-        credentials: vec![Credential {
-            username: "robot".to_owned(),
-            password: Secret::new("secret".to_owned()),
-        }],
+        credentials: vec![login("robot", "secret")],
         ..Choices::default()
     });
     image(&world.registry, Some("1"), 1);

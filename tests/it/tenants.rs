@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use seawall::policy::access::visibility::Sharing;
-use seawall::upstream::{Credential, Secret};
 
 use crate::access::{STRANGER, basic};
 use crate::support::registry::{Registry, Script};
-use crate::support::seawall::{Answer, Choices, Seawall, read};
+use crate::support::seawall::{Answer, Choices, Seawall, login, read};
 use crate::support::world::{Image, World, image_in, world};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -20,10 +19,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// A registry with a private image, and a Seawall in front of it.
 fn start(sharing: Sharing) -> (World, Image) {
     let world = world(Choices {
-        credentials: vec![Credential {
-            username: "robot".to_owned(),
-            password: Secret::new("CANARY-robot".to_owned()),
-        }],
+        credentials: vec![login("robot", "CANARY-robot")],
         sharing,
         ..Choices::default()
     });

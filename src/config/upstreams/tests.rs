@@ -68,7 +68,10 @@ fn credentials_raise_the_budget_only_unless_more_is_meant() {
     ] {
         let settings = settings(&entry(&format!("{credentials}\n{access}")));
         let options = &settings.upstreams[0];
-        assert_eq!(options.credentials[0].password.expose(), HOME.1);
+        assert_eq!(
+            options.credentials[0].password().unwrap().password.expose(),
+            HOME.1
+        );
         assert_eq!((options.sharing, options.guard()), (sharing, guard));
     }
     let plain = settings(&entry(""));
@@ -117,8 +120,14 @@ fn secrets_come_by_reference_and_are_never_seen_s033() {
     );
     let loaded = load_text(&text, &[("TOKEN", "canary-S033-env\n")]).unwrap();
     let credentials = &loaded.settings.upstreams[0].credentials;
-    assert_eq!(credentials[0].password.expose(), "canary-S033-env");
-    assert_eq!(credentials[1].password.expose(), "canary-S033-file");
+    assert_eq!(
+        credentials[0].password().unwrap().password.expose(),
+        "canary-S033-env"
+    );
+    assert_eq!(
+        credentials[1].password().unwrap().password.expose(),
+        "canary-S033-file"
+    );
     let shown = effective(&loaded.settings);
     assert!(
         shown.contains("{ username = \"a\", password = \"***\" }"),

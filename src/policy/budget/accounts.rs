@@ -8,6 +8,7 @@ use super::bucket::Bucket;
 use super::gate::part_left;
 use super::{Ledger, Observed};
 use crate::clock::Time;
+use crate::policy::identity::Prefix;
 
 /// Most allowances of one upstream; of more, the one that nobody spends from goes.
 const MAX_BUCKETS: usize = 16;
@@ -30,10 +31,12 @@ pub(super) struct Accounts {
 }
 
 /// One credential, or nobody's.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Account {
     bucket: u64,
     parked: Option<Time>,
+    /// The repositories it is for.
+    prefix: Prefix,
 }
 
 impl Accounts {
@@ -59,9 +62,29 @@ impl Accounts {
         for index in 0..count.max(1) {
             let known = known.get(index).copied().flatten();
             let bucket = known.unwrap_or_else(|| accounts.add_bucket(None));
-            accounts.accounts.push(Account { bucket, parked: None });
+            accounts.accounts.push(Account {
+                bucket,
+                parked: None,
+                prefix: Prefix::ALL,
+            });
         }
         accounts
+    }
+
+    /// The accounts are for these repositories only. One at least must be for all.
+    pub(super) fn limit_to(&mut self, prefixes: &[Prefix]) {
+        for (account, prefix) in self.accounts.iter_mut().zip(prefixes) {
+            account.prefix.clone_from(prefix);
+        }
+    }
+
+    /// The accounts that a repository is asked for with: those whose path names the most of its own.
+    pub(super) fn of(&self, repository: &str) -> impl DoubleEndedIterator<Item = usize> {
+        let reach = |account: &Account| account.prefix.reach(repository);
+        let most = self.accounts.iter().filter_map(reach).max();
+        let all = self.accounts.iter().enumerate();
+        all.filter(move |(_, account)| most.is_some() && account.prefix.reach(repository) == most)
+            .map(|(index, _)| index)
     }
 
     /// How many there are.
@@ -140,7 +163,7 @@ impl Accounts {
             let until = self.unlimited.get(&(*index, repository.to_owned()));
             until.is_some_and(|until| *until > now) && self.parked_account(*index, now).is_none()
         };
-        (0..self.accounts.len()).find(free)
+        self.of(repository).find(free)
     }
 
     pub(super) fn bucket(&self, account: usize) -> &Bucket {
@@ -208,11 +231,14 @@ impl Accounts {
         let free = |index: &usize| self.parked_account(*index, now).is_none();
         let sticky = self.sticky(repository, now).filter(free);
         // The last of equals is the largest: seen from behind, the first.
-        let most = (0..self.accounts.len()).rev().filter(free).max_by(|one, other| {
+        let most = self.of(repository).rev().filter(free).max_by(|one, other| {
             let part = |index: &usize| part_left(self.bucket(*index), now);
             part(one).total_cmp(&part(other))
         });
-        sticky.or(most).unwrap_or(0)
+        sticky
+            .or(most)
+            .or_else(|| self.of(repository).next())
+            .unwrap_or(0)
     }
 
     /// Until when an account is not used.

@@ -48,7 +48,7 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
         let mut best: Option<(f64, usize)> = None;
         let mut nearest: Option<(Because, Time)> = None;
         let sticky = self.accounts.sticky(repository, now);
-        for index in 0..self.accounts.count() {
+        for index in self.accounts.of(repository) {
             match self.share(index, tier, ahead, now) {
                 Ok(_) if sticky == Some(index) => return Ok(Way::Paid(index)),
                 Ok(share) if best.is_none_or(|(most, _)| share > most) => best = Some((share, index)),

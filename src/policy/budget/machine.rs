@@ -13,6 +13,7 @@ use super::queue::{Ahead, Queue};
 use super::ranks::Ranks;
 use super::{Asker, Because, BucketStatus, Charge, Limit, Observed, Rules, Standing, Verdict, Withheld};
 use crate::clock::Time;
+use crate::policy::identity::Prefix;
 use crate::policy::{backoff, login};
 
 /// How long an upstream that called it abuse is left alone first, and at most.
@@ -57,6 +58,18 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
             accounts: Accounts::new(accounts, ledger, now),
             strikes: 0,
         }
+    }
+
+    /// The same, with accounts that are for these repositories only, in their order. One at least must be for all.
+    #[must_use]
+    pub fn limited_to(mut self, prefixes: &[Prefix]) -> Self {
+        self.accounts.limit_to(prefixes);
+        self
+    }
+
+    /// The accounts that a repository is asked for with: those whose path names the most of its own.
+    pub fn accounts_of(&self, repository: &str) -> Vec<usize> {
+        self.accounts.of(repository).collect()
     }
 
     /// A response to a request for a manifest of `repository` told this.

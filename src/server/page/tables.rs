@@ -52,13 +52,15 @@ fn of_upstream(html: &mut Html, upstream: &UpstreamStatus, now: u64) {
         of_bucket(html, bucket, now);
     }
     for account in upstream.accounts.iter().filter(|account| account.state != "ok") {
+        let why = account.why.as_ref().map(|why| format!(": {why}"));
         html.put(
             "p",
             &[],
             format_args!(
-                "{}: {}{}",
+                "{}: {}{}{}",
                 account.name,
                 account.state,
+                why.unwrap_or_default(),
                 at(", tried again", account.until, now)
             ),
         );

@@ -84,6 +84,7 @@ fn busy() -> View {
             name: EVIL.to_owned(),
             state: "parked".to_owned(),
             until: Some(NOW + 5_000),
+            why: Some(EVIL.to_owned()),
         }],
         buckets: vec![bucket],
         ..UpstreamStatus::default()

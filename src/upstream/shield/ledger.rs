@@ -34,12 +34,12 @@ pub(in crate::upstream) struct Logbook {
 
 impl Logbook {
     /// Of these credentials, as they stood when `written` was written.
-    pub(in crate::upstream) fn new(written: Written, credentials: &[Option<Credential>]) -> Self {
+    pub(in crate::upstream) fn new(written: Written, credentials: &[Option<&Credential>]) -> Self {
         let mut written = written.or_salted(rand::random());
         let mark = |credential: &Credential| written.mark(&credential.username, credential.password.expose());
         let marks: Vec<_> = credentials
             .iter()
-            .map(|credential| credential.as_ref().map(mark))
+            .map(|credential| credential.map(mark))
             .collect();
         let known: Vec<Mark> = marks.iter().flatten().copied().collect();
         written.retain(&known);

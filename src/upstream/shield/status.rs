@@ -1,8 +1,17 @@
 //! How the budget of an upstream stands, for people and metrics.
 
+use super::Shield;
 use crate::clock::Time;
+use crate::oci::RepositoryPath;
 use crate::policy::budget::BucketStatus;
 use crate::upstream::Upstream;
+
+impl Shield {
+    /// The accounts that a repository is asked for with.
+    pub(in crate::upstream) fn accounts_of(&self, path: &RepositoryPath) -> Vec<usize> {
+        self.lock().budget.accounts_of(path.as_str())
+    }
+}
 
 impl Upstream {
     /// What is known of this upstream's budget, and how many wait for it, by tier.
@@ -34,10 +43,11 @@ impl Upstream {
         };
         let shield = &exchange.shield;
         let (now, state) = (shield.clock.now(), shield.lock());
-        let accounts = shield.names.iter().enumerate();
-        let accounts = accounts.map(|(index, name)| AccountStatus {
+        let accounts = shield.names.iter().zip(&exchange.accounts).enumerate();
+        let accounts = accounts.map(|(index, (name, account))| AccountStatus {
             name: name.clone(),
             parked: state.budget.parked_account(index, now),
+            failing: account.source_failure(),
         });
         accounts.collect()
     }
@@ -50,4 +60,6 @@ pub struct AccountStatus {
     pub name: String,
     /// Until when it is not used, because the upstream refused it.
     pub parked: Option<Time>,
+    /// Why the source of its credential fails, while it does.
+    pub failing: Option<String>,
 }

@@ -9,7 +9,7 @@ use super::*;
 async fn a_turn_that_its_asker_did_not_live_to_hear_of_is_given_back() {
     let clock = Clock::start();
     let rules = Rules { reserves: vec![0.0] };
-    let shield = Shield::new(rules, vec!["anonymous".to_owned()], None, clock);
+    let shield = Shield::new(rules, (vec!["anonymous".to_owned()], &[]), None, clock);
     let asker = Asker {
         tier: 0,
         client: 0,

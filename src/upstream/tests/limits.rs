@@ -134,10 +134,7 @@ async fn of_several_credentials_the_one_with_most_left_pays_and_keeps_its_reposi
     };
     let world = world(script, |options| {
         options.credentials = (0..3)
-            .map(|number| Credential {
-                username: format!("user{number}"),
-                password: Secret::new("x".to_owned()),
-            })
+            .map(|number| login(&format!("user{number}"), "x"))
             .collect();
     });
     let spent = |user: &str| world.count(&format!("authorization: Basic {user}"));

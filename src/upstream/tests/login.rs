@@ -21,11 +21,7 @@ const ROBOT: &str = "authorization: Basic cm9ib3Q6aHVudGVyMg==";
 const SPARE: &str = "authorization: Basic c3BhcmU6aHVudGVyMg==";
 
 fn with_spare(options: &mut Options) {
-    let spare = Credential {
-        username: "spare".to_owned(),
-        ..options.credentials[0].clone()
-    };
-    options.credentials.push(spare);
+    options.credentials.push(login("spare", "hunter2"));
 }
 
 async fn storm(world: &World) {
@@ -276,7 +272,7 @@ async fn a_cache_that_is_started_again_and_again_does_not_show_a_wrong_password_
             world.restart();
         }
         // The operator mends the password: that is another credential.
-        world.options.credentials[0].password = Secret::new("right".to_owned());
+        world.options.credentials[0] = login("robot", "right");
         world.restart();
         assert_eq!(world.upstream.accounts()[0].parked, None);
     }

@@ -57,10 +57,7 @@ async fn accounts_that_are_parked_are_skipped_and_the_others_read() {
     let world = world(script, |options| {
         let robot = options.credentials[0].clone();
         hub(options);
-        let spare = Credential {
-            username: "spare".to_owned(),
-            ..robot.clone()
-        };
+        let spare = login("spare", "hunter2");
         options.credentials = vec![robot, spare];
     });
     for _ in 0..2 {

@@ -8,7 +8,6 @@ use http::{Method, StatusCode};
 use seawall::oci::Digest;
 use seawall::policy::clients::{Clients, Rule, Tier};
 use seawall::policy::quota::Quota;
-use seawall::upstream::{Credential, Secret};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
@@ -17,7 +16,7 @@ use super::presets::{PASSWORD, Preset};
 use super::switches::Switches;
 use super::wire::host;
 use super::{Role, Sim};
-use crate::support::seawall::{Answer, Choices, Seawall};
+use crate::support::seawall::{Answer, Choices, Seawall, login};
 
 /// The first seed; every world prints its own when it fails.
 const SEED: u64 = 0x5ea_0a11;
@@ -43,7 +42,7 @@ impl Shop {
         choices.url = format!("http://{}{}", host(Role::Registry), switches.prefix);
         if choices.credentials.is_empty() {
             let names = switches.accounts.iter().map(|account| account.name);
-            choices.credentials = names.map(|name| credential(name, PASSWORD)).collect();
+            choices.credentials = names.map(|name| login(name, PASSWORD)).collect();
         }
         let sim = Sim::new(switches, seed);
         let directory = in_memory();
@@ -129,14 +128,6 @@ fn in_memory() -> TempDir {
     tempfile::tempdir_in("/dev/shm")
         .or_else(|_| tempfile::tempdir())
         .unwrap()
-}
-
-/// A user and a password.
-pub(crate) fn credential(name: &str, password: &str) -> Credential {
-    Credential {
-        username: name.to_owned(),
-        password: Secret::new(password.to_owned()),
-    }
 }
 
 /// Production, which may have everything, and CI from 10.20.0.0/16, which may not touch this part of it.

@@ -49,7 +49,7 @@ pub(crate) struct Choices {
     pub(crate) url: String,
     /// Registries besides docker.io, each at its own name.
     pub(crate) others: Vec<&'static str>,
-    pub(crate) credentials: Vec<upstream::Credential>,
+    pub(crate) credentials: Vec<upstream::Account>,
     pub(crate) sharing: Sharing,
     pub(crate) alternates: Vec<upstream::AlternateOptions>,
     pub(crate) clients: Clients,
@@ -97,6 +97,15 @@ impl Default for Choices {
             scrub: None,
         }
     }
+}
+
+/// An account with a user and a password.
+pub(crate) fn login(username: &str, password: &str) -> upstream::Account {
+    let credential = upstream::Credential {
+        username: username.to_owned(),
+        password: upstream::Secret::new(password.to_owned()),
+    };
+    credential.into()
 }
 
 /// An answer, read to its end.

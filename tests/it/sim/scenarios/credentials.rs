@@ -6,12 +6,12 @@ use std::time::Duration;
 use http::StatusCode;
 use tokio::task::JoinSet;
 
-use super::super::client::{Shop, credential, manifest};
+use super::super::client::{Shop, manifest};
 use super::super::journal::{About, Counted, Entry};
 use super::super::presets::Preset;
 use super::super::switches::{Allowance, Auth, per_hours};
 use super::over::{for_five_minutes, put, shop, shop_with, turned, with_accounts};
-use crate::support::seawall::Choices;
+use crate::support::seawall::{Choices, login};
 
 const SMALL: (&str, Option<Allowance>) = ("small", Some(per_hours(4, 1)));
 const LARGE: (&str, Option<Allowance>) = ("large", Some(per_hours(10, 1)));
@@ -31,7 +31,7 @@ fn with(pairs: &[(&str, &str)]) -> Choices {
     Choices {
         credentials: pairs
             .iter()
-            .map(|(name, password)| credential(name, password))
+            .map(|(name, password)| login(name, password))
             .collect(),
         ..Choices::default()
     }

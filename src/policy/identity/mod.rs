@@ -1,0 +1,8 @@
+//! Credentials that come from elsewhere: which entry is for whom, and when a source is asked again.
+
+pub mod docker;
+mod lease;
+mod prefix;
+
+pub use self::lease::{Lease, Life, Step};
+pub use self::prefix::Prefix;

@@ -1,0 +1,282 @@
+//! Where credentials come from: the configuration, or a source that is asked for them.
+//!
+//! A [`Holder`] keeps what the source of one account gave. Of many who need it one asks; it is renewed at half of
+//! its life behind everybody's back, and used to its end while the source fails
+//! ([`Lease`](crate::policy::identity::Lease) decides). One that the registry refuses is replaced at once, if its
+//! source has another by now: a rotation costs nobody a pull.
+
+mod helper;
+mod process;
+mod reach;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+pub use self::helper::Helper;
+pub(super) use self::reach::{FORM, Reach};
+use super::{Credential, Refusal};
+use crate::clock::Clock;
+use crate::oci::Registry;
+use crate::policy::identity::{Lease, Life, Prefix, Step};
+
+/// One of the operator's accounts at a registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Where its credential comes from.
+    pub identity: Identity,
+    /// The repositories it is for.
+    pub prefix: Prefix,
+}
+
+/// Where a credential comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// The configuration.
+    Password(Credential),
+    /// `docker-credential-…`.
+    Helper(Helper),
+}
+
+/// What a source gave: a credential, unless it has none for this registry, and how long it is good for.
+type Given = (Option<Credential>, Life);
+
+/// A credential to show.
+pub(super) struct Lent {
+    pub(super) credential: Credential,
+    /// Counts the credentials that its source gave; later ones are higher.
+    pub(super) version: u64,
+}
+
+/// Keeps the credential of one account.
+pub(super) struct Holder {
+    account: Account,
+    /// What its source gave; `None` if the account says all.
+    source: Option<Arc<Source>>,
+    /// Whoever renews it; ends with its owner.
+    renewing: Mutex<JoinSet<()>>,
+}
+
+/// A source, and what it gave.
+struct Source {
+    account: Account,
+    registry: Registry,
+    reach: Arc<Reach>,
+    state: Mutex<State>,
+    turn: Semaphore,
+    clock: Clock,
+}
+
+#[derive(Default)]
+struct State {
+    lease: Lease,
+    credential: Option<Credential>,
+    version: u64,
+    /// Why the source failed last.
+    failure: Option<String>,
+}
+
+impl Account {
+    /// What people call it: the user, or the source; and what it is for.
+    pub fn name(&self) -> String {
+        let name = match &self.identity {
+            Identity::Password(credential) => credential.username.clone(),
+            Identity::Helper(helper) => helper.command(),
+        };
+        match self.prefix.is_all() {
+            true => name,
+            false => format!("{name} ({})", self.prefix),
+        }
+    }
+
+    /// The credential, if the configuration has it.
+    pub fn password(&self) -> Option<&Credential> {
+        match &self.identity {
+            Identity::Password(credential) => Some(credential),
+            Identity::Helper(_) => None,
+        }
+    }
+}
+
+impl From<Credential> for Account {
+    fn from(credential: Credential) -> Self {
+        Self {
+            identity: Identity::Password(credential),
+            prefix: Prefix::ALL,
+        }
+    }
+}
+
+impl Holder {
+    pub(super) fn new(account: Account, registry: &Registry, reach: &Arc<Reach>, clock: Clock) -> Self {
+        let source = Source {
+            account: account.clone(),
+            registry: registry.clone(),
+            reach: Arc::clone(reach),
+            state: Mutex::default(),
+            turn: Semaphore::new(1),
+            clock,
+        };
+        Self {
+            source: account.password().is_none().then(|| Arc::new(source)),
+            account,
+            renewing: Mutex::default(),
+        }
+    }
+
+    /// Of a credential that nobody has to be asked for.
+    pub(super) fn fixed(credential: Credential) -> Self {
+        Self {
+            account: credential.into(),
+            source: None,
+            renewing: Mutex::default(),
+        }
+    }
+
+    /// Whose it is.
+    pub(super) fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// The credential; `None` if its source has none.
+    ///
+    /// Cancel-safe: if the one who asks the source leaves, the next one does.
+    ///
+    /// # Errors
+    /// [`Refusal::Unreachable`] if there is none because its source fails.
+    pub(super) async fn get(&self) -> Result<Option<Lent>, Refusal> {
+        let Some(source) = &self.source else {
+            let credential = self.account.password().cloned();
+            return Ok(credential.map(|credential| Lent {
+                credential,
+                version: 0,
+            }));
+        };
+        match source.step() {
+            Step::Use | Step::Refuse(_) => {}
+            Step::Renew => self.renew(source),
+            Step::Fetch => {
+                let _turn = source.turn().await;
+                if source.step() == Step::Fetch {
+                    source.ask().await;
+                }
+            }
+        }
+        source.lent()
+    }
+
+    /// Another credential than the one of this version, which the registry refused, if its source has one.
+    ///
+    /// Cancel-safe.
+    pub(super) async fn another(&self, refused: u64) -> Option<Lent> {
+        let source = self.source.as_ref()?;
+        let _turn = source.turn().await;
+        let may_ask = {
+            let state = source.lock();
+            state.version <= refused && state.lease.may_be_replaced(source.clock.now())
+        };
+        if may_ask {
+            source.ask().await;
+        }
+        let lent = source.lent().ok().flatten();
+        lent.filter(|lent| lent.version > refused)
+    }
+
+    /// Why the source fails, while it does.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.source.as_ref()?.lock().failure.clone()
+    }
+
+    /// Has it renewed behind the back of whoever asks, unless somebody does that.
+    fn renew(&self, source: &Arc<Source>) {
+        let mut renewing = lock(&self.renewing);
+        while renewing.try_join_next().is_some() {}
+        if renewing.is_empty() {
+            let source = Arc::clone(source);
+            renewing.spawn(async move {
+                let _turn = source.turn().await;
+                if source.step() == Step::Renew {
+                    source.ask().await;
+                }
+            });
+        }
+    }
+}
+
+impl Source {
+    fn step(&self) -> Step {
+        self.lock().lease.step(self.clock.now())
+    }
+
+    fn lent(&self) -> Result<Option<Lent>, Refusal> {
+        let state = self.lock();
+        match state.lease.step(self.clock.now()) {
+            Step::Use | Step::Renew => Ok(state.credential.clone().map(|credential| Lent {
+                credential,
+                version: state.version,
+            })),
+            Step::Fetch | Step::Refuse(_) => {
+                let why = state.failure.as_deref().unwrap_or("it was not asked");
+                Err(Refusal::Unreachable(format!("{}: {why}", self.account.name())))
+            }
+        }
+    }
+
+    /// Asks the source. The turn must be held.
+    async fn ask(&self) {
+        let given = match &self.account.identity {
+            Identity::Password(credential) => {
+                Ok((Some(credential.clone()), Life::untold(std::time::Duration::MAX)))
+            }
+            Identity::Helper(helper) => {
+                helper
+                    .ask(&self.reach, &self.registry, &self.account.prefix)
+                    .await
+            }
+        };
+        self.keep(given);
+    }
+
+    fn keep(&self, given: Result<Given, String>) {
+        let now = self.clock.now();
+        let name = self.account.name();
+        let mut state = self.lock();
+        match given {
+            Ok((credential, life)) => {
+                if state.failure.take().is_some() {
+                    tracing::info!(registry = %self.registry, "the credential of {name} can be had again");
+                }
+                if state.credential != credential || state.version == 0 {
+                    state.version += 1;
+                }
+                state.credential = credential;
+                state.lease.got(life, now);
+            }
+            Err(why) => {
+                state.lease.failed(now);
+                let held = matches!(state.lease.step(now), Step::Use | Step::Renew);
+                tracing::warn!(
+                    registry = %self.registry,
+                    reason = %why,
+                    held,
+                    "the credential of {name} cannot be had; what is held is used as long as it is good"
+                );
+                state.failure = Some(why);
+            }
+        }
+    }
+
+    async fn turn(&self) -> tokio::sync::SemaphorePermit<'_> {
+        self.turn.acquire().await.expect("the semaphore is never closed")
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+}
+
+/// No code panics while it holds one of these locks, so a poisoned one holds good data.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
