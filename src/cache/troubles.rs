@@ -1,10 +1,7 @@
 //! What is wrong, in words, with what the operator can do about it.
 
-use std::time::Duration;
-
-use super::words::{size, wait};
+use super::words::{due, size};
 use super::{BucketStatus, CacheStatus, Status, UpstreamStatus};
-use crate::clock::Time;
 
 /// A budget with less than this part left is told of before it is used up.
 const LOW: f64 = 0.1;
@@ -172,11 +169,9 @@ fn of_bucket(bucket: &BucketStatus, upstream: &UpstreamStatus, now: u64) -> Opti
 }
 
 fn again(until: Option<u64>, now: u64) -> String {
-    let Some(until) = until else { return String::new() };
-    match Time::from_millis(until).since(Time::from_millis(now)) {
-        Duration::ZERO => " It is tried again now.".to_owned(),
-        left => format!(" It is tried again in {}.", wait(left)),
-    }
+    until.map_or_else(String::new, |until| {
+        format!(" It is tried again {}.", due(until, now))
+    })
 }
 
 #[cfg(test)]

@@ -53,6 +53,14 @@ pub fn age_or_never(now: u64, then: Option<u64>) -> String {
     then.map_or_else(|| "never".to_owned(), |then| age(now, then))
 }
 
+/// When something will be: `now`, or `in 5 min`.
+pub fn due(until: u64, now: u64) -> String {
+    match Time::from_millis(until).since(Time::from_millis(now)) {
+        Duration::ZERO => "now".to_owned(),
+        left => format!("in {}", wait(left)),
+    }
+}
+
 /// A number and what it counts: `1 tag`, `2 tags`.
 pub fn count(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })

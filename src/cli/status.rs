@@ -7,9 +7,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::colours::{Colours, Tone};
-use super::words::{self, span};
+use super::words::{due, span};
 use crate::cache::{AccountStatus, BucketStatus, Status, UpstreamStatus};
-use crate::clock::Time;
 
 /// Characters of a gauge.
 const GAUGE: u64 = 30;
@@ -69,7 +68,7 @@ fn draw_upstream(out: &mut String, upstream: &UpstreamStatus, now: u64, colours:
 fn draw_account(account: &AccountStatus, now: u64, colours: Colours) -> String {
     let until = account
         .until
-        .map(|until| format!(", tried again {}", in_time(until, now)));
+        .map(|until| format!(", tried again {}", due(until, now)));
     let why = account.why.as_ref().map(|why| format!(": {why}"));
     let state = [Some(account.state.clone()), until, why];
     let state: String = state.into_iter().flatten().collect();
@@ -87,9 +86,9 @@ fn draw_bucket(out: &mut String, bucket: &BucketStatus, now: u64, colours: Colou
         Some(source) if *source != who => format!(" as {source}"),
         _ => String::new(),
     };
-    let again = bucket.until.map_or(String::new(), |until| {
-        format!("asked again {}", in_time(until, now))
-    });
+    let again = bucket
+        .until
+        .map_or(String::new(), |until| format!("asked again {}", due(until, now)));
     let words = match bucket.state.as_str() {
         "unknown" => "no budget named so far".to_owned(),
         "unlimited" => "not limited".to_owned(),
@@ -111,9 +110,7 @@ fn draw_figures(out: &mut String, bucket: &BucketStatus, who: &str, again: &str,
         let _ = writeln!(out, "  {}", colours.paint(Tone::Bad, &state));
     }
     let slot = bucket.next_slot.filter(|_| left < limit);
-    let slot = slot.map_or(String::new(), |slot| {
-        format!("; next slot {}", in_time(slot, now))
-    });
+    let slot = slot.map_or(String::new(), |slot| format!("; next slot {}", due(slot, now)));
     let _ = writeln!(
         out,
         "  in window    {} by us, {} by neighbours{slot}",
@@ -147,14 +144,6 @@ fn counts(counts: &BTreeMap<String, u64>) -> String {
     let each = counts.iter().filter(|(_, count)| **count > 0);
     let each: Vec<String> = each.map(|(name, count)| format!("{name} {count}")).collect();
     each.join(", ")
-}
-
-fn in_time(until: u64, now: u64) -> String {
-    let wait = Time::from_millis(until).since(Time::from_millis(now));
-    match wait {
-        Duration::ZERO => "now".to_owned(),
-        wait => format!("in {}", words::wait(wait)),
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Figures and names as people read them, and nothing that a terminal would obey.
 
-pub(super) use crate::cache::words::{age, age_or_never, count, size, span, wait};
+pub(super) use crate::cache::words::{age, age_or_never, count, due, size, span, wait};
 
 /// Hex digits of a shortened digest: as many as docker shows.
 const SHORT: usize = 12;

@@ -15,6 +15,9 @@ use crate::oci::{Code, Registry, Route};
 use crate::policy::naming::Chosen;
 use crate::upstream::{Credential, Guard, Secret, Wants};
 
+/// What those are told who have not logged in.
+const LOG_IN: &str = "log in first, with what the registry itself takes";
+
 /// Nothing, if what a route names of a repository may be served to who sent this; else what is said instead.
 pub(super) async fn check(
     inner: &Inner,
@@ -43,11 +46,7 @@ pub(super) async fn check(
             ))
         }
         Err(NotShown::Hidden { .. }) if guard == Guard::Client && credential.is_none() => {
-            let registry = &chosen.repository.registry;
-            pull::of_our_own(challenge(
-                registry,
-                "log in first, with what the registry itself takes",
-            ))
+            pull::of_our_own(challenge(&chosen.repository.registry, LOG_IN))
         }
         Err(NotShown::Hidden { .. }) => pull::of_our_own(not_shown(chosen)),
     };
@@ -59,12 +58,7 @@ pub(super) fn ping(inner: &Inner, head: &Parts, host: Option<&Registry>) -> Opti
     let route = Route::parse("/v2/any/tags/list", None).ok()?;
     let meant = inner.names.choose(route.target()?, host).ok()?;
     let asks = inner.cache.guard(&meant) == Guard::Client && credential(&head.headers).is_none();
-    asks.then(|| {
-        challenge(
-            &meant.repository.registry,
-            "log in first, with what the registry itself takes",
-        )
-    })
+    asks.then(|| challenge(&meant.repository.registry, LOG_IN))
 }
 
 /// What a client logs in with.

@@ -177,9 +177,7 @@ impl Upstream {
             Refusal::NotFound | Refusal::Withheld(_) | Refusal::Unusable(_) | Refusal::Offline => false,
         };
         let end = clock.now() + ALL;
-        let witness = self.witness.as_ref();
-        let public = witness.is_none_or(|witness| witness.is_public(path, clock.now()));
-        if !passing || !public {
+        if !passing || !self.is_known_public(path, clock.now()) {
             return None;
         }
         for (index, alternate) in self.alternates.each.iter().enumerate() {

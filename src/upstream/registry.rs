@@ -202,7 +202,7 @@ impl Upstreams {
             },
             entries: options.into_iter().map(entry).collect(),
             dialer: dialer.clone(),
-            reach: Arc::new(Reach::new(dialer, &usual)),
+            reach: Arc::default(),
             usual,
             clock,
         }

@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 
 use super::auth::basic;
 use super::body::{read_whole, text};
-use super::identity::{FORM, Holder};
+use super::identity::Holder;
 use super::login::Logins;
 use super::wire::Wire;
 use super::{Credential, LimitKind, Refusal, Secret, limits, retry};
@@ -24,6 +24,8 @@ use crate::net::url::Url;
 use crate::policy::identity::docker::IDENTITY_TOKEN;
 use crate::telemetry::metrics::upstreams::Token as Told;
 
+/// The media type of a form.
+const FORM: &str = "application/x-www-form-urlencoded";
 /// Most tokens kept for one upstream; a token is for one repository.
 const MAX_TOKENS: NonZeroUsize = NonZeroUsize::new(1024).expect("is not zero");
 

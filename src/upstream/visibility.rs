@@ -98,17 +98,18 @@ impl Witness {
 
     /// True if it is known that everybody is shown a repository. Asks nobody.
     pub(super) fn is_public(&self, path: &RepositoryPath, now: Time) -> bool {
-        let slot = lock(&self.slots).get(&Key::Everybody(path.clone())).cloned();
-        slot.is_some_and(|slot| {
-            let record = lock(&slot.state).record;
-            record.known(&Lives::EVERYBODY, now) == Known::Shown
-        })
+        let slot = self.known_of_everybody(path);
+        slot.is_some_and(|slot| known(&slot, &Lives::EVERYBODY, now) == Known::Shown)
     }
 
     /// True if the upstream did not answer a moment ago when it was asked about a repository.
     pub(super) fn rests(&self, path: &RepositoryPath, now: Time) -> bool {
-        let slot = lock(&self.slots).get(&Key::Everybody(path.clone())).cloned();
+        let slot = self.known_of_everybody(path);
         slot.is_some_and(|slot| lock(&slot.state).record.rests(now))
+    }
+
+    fn known_of_everybody(&self, path: &RepositoryPath) -> Option<Arc<Slot>> {
+        lock(&self.slots).get(&Key::Everybody(path.clone())).cloned()
     }
 
     /// Whether somebody is shown a repository, of which they want this: everybody, or the client with this

@@ -15,6 +15,7 @@ pub(super) const GUARDS: [(&str, &str); 4] = [
     ("referrer-policy", "no-referrer"),
     ("cache-control", "no-store"),
 ];
+
 /// True if the request names this listener by an address: a page that has a name of its own point here says that name.
 pub(super) fn is_addressed(head: &Parts) -> bool {
     let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok());

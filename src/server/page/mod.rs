@@ -45,8 +45,8 @@ pub(super) async fn answer(inner: &Arc<Inner>, ask: &Ask) -> Option<Reply> {
 
 async fn page(inner: &Arc<Inner>, ask: &Ask) -> Reply {
     let usage = seen::largest(inner).await;
-    let now = inner.clock.now();
-    note(inner);
+    let (now, served) = (inner.clock.now(), served(inner));
+    inner.seen.note(served, now);
     let window = Window::chosen(ask.value("hours"), now.since(inner.seen.since));
     let (count, minutes) = window.spans();
     let metrics = &inner.metrics;
@@ -58,7 +58,7 @@ async fn page(inner: &Arc<Inner>, ask: &Ask) -> Reply {
         is_outdated: !metrics.config.holds_newest(),
         window,
         spans: inner.seen.spans(count, minutes, now),
-        served: served(inner),
+        served,
         spending: metrics.spending.totals(),
         fills: inner.cache.fills(FILLS),
         usage,

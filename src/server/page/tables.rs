@@ -5,9 +5,8 @@ use std::time::Duration;
 use super::chart;
 use super::html::Html;
 use super::view::{View, percent};
-use crate::cache::words::{age, age_or_never, count, size, span, wait};
+use crate::cache::words::{age, age_or_never, count, due, size, span};
 use crate::cache::{BucketStatus, UpstreamStatus};
-use crate::clock::Time;
 
 /// Hex digits of a shortened digest.
 const SHORT: usize = 12;
@@ -125,7 +124,7 @@ fn of_bucket(html: &mut Html, bucket: &BucketStatus, now: u64) {
     }
     if !bucket.reserved.is_empty() {
         facts.push(format!(
-            "reserved (hatched): out of reach for {}",
+            "reserved (pale): out of reach for {}",
             listed(bucket.reserved.iter())
         ));
     }
@@ -139,11 +138,7 @@ fn listed<'a>(counts: impl Iterator<Item = (&'a String, &'a u64)>) -> String {
 
 /// Words, and when; nothing if that is not known.
 fn at(words: &str, until: Option<u64>, now: u64) -> String {
-    let Some(until) = until else { return String::new() };
-    match Time::from_millis(until).since(Time::from_millis(now)) {
-        Duration::ZERO => format!("{words} now"),
-        left => format!("{words} in {}", wait(left)),
-    }
+    until.map_or_else(String::new, |until| format!("{words} {}", due(until, now)))
 }
 
 /// Downloads under way.

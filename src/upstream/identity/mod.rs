@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 pub use self::helper::Helper;
-pub(super) use self::reach::{FORM, Reach};
+pub(super) use self::reach::Reach;
 use super::{Credential, Refusal};
 use crate::clock::Clock;
 use crate::oci::Registry;
@@ -60,7 +60,10 @@ pub(super) struct Holder {
 
 /// A source, and what it gave.
 struct Source {
-    account: Account,
+    helper: Helper,
+    /// The account, as people call it.
+    name: String,
+    prefix: Prefix,
     registry: Registry,
     reach: Arc<Reach>,
     state: Mutex<State>,
@@ -110,16 +113,24 @@ impl From<Credential> for Account {
 
 impl Holder {
     pub(super) fn new(account: Account, registry: &Registry, reach: &Arc<Reach>, clock: Clock) -> Self {
-        let source = Source {
-            account: account.clone(),
-            registry: registry.clone(),
-            reach: Arc::clone(reach),
-            state: Mutex::default(),
-            turn: Semaphore::new(1),
-            clock,
+        let source = |helper: &Helper| {
+            Arc::new(Source {
+                helper: helper.clone(),
+                name: account.name(),
+                prefix: account.prefix.clone(),
+                registry: registry.clone(),
+                reach: Arc::clone(reach),
+                state: Mutex::default(),
+                turn: Semaphore::new(1),
+                clock,
+            })
+        };
+        let source = match &account.identity {
+            Identity::Password(_) => None,
+            Identity::Helper(helper) => Some(source(helper)),
         };
         Self {
-            source: account.password().is_none().then(|| Arc::new(source)),
+            source,
             account,
             renewing: Mutex::default(),
         }
@@ -218,29 +229,20 @@ impl Source {
             })),
             Step::Fetch | Step::Refuse(_) => {
                 let why = state.failure.as_deref().unwrap_or("it was not asked");
-                Err(Refusal::Unreachable(format!("{}: {why}", self.account.name())))
+                Err(Refusal::Unreachable(format!("{}: {why}", self.name)))
             }
         }
     }
 
     /// Asks the source. The turn must be held.
     async fn ask(&self) {
-        let given = match &self.account.identity {
-            Identity::Password(credential) => {
-                Ok((Some(credential.clone()), Life::untold(std::time::Duration::MAX)))
-            }
-            Identity::Helper(helper) => {
-                helper
-                    .ask(&self.reach, &self.registry, &self.account.prefix)
-                    .await
-            }
-        };
-        self.keep(given);
+        let asked = self.helper.ask(&self.reach, &self.registry, &self.prefix);
+        self.keep(asked.await);
     }
 
     fn keep(&self, given: Result<Given, String>) {
         let now = self.clock.now();
-        let name = self.account.name();
+        let name = &self.name;
         let mut state = self.lock();
         match given {
             Ok((credential, life)) => {

@@ -1,4 +1,4 @@
-//! The ways to where credentials come from: programs, the machine's own services, those of the clouds.
+//! The way to where credentials come from: programs.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -6,24 +6,15 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::lock;
-use crate::net::dial::Dialer;
-
-/// The media type of a form.
-pub(in crate::upstream) const FORM: &str = "application/x-www-form-urlencoded";
 
 /// What all sources share.
+#[derive(Default)]
 pub(in crate::upstream) struct Reach {
     /// Programs run one at a time each: some break when several of them log in at once.
     programs: Mutex<HashMap<String, Arc<Semaphore>>>,
 }
 
 impl Reach {
-    pub(in crate::upstream) fn new(_dialer: &Dialer, _tls: &Arc<rustls::ClientConfig>) -> Self {
-        Self {
-            programs: Mutex::default(),
-        }
-    }
-
     /// The right to run a program, of which the configuration names a few.
     pub(super) async fn program(&self, name: &str) -> OwnedSemaphorePermit {
         let turns = {

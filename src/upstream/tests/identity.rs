@@ -55,11 +55,7 @@ impl Program {
     }
 
     fn holder(&self, registry: &str) -> Holder {
-        let world = world(|_, _, _| String::new(), |_| {});
-        let reach = Arc::new(Reach::new(
-            &world.dialer,
-            &crate::net::tls::client_config(&[Vec::new()]),
-        ));
+        let reach = Arc::new(Reach::default());
         Holder::new(self.account(), &registry.parse().unwrap(), &reach, Clock::start())
     }
 }
