@@ -48,6 +48,22 @@ impl<V: Clone + PartialEq> Unwritten<V> {
         each.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
+    /// Those of these that are still to be written: none of them was taken back, or is newer by now.
+    pub(super) fn still(&self, told: &[(String, V)]) -> Vec<(String, V)> {
+        let waiting = self.waiting();
+        let is_still = |(name, value): &&(String, V)| waiting.get(name) == Some(value);
+        told.iter().filter(is_still).cloned().collect()
+    }
+
+    /// Whether others than these, which were told by [`Self::all`], are to be written.
+    pub(super) fn has_others(&self, told: &[(String, V)]) -> bool {
+        let waiting = self.waiting();
+        let still = told
+            .iter()
+            .filter(|(name, value)| waiting.get(name) == Some(value));
+        waiting.len() > still.count()
+    }
+
     /// These are on disk. What is newer by now stays; so does what could not be written, for the next time.
     pub(super) fn written(&self, written: &[(String, V)]) {
         let mut waiting = self.waiting();

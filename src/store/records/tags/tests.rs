@@ -53,14 +53,17 @@ fn a_tag_that_has_moved_keeps_what_it_points_at_now() {
     assert_eq!(records.have_written(&[(&repository(), &tag(), &digest)]), [false]);
 }
 
-/// Holds the writer up until what is returned is dropped.
+/// Has the writer at work on a batch until what is returned is dropped.
 fn held_up(records: &Records) -> SyncSender<()> {
     let (go, wait) = sync_channel::<()>(0);
+    let (begun, began) = sync_channel(1);
     let wait = std::sync::Mutex::new(wait);
     records.change_surely(move |_| {
+        let _ = begun.try_send(());
         let _ = wait.lock().unwrap().recv();
         Ok(())
     });
+    began.recv().unwrap();
     go
 }
 
@@ -151,4 +154,15 @@ fn a_tag_that_comes_back_before_it_was_forgotten_stays() {
     records.put_tag(&repository(), &tag(), old);
     drop(go);
     assert_eq!(points_at(&records).1, None);
+}
+
+#[test]
+fn a_tag_that_its_upstream_took_down_is_not_put_back_by_what_was_asked_for_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let records = Records::open(&folder.path().join("records.redb"));
+    let go = held_up(&records);
+    records.put_tag(&repository(), &tag(), record("old"));
+    records.remove_tag(&repository(), &tag());
+    drop(go);
+    assert_eq!(points_at(&records), (None, None));
 }
