@@ -118,7 +118,11 @@ async fn handle(
         login: match &chosen {
             // What it logs in with is the upstream's to judge.
             Some(Ok(chosen)) if is_upstreams(chosen) => Login::None,
-            _ => logins.who(access, keys, peer.ip(), &head.headers, wanted).await,
+            _ => {
+                logins
+                    .who(access, keys, peer.ip(), &head.headers, Some(wanted))
+                    .await
+            }
         },
     };
     let challenge = || Challenge::new(inner, head, inner.options.proxies.trusts(from.peer.ip()), wanted);

@@ -91,7 +91,8 @@ impl Logins {
         }
     }
 
-    /// Who a request is from, which wants this.
+    /// Who a request is from, which wants this; `None`, if it wants no content: a token that was issued here is for
+    /// pulling alone. It is no proof for another, or it would never end, nor for what an operator does.
     ///
     /// Cancel-safe: what was being verified is verified to its end, and forgotten.
     pub(super) async fn who(
@@ -100,15 +101,16 @@ impl Logins {
         keys: &Keys,
         address: IpAddr,
         headers: &HeaderMap,
-        wanted: Wanted<'_>,
+        wanted: Option<Wanted<'_>>,
     ) -> Login {
         match said(access, headers) {
             Said::Nothing => Login::None,
             Said::Nonsense => Login::Wrong,
             Said::Token(token) => match keys.open(token, self.clock.now()) {
-                Some(ticket) if ticket.purpose == Purpose::Pull => match ticket.covers(wanted) {
-                    true => login_of(access, keys, &ticket.subject),
-                    false => Login::Narrow,
+                Some(ticket) if ticket.purpose == Purpose::Pull => match wanted.map(|it| ticket.covers(it)) {
+                    Some(true) => login_of(access, keys, &ticket.subject),
+                    Some(false) => Login::Narrow,
+                    None => Login::Stale,
                 },
                 Some(_) | None => Login::Stale,
             },

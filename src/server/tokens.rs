@@ -58,11 +58,7 @@ pub(super) async fn answer(
     let (clients, logins, keys) = (&inner.options.clients, &inner.logins, &inner.keys);
     let access = &clients.access;
     let login = match asked.proof {
-        Proof::Header => {
-            logins
-                .who(access, keys, peer.ip(), &head.headers, Wanted::Base)
-                .await
-        }
+        Proof::Header => logins.who(access, keys, peer.ip(), &head.headers, None).await,
         Proof::Password(basic) => logins.password(access, peer.ip(), basic).await,
         Proof::Refresh(token) => logins.refresh(access, keys, &token),
     };

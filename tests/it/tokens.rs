@@ -3,7 +3,7 @@
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use hyper_util::rt::TokioIo;
-use seawall::policy::access::{Anonymous, Challenge};
+use seawall::policy::access::{Anonymous, Challenge, Role};
 use seawall::policy::proxies::Proxies;
 use seawall::upstream::Secret;
 use serde_json::Value;
@@ -143,6 +143,55 @@ async fn a_token_ends_after_a_quarter_of_an_hour_and_the_client_is_told_to_get_a
         late.header("www-authenticate")
             .contains("error=\"invalid_token\"")
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_is_no_proof_for_another_or_it_would_never_end() {
+    // S078
+    let keys = vec![Secret::new("first".to_owned())];
+    let world = start(Choices {
+        token_keys: keys,
+        ..locked()
+    });
+    let alice = token(&world.seawall, "alice", &["team/app"]).await;
+    let said = format!("Bearer {alice}");
+    for scope in ["", "&scope=repository:team/app:pull", "&offline_token=true"] {
+        let path = format!("{REALM}?service=seawall{scope}");
+        let answer = ask(&world.seawall, STRANGER, &path, &[("authorization", &said)]).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{scope}");
+    }
+    // Nor under the name of one that takes the place of a password, nor of the password.
+    for form in [
+        format!("grant_type=refresh_token&refresh_token={alice}"),
+        format!("grant_type=password&username=alice&password={alice}"),
+    ] {
+        let answer = post(&world.seawall, &form, &[FORM]).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{form}");
+    }
+    let form = "grant_type=refresh_token";
+    let answer = post(&world.seawall, form, &[FORM, ("authorization", &said)]).await;
+    assert!(answer.status.is_client_error(), "{}", answer.status);
+    assert!(with(&world.seawall, &alice, APP).await.is_good());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_to_pull_with_makes_nobody_an_operator() {
+    // S072, S080
+    let mut clients = closed();
+    for rule in &mut clients.rules {
+        rule.grant.role = Role::Admin;
+    }
+    let world = start(Choices {
+        clients,
+        ..Choices::default()
+    });
+    let (seawall, path) = (&world.seawall, "/api/v1/status");
+    let alice = format!("Bearer {}", token(seawall, "alice", &["team/app"]).await);
+    for (said, status) in [(basic("alice", "right"), 200), (alice, 401)] {
+        let said = [("authorization", said.as_str())];
+        let answer = read(seawall.operate_from(STRANGER, Method::GET, path, &said, "").await).await;
+        assert_eq!(answer.status.as_u16(), status);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ use http::request::Parts;
 use http::{Method, StatusCode, header};
 
 use super::{API, Reply};
-use crate::policy::access::{Evidence, Role, Wanted};
+use crate::policy::access::{Evidence, Role};
 use crate::server::Inner;
 use crate::server::http::From;
 use crate::server::login::Login;
@@ -67,7 +67,7 @@ pub(super) async fn enter(inner: &Inner, head: &Parts, from: &From) -> Result<Wh
     let (clients, keys) = (&inner.options.clients, &inner.keys);
     let login = inner
         .logins
-        .who(&clients.access, keys, address, &head.headers, Wanted::Base)
+        .who(&clients.access, keys, address, &head.headers, None)
         .await;
     let user = match login {
         Login::User(place) => Some(place),

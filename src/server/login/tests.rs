@@ -27,7 +27,13 @@ fn header_of(user: &str, password: &str) -> HeaderMap {
 /// Who a request is from, for all that it wants to know whether this is a registry.
 async fn who(logins: &Logins, access: &Access, address: IpAddr, headers: &HeaderMap) -> Login {
     logins
-        .who(access, &Keys::new([].into_iter()), address, headers, Wanted::Base)
+        .who(
+            access,
+            &Keys::new([].into_iter()),
+            address,
+            headers,
+            Some(Wanted::Base),
+        )
         .await
 }
 
