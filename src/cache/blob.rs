@@ -32,7 +32,7 @@ impl Cache {
     /// # Errors
     /// [`Failure`], after 25 s at most.
     pub async fn blob(&self, chosen: &Chosen, digest: &Digest, asker: &Asker) -> Result<Served, Failure> {
-        if let Some(served) = self.blob_at_hand(digest) {
+        if let Some(served) = self.blob_at_hand(chosen, digest) {
             self.blob_pulled(digest, self.clock.now());
             return Ok(served);
         }
@@ -69,7 +69,10 @@ impl Cache {
 
     /// A small blob that memory holds. `None` says nothing but that [`Self::blob`] has to be asked. Whoever sends it
     /// to somebody calls [`Self::blob_pulled`].
-    pub fn blob_at_hand(&self, digest: &Digest) -> Option<Served> {
+    pub fn blob_at_hand(&self, chosen: &Chosen, digest: &Digest) -> Option<Served> {
+        if !self.belongs(chosen, digest) {
+            return None;
+        }
         let bytes = self.in_memory(digest).ok()??;
         let (length, body) = (bytes.len() as u64, Body::Memory(bytes));
         Some(served(*digest, Some(length), body, From::Memory, Outcome::Hit))
@@ -81,6 +84,7 @@ impl Cache {
     }
 
     async fn find_blob(&self, chosen: &Chosen, digest: &Digest, asker: &Asker) -> Result<Served, Failure> {
+        self.confirm_blob(chosen, digest).await?;
         // A manifest's digest is told apart at once.
         self.in_memory(digest)?;
         let stored = self.on_disk(digest, true).await?;
@@ -107,6 +111,7 @@ impl Cache {
     }
 
     async fn find_length(&self, chosen: &Chosen, digest: &Digest) -> Result<Served, Failure> {
+        self.confirm_blob(chosen, digest).await?;
         let head = |length, from, outcome| served(*digest, Some(length), Body::Empty, from, outcome);
         if let Some(bytes) = self.in_memory(digest)? {
             return Ok(head(bytes.len() as u64, From::Memory, Outcome::Hit));
@@ -193,8 +198,15 @@ impl Cache {
         };
         if following.fill.serves_from(0) {
             let others = following.fill.repository != *repository;
+            if others {
+                self.confirm_blob(chosen, digest).await?;
+            }
             return match await_bytes(following, outcome).await {
                 Err(_) if others => Ok(None),
+                Ok(Some(served)) => {
+                    self.note_belongs(chosen, digest);
+                    Ok(Some(served))
+                }
                 served => served,
             };
         }

@@ -54,6 +54,7 @@ impl Cache {
     /// calls [`Self::manifest_pulled`].
     pub fn manifest_at_hand(&self, chosen: &Chosen, reference: &Reference, now: Time) -> Option<Served> {
         let (digest, age) = match reference {
+            Reference::Digest(digest) if !self.belongs(chosen, digest) => return None,
             Reference::Digest(digest) => (*digest, Duration::ZERO),
             Reference::Tag(tag) => {
                 let record = self.fresh_at_hand(chosen, tag, now)?;
@@ -88,7 +89,15 @@ impl Cache {
         asker: &Asker,
     ) -> Result<Served, Failure> {
         if let Some((held, from)) = self.held(digest).await {
-            return Ok(served(*digest, held, from, Outcome::Hit));
+            match self.confirm_manifest(chosen, digest, asker).await {
+                Ok(()) => {
+                    self.note_parts(chosen, digest, &held);
+                    return Ok(served(*digest, held, from, Outcome::Hit));
+                }
+                // Where a HEAD does not tell, giving it does.
+                Err(Refusal::Unusable(_)) => {}
+                Err(refusal) => return Err(self.no_manifest(chosen, &refusal, asker).await),
+            }
         }
         let reference = Reference::Digest(*digest);
         if head {
@@ -105,6 +114,13 @@ impl Cache {
             }
         }
         let (held, from) = self.fetch(chosen, *digest, asker).await?;
+        // What another's fetch gave may have been given for another repository.
+        if from == From::Filling
+            && let Err(refusal) = self.confirm_manifest(chosen, digest, asker).await
+        {
+            return Err(self.no_manifest(chosen, &refusal, asker).await);
+        }
+        self.note_parts(chosen, digest, &held);
         let outcome = match from {
             From::Filling => Outcome::Collapsed,
             From::Memory | From::Disk | From::Alternate | From::Upstream => Outcome::Miss,
@@ -194,6 +210,7 @@ impl Shelves {
         now: Time,
     ) {
         self.memory.put(digest, held.clone());
+        self.belongings.given(repository, &digest);
         if self.disk.health().may_write() {
             self.put_manifest(repository, digest, held, source, now).await;
         }

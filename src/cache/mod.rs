@@ -7,6 +7,7 @@
 //! ```
 
 mod alternate;
+mod belongings;
 mod blob;
 mod bundle;
 mod calendar;
@@ -232,6 +233,7 @@ struct Shelves {
     metrics: Arc<Metrics>,
     scrub: Mutex<ScrubRecord>,
     blame: Mutex<Blame>,
+    belongings: belongings::Belongings,
     /// Places in memory for chunks that are fetched ahead.
     ahead: Arc<Semaphore>,
     /// Whether a blob is hashed again when it is first served after a start.
@@ -308,6 +310,7 @@ impl Cache {
             metrics,
             scrub,
             blame: Mutex::default(),
+            belongings: belongings::Belongings::default(),
             ahead: Arc::new(Semaphore::new(download::AHEAD)),
         };
         // Before anything can be evicted.

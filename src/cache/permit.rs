@@ -63,6 +63,16 @@ impl Cache {
         }
     }
 
+    /// False if the upstream that is meant does not take what a client logs in with. True as well while it cannot be
+    /// asked. Cancel-safe.
+    pub async fn takes(&self, meant: &Chosen, credential: &Credential) -> bool {
+        let Ok(upstream) = self.reach(meant) else {
+            return true;
+        };
+        let path = &meant.repository.path;
+        !matches!(upstream.takes(credential, path, PATIENCE).await, Shown::No { .. })
+    }
+
     /// True if a list of what is held may name a repository to everybody. Asks nobody.
     pub fn is_known_public(&self, chosen: &Chosen) -> bool {
         match self.guard(chosen) {

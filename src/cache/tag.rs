@@ -96,12 +96,12 @@ impl Cache {
                 }
             }
             (Before::Refresh, Some(record)) => {
-                if let Some(served) = self.as_remembered(record, Outcome::Refreshing, now).await {
+                if let Some(served) = self.as_remembered(chosen, record, Outcome::Refreshing).await {
                     self.refresh(chosen, tag, asker);
                     return Ok(served);
                 }
             }
-            (Before::Offline, _) => return self.offline(chosen, record.as_ref(), now).await,
+            (Before::Offline, _) => return self.offline(chosen, record.as_ref()).await,
             (Before::Ask | Before::Serve | Before::Refresh, _) => {}
         }
         let patience = match &record {
@@ -164,7 +164,7 @@ impl Cache {
             }
             After::ServeStale(record) => {
                 let outcome = Outcome::Stale(refusal.reason());
-                let stale = self.as_remembered(&record, outcome, now).await;
+                let stale = self.as_remembered(chosen, &record, outcome).await;
                 match stale {
                     Some(stale) => Ok(stale),
                     None => Err(self.no_tag(chosen, &refusal, asker).await.blobs_missing()),
@@ -206,7 +206,7 @@ impl Cache {
             (Err(failure), None) => return Err(failure),
             (Err(failure), Some(old)) => {
                 let outcome = Outcome::Stale(reason(&failure));
-                return self.as_remembered(&old, outcome, now).await.ok_or(failure);
+                return self.as_remembered(chosen, &old, outcome).await.ok_or(failure);
             }
         };
         // The answer to a HEAD is no content: what was remembered stays until there is some.
@@ -244,18 +244,13 @@ impl Cache {
     }
 
     /// What is held of a tag whose upstream is not to be asked.
-    async fn offline(
-        &self,
-        chosen: &Chosen,
-        record: Option<&TagRecord>,
-        now: Time,
-    ) -> Result<Served, Failure> {
+    async fn offline(&self, chosen: &Chosen, record: Option<&TagRecord>) -> Result<Served, Failure> {
         let failure = self.refused(chosen, &Refusal::Offline);
         let Some(record) = record else {
             return Err(failure);
         };
         let stale = self
-            .as_remembered(record, Outcome::Stale(Why::Offline), now)
+            .as_remembered(chosen, record, Outcome::Stale(Why::Offline))
             .await;
         stale.ok_or_else(|| failure.blobs_missing())
     }
@@ -271,6 +266,7 @@ impl Cache {
         spare: Option<&TagRecord>,
     ) -> Result<Served, Failure> {
         let digest = &record.descriptor.digest;
+        self.note_belongs(chosen, digest);
         if head && self.held(digest).await.is_none() {
             let refusal = match spare {
                 Some(_) => self
@@ -295,12 +291,14 @@ impl Cache {
 
     /// A tag as it is remembered, if everything that must follow its manifest is held: a client that gets a
     /// manifest here asks nobody else for its blobs.
-    async fn as_remembered(&self, record: &TagRecord, outcome: Outcome, now: Time) -> Option<Served> {
+    async fn as_remembered(&self, chosen: &Chosen, record: &TagRecord, outcome: Outcome) -> Option<Served> {
+        let now = self.clock.now();
         let digest = record.descriptor.digest;
         let (held, from) = self.held(&digest).await?;
         if !self.blobs_follow(&held).await {
             return None;
         }
+        self.note_parts(chosen, &digest, &held);
         Some(aged(served(digest, held, from, outcome), record.validated, now))
     }
 

@@ -9,8 +9,8 @@
 //!              └── Hits: the same walk, where nothing has to be waited for
 //! ```
 //! Everything else is left to hyper: a head that is not whole or not alone, a header that could change the answer,
-//! and whatever would be refused, fetched or waited for, by the client's own quota too, or asked of an upstream that
-//! shows its repositories to some only. The answer has the bytes that
+//! and whatever would be refused, fetched or waited for, by the client's own quota too, or asked of an upstream first
+//! because not everybody may see it. The answer has the bytes that
 //! hyper's would have; a test holds the two against each other.
 
 use std::io::{self, IoSlice};
@@ -34,7 +34,6 @@ use crate::clock;
 use crate::oci::{Registry, Route};
 use crate::policy::naming::Chosen;
 use crate::policy::quota::Left;
-use crate::upstream::Guard;
 
 /// Most headers of a plain request.
 const MOST_HEADERS: usize = 8;
@@ -167,13 +166,13 @@ impl Hits {
         let route = Route::parse(asked.path, asked.query).ok()?;
         let host = self.host.read(asked.host)?;
         let chosen = inner.names.choose(route.target()?, host.registry.as_ref()).ok()?;
-        if inner.cache.guard(&chosen) != Guard::Nobody {
+        if !inner.cache.is_known_public(&chosen) {
             return None;
         }
         let (now, head) = (inner.clock.at(began), asked.method == Method::HEAD);
         let served = match &route {
             Route::Manifest(_, reference) => inner.cache.manifest_at_hand(&chosen, reference, now)?,
-            Route::Blob(_, digest) if !head => inner.cache.blob_at_hand(digest)?,
+            Route::Blob(_, digest) if !head => inner.cache.blob_at_hand(&chosen, digest)?,
             _ => return None,
         };
         let Body::Memory(body) = &served.body else {

@@ -178,7 +178,7 @@ async fn of_our_own(
             let grant = inner.options.clients.grant(who);
             pull::catalog(&inner.cache, registry.as_ref(), page, grant, &inner.names).await
         }
-        _ => permit::ping(inner, head, host).unwrap_or_else(pull::base),
+        _ => permit::ping(inner, head, host).await.unwrap_or_else(pull::base),
     })
 }
 

@@ -17,6 +17,8 @@ use crate::upstream::{Credential, Guard, Secret, Wants};
 
 /// What those are told who have not logged in.
 const LOG_IN: &str = "log in first, with what the registry itself takes";
+/// What those are told whose login the registry refuses.
+const NOT_TAKEN: &str = "the registry does not take this user name and password";
 
 /// Nothing, if what a route names of a repository may be served to who sent this; else what is said instead.
 pub(super) async fn check(
@@ -39,11 +41,7 @@ pub(super) async fn check(
         Ok(()) => return Ok(()),
         Err(NotShown::Unknown(failure)) => pull::failed(&failure),
         Err(NotShown::Hidden { login: true }) => {
-            let registry = &chosen.repository.registry;
-            pull::of_our_own(challenge(
-                registry,
-                "the registry does not take this user name and password",
-            ))
+            pull::of_our_own(challenge(&chosen.repository.registry, NOT_TAKEN))
         }
         Err(NotShown::Hidden { .. }) if guard == Guard::Client && credential.is_none() => {
             pull::of_our_own(challenge(&chosen.repository.registry, LOG_IN))
@@ -53,12 +51,22 @@ pub(super) async fn check(
     Err(Box::new(told))
 }
 
-/// `GET /v2/` of a host that means a registry whose clients log in: some clients only log in where this asks them to.
-pub(super) fn ping(inner: &Inner, head: &Parts, host: Option<&Registry>) -> Option<Answer> {
+/// What is said to `GET /v2/` of a host that means a registry whose clients log in: some clients only log in where this
+/// asks them to, and tell their user by it whether the password is right.
+pub(super) async fn ping(inner: &Inner, head: &Parts, host: Option<&Registry>) -> Option<Answer> {
     let route = Route::parse("/v2/any/tags/list", None).ok()?;
     let meant = inner.names.choose(route.target()?, host).ok()?;
-    let asks = inner.cache.guard(&meant) == Guard::Client && credential(&head.headers).is_none();
-    asks.then(|| challenge(&meant.repository.registry, LOG_IN))
+    if inner.cache.guard(&meant) != Guard::Client {
+        return None;
+    }
+    let registry = &meant.repository.registry;
+    match credential(&head.headers) {
+        None => Some(challenge(registry, LOG_IN)),
+        Some(credential) => {
+            let taken = Box::pin(inner.cache.takes(&meant, &credential)).await;
+            (!taken).then(|| challenge(registry, NOT_TAKEN))
+        }
+    }
 }
 
 /// What a client logs in with.

@@ -52,11 +52,7 @@ impl Alternates {
         registry: &Registry,
         make: impl Fn(&Options, &Registry) -> Upstream,
     ) -> Self {
-        let nobody = Options {
-            credentials: Vec::new(),
-            alternates: Vec::new(),
-            ..options.clone()
-        };
+        let nobody = options.anonymous();
         let each = options.alternates.iter().map(|alternate| {
             let host = alternate.url.authority().map_or("", http::uri::Authority::as_str);
             let registry = host.parse().unwrap_or_else(|_| registry.clone());

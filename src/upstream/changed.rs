@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::exchange::Exchange;
 use super::registry::Known;
 use super::shield::{Keeper, Logbook, Shield};
-use super::{Account, Guard, Options, Upstream};
+use super::{Account, Options, Upstream};
 use crate::clock::Clock;
 use crate::oci::Registry;
 use crate::policy::access::visibility::Sharing;
@@ -31,13 +31,6 @@ impl Options {
         self.alternates == other.alternates
             && self.has_witness() == other.has_witness()
             && self.is_reached_as(other)
-    }
-
-    /// True if the upstream is asked who may have what: where there is something that not everybody may have, and
-    /// somebody else who might be told or given it.
-    pub(super) fn has_witness(&self) -> bool {
-        let has_secrets = !self.credentials.is_empty();
-        self.guard() != Guard::Nobody || (has_secrets && !self.alternates.is_empty())
     }
 }
 

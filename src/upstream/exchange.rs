@@ -17,12 +17,12 @@ use super::retry::{self, MAX_SHORT_WAITS, MAX_TRIES, Retries};
 use super::shield::Shield;
 use super::throttle::Throttle;
 use super::wire::Wire;
-use super::{Credential, LimitKind, Refusal, Timeouts, limits};
+use super::{LimitKind, Refusal, Timeouts, limits};
 use crate::clock::Clock;
 use crate::net::client::SendError;
 use crate::net::url::{Scheme, Url};
 use crate::oci::RepositoryPath;
-use crate::policy::budget::{Asker, Rules};
+use crate::policy::budget::Asker;
 use crate::policy::login::Mark;
 
 /// Most redirects followed for one request.
@@ -77,31 +77,6 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    /// The same registry, asked by somebody else over the same connections; what is learnt of them is forgotten
-    /// with this.
-    pub(super) fn named(&self, credential: Credential) -> Self {
-        let clock = self.clock;
-        Self {
-            base: self.base.clone(),
-            client: self.client.clone(),
-            accounts: vec![Arc::new(self.accounts[0].of_another(credential, clock))],
-            marks: vec![None],
-            shield: Arc::new(Shield::new(
-                Rules::default(),
-                (vec![String::new()], &[]),
-                None,
-                clock,
-            )),
-            throttle: self.throttle.clone(),
-            retries: self.retries.clone(),
-            negatives: Arc::new(Negatives::new(Duration::ZERO, clock)),
-            lanes: self.lanes.clone(),
-            redirects_tell: AtomicBool::new(false),
-            timeouts: self.timeouts,
-            clock,
-        }
-    }
-
     /// Gets the answer of whoever has it, whatever its status is. Retries what may be retried, as long as
     /// the time for one answer is not over.
     pub(super) async fn ask(&self, ask: &Ask<'_>) -> Result<Answer, Refusal> {

@@ -7,6 +7,7 @@ pub mod challenge;
 mod changed;
 mod exchange;
 mod fetch;
+mod guard;
 mod identity;
 pub mod lanes;
 mod limits;
@@ -33,6 +34,7 @@ use ipnet::IpNet;
 
 pub use self::alternate::AlternateOptions;
 pub use self::body::Incoming;
+pub use self::guard::Guard;
 pub use self::identity::{Account, Helper, Identity};
 pub use self::registry::{Budgets, Upstream, Upstreams, Used};
 pub use self::shield::AccountStatus;
@@ -102,29 +104,6 @@ pub struct Options {
     pub negative_ttl: Duration,
     /// Time limits of every step.
     pub timeouts: Timeouts,
-}
-
-impl Options {
-    /// For whom the upstream has to be asked whether it shows a repository, before anything of it is served: nobody
-    /// where there is nothing that not everybody who asks here may have.
-    pub fn guard(&self) -> Guard {
-        match self.sharing {
-            Sharing::Public if !self.credentials.is_empty() => Guard::Everybody,
-            Sharing::PerClient => Guard::Client,
-            Sharing::Public | Sharing::Shared => Guard::Nobody,
-        }
-    }
-}
-
-/// For whom an upstream is asked whether it shows a repository.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Guard {
-    /// It is not asked.
-    Nobody,
-    /// For everybody at once: without any credential.
-    Everybody,
-    /// For each client, by its own credential.
-    Client,
 }
 
 /// Time limits of every step of a request to an upstream.

@@ -10,7 +10,7 @@ use rustls::ClientConfig;
 
 use super::alternate::Alternates;
 use super::auth::Auth;
-use super::changed::{Purse, purse};
+use super::changed::purse;
 use super::exchange::Exchange;
 use super::identity::{Holder, Reach};
 use super::lanes::Lanes;
@@ -20,7 +20,7 @@ use super::shield::Keep;
 use super::throttle::Throttle;
 use super::visibility::Witness;
 use super::wire::Wire;
-use super::{Account, Guard, Options, Refusal, profile};
+use super::{Account, Options, Refusal, profile};
 use crate::clock::Clock;
 use crate::net::client::Client;
 use crate::net::dial::{Dialer, Gate};
@@ -87,25 +87,15 @@ impl Upstream {
             beside
         };
         let options = &entry.options;
-        let nobody = Options {
-            credentials: Vec::new(),
-            alternates: Vec::new(),
-            ..options.clone()
-        };
-        let witness = || {
-            options
-                .has_witness()
-                .then(|| Arc::new(Witness::new(beside(&nobody, registry, true))))
-        };
-        let alternates = || {
-            Arc::new(Alternates::new(options, registry, |options, registry| {
-                beside(options, registry, false)
-            }))
-        };
         let kept = before.filter(|before| before.options.has_alternates_of(options));
         let (alternates, witness) = match kept {
             Some(kept) => (kept.alternates.clone(), kept.witness.clone()),
-            None => (alternates(), witness()),
+            None => {
+                let other = |options: &Options, registry: &Registry| beside(options, registry, false);
+                let nobody = || beside(&options.anonymous(), registry, true);
+                let witness = options.has_witness().then(|| Arc::new(Witness::new(nobody())));
+                (Arc::new(Alternates::new(options, registry, other)), witness)
+            }
         };
         Self {
             alternates,
@@ -135,6 +125,8 @@ pub struct Used {
 pub struct Upstreams {
     pub(super) known: Known,
     pub(super) entries: Vec<Arc<Entry>>,
+    /// True if one of them has credentials, or had.
+    pub(super) secrets: bool,
     /// What trusts the machine's certificates.
     usual: Arc<ClientConfig>,
     dialer: Dialer,
@@ -195,6 +187,7 @@ impl Upstreams {
         let usual = tls::client_config(&[]);
         let entry = |options: Options| Arc::new(Entry::new(options, &usual));
         Self {
+            secrets: Options::have_secrets(&options),
             known: Known {
                 budgets,
                 keep: Arc::default(),
@@ -220,6 +213,7 @@ impl Upstreams {
             same.map_or_else(|| Arc::new(Entry::new(options, &self.usual)), Arc::clone)
         };
         let changed = Self {
+            secrets: self.secrets || Options::have_secrets(&options),
             entries: options.into_iter().map(entry).collect(),
             known: Known {
                 budgets,
@@ -300,14 +294,6 @@ impl Upstreams {
         self.entries[entry].label.clone()
     }
 
-    /// For whom an upstream has to be asked whether it shows a repository, by the index of its entry.
-    ///
-    /// # Panics
-    /// If there is no such entry.
-    pub fn guard(&self, entry: usize) -> Guard {
-        self.entries[entry].options.guard()
-    }
-
     /// How each upstream is reached, in the order of the configuration.
     pub(super) fn options(&self) -> impl Iterator<Item = &Options> {
         self.entries.iter().map(|entry| &entry.options)
@@ -375,13 +361,9 @@ fn exchange(
     let mut token_hosts = options.token_hosts.clone();
     token_hosts.extend(profile.token_hosts.iter().map(|host| (*host).to_owned()));
     let times = options.timeouts;
-    let Purse {
-        shield,
-        marks,
-        logins,
-    } = purse(&accounts, registry, known, clock, before);
+    let purse = purse(&accounts, registry, known, clock, before);
     let kept = before.and_then(|before| before.way_to(options));
-    let accounts = accounts.into_iter().zip(logins).map(|(account, login)| {
+    let accounts = accounts.into_iter().zip(purse.logins).map(|(account, login)| {
         let known = kept.and_then(|kept| kept.accounts.iter().find(|auth| auth.is_of(account.as_ref())));
         let hosts = token_hosts.clone();
         let holder = || account.map(|account| Holder::new(account, registry, reach, clock));
@@ -409,8 +391,8 @@ fn exchange(
         ),
         redirects_tell: AtomicBool::new(kept.is_some_and(|kept| kept.redirects_tell.load(Ordering::Relaxed))),
         base,
-        marks,
-        shield,
+        marks: purse.marks,
+        shield: purse.shield,
         timeouts: times,
         clock,
     })

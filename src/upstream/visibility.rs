@@ -5,23 +5,23 @@
 //! is remembered under the name of the repository, for a client under a hash whose key nobody knows; the client's
 //! credential goes where the upstream's own would go, and is forgotten with the answer.
 
+mod asking;
+
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
-use http::header::{CONTENT_TYPE, HeaderName, RANGE};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::StatusCode;
 use lru::LruCache;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::body::text;
-use super::exchange::{Ask, Exchange};
-use super::fetch::{blob_ask, manifest_ask};
-use super::{Credential, LimitKind, Refusal, Upstream};
-use crate::clock::Time;
-use crate::oci::{Digest, MediaType, Reference, RepositoryPath};
+use self::asking::{ask, plain_ask, shown_by};
+use super::exchange::Exchange;
+use super::{Credential, Refusal, Upstream};
+use crate::clock::{Clock, Time};
+use crate::oci::{Digest, Reference, RepositoryPath};
 use crate::policy::access::visibility::{Known, Lives, MISSING, Record, Said};
 
 /// Most repositories, and clients of repositories, of which it is remembered whether they are shown: strangers
@@ -29,8 +29,6 @@ use crate::policy::access::visibility::{Known, Lives, MISSING, Record, Said};
 const MAX_RECORDS: NonZeroUsize = NonZeroUsize::new(16_384).expect("is not zero");
 /// The longest that an answer is waited for where an older one will do.
 const SHORT: Duration = Duration::from_secs(2);
-
-const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
 /// What somebody wants of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,12 +55,8 @@ pub enum Shown {
     Unknown(Refusal),
 }
 
-/// Who asks for what, as far as it is remembered.
-#[derive(Clone, PartialEq, Eq, Hash)]
-enum Key {
-    Everybody(RepositoryPath),
-    Client([u8; 32]),
-}
+/// What a client's right to a repository is remembered under.
+type Tag = [u8; 32];
 
 /// What is known, and the turn to ask.
 struct Slot {
@@ -81,7 +75,10 @@ struct State {
 pub(super) struct Witness {
     /// The upstream, without any of its credentials.
     nobody: Box<Upstream>,
-    slots: Mutex<LruCache<Key, Arc<Slot>>>,
+    /// Of everybody.
+    repositories: Mutex<LruCache<RepositoryPath, Arc<Slot>>>,
+    /// Of clients.
+    clients: Mutex<LruCache<Tag, Arc<Slot>>>,
     key: hmac::Key,
 }
 
@@ -91,25 +88,24 @@ impl Witness {
         let key: [u8; 32] = rand::random();
         Self {
             nobody: Box::new(nobody),
-            slots: Mutex::new(LruCache::new(MAX_RECORDS)),
+            repositories: Mutex::new(LruCache::new(MAX_RECORDS)),
+            clients: Mutex::new(LruCache::new(MAX_RECORDS)),
             key: hmac::Key::new(hmac::HMAC_SHA256, &key),
         }
     }
 
     /// True if it is known that everybody is shown a repository. Asks nobody.
     pub(super) fn is_public(&self, path: &RepositoryPath, now: Time) -> bool {
-        let slot = self.known_of_everybody(path);
-        slot.is_some_and(|slot| known(&slot, &Lives::EVERYBODY, now) == Known::Shown)
+        let mut slots = lock(&self.repositories);
+        let slot = slots.get(path);
+        slot.is_some_and(|slot| known(slot, &Lives::EVERYBODY, now) == Known::Shown)
     }
 
     /// True if the upstream did not answer a moment ago when it was asked about a repository.
     pub(super) fn rests(&self, path: &RepositoryPath, now: Time) -> bool {
-        let slot = self.known_of_everybody(path);
+        let mut slots = lock(&self.repositories);
+        let slot = slots.get(path);
         slot.is_some_and(|slot| lock(&slot.state).record.rests(now))
-    }
-
-    fn known_of_everybody(&self, path: &RepositoryPath) -> Option<Arc<Slot>> {
-        lock(&self.slots).get(&Key::Everybody(path.clone())).cloned()
     }
 
     /// Whether somebody is shown a repository, of which they want this: everybody, or the client with this
@@ -129,16 +125,16 @@ impl Witness {
         };
         let clock = exchange.clock;
         let Some(credential) = credential else {
-            let slot = self.slot(Key::Everybody(path.clone()));
+            let slot = Arc::clone(lock(&self.repositories).get_or_insert_ref(path, Slot::new));
             let asking = async |within| ask_in_time(exchange, path, wants, within).await;
             return judge(&slot, &Lives::EVERYBODY, wants, clock, within, asking).await;
         };
         // A password that the upstream does not take is not tried for every repository: it would lock the user.
-        let login = self.slot(self.client(credential, ""));
+        let login = self.client(credential, "");
         if known(&login, &Lives::CLIENT, clock.now()) == Known::Hidden {
             return Shown::No { login: true };
         }
-        let slot = self.slot(self.client(credential, path.as_str()));
+        let slot = self.client(credential, path.as_str());
         let asking = async |within| {
             let named = exchange.named(credential.clone());
             let said = ask_in_time(&named, path, wants, within).await;
@@ -155,27 +151,67 @@ impl Witness {
         }
     }
 
-    fn slot(&self, key: Key) -> Arc<Slot> {
-        let new = || {
-            Arc::new(Slot {
-                turn: Semaphore::new(1),
-                state: Mutex::default(),
-            })
+    /// Whether the upstream takes a credential, as far as it says so. Takes no longer than `within`.
+    ///
+    /// Cancel-safe: if the one who asks leaves, the next one does.
+    pub(super) async fn takes(
+        &self,
+        credential: &Credential,
+        path: &RepositoryPath,
+        within: Duration,
+    ) -> Shown {
+        let exchange = match self.nobody.exchange() {
+            Ok(exchange) => exchange,
+            Err(refusal) => return Shown::Unknown(refusal),
         };
-        Arc::clone(lock(&self.slots).get_or_insert(key, new))
+        let slot = self.client(credential, "");
+        let asking = async |within| {
+            let named = exchange.named(credential.clone());
+            let asking = async {
+                let ask = plain_ask(path, named.url("")?);
+                shown_by(&named, &ask, |_| true).await
+            };
+            let said = timeout(within, Box::pin(asking)).await;
+            let is_refused = named.accounts.iter().any(|account| account.parked().is_some());
+            match said {
+                _ if is_refused => Err(Refusal::Denied(StatusCode::UNAUTHORIZED.as_u16())),
+                // What it may see is another question.
+                Ok(Err(Refusal::Denied(_))) => Ok(()),
+                Ok(said) => said,
+                Err(_) => Err(silent()),
+            }
+        };
+        judge(
+            &slot,
+            &Lives::CLIENT,
+            &Wants::List,
+            exchange.clock,
+            within,
+            asking,
+        )
+        .await
     }
 
-    /// What a client's right to a repository is remembered under: nothing can be read from it.
-    fn client(&self, credential: &Credential, path: &str) -> Key {
+    /// What is known of a client's right to a repository, under a hash: nothing can be read from it.
+    fn client(&self, credential: &Credential, path: &str) -> Arc<Slot> {
         let mut context = hmac::Context::with_key(&self.key);
         // Neither a user's name nor a path has a NUL; a password stands last.
         for part in [&credential.username, path, credential.password.expose()] {
             context.update(part.as_bytes());
             context.update(b"\0");
         }
-        let mut key = [0; 32];
-        key.copy_from_slice(context.sign().as_ref());
-        Key::Client(key)
+        let mut tag = Tag::default();
+        tag.copy_from_slice(context.sign().as_ref());
+        Arc::clone(lock(&self.clients).get_or_insert(tag, Slot::new))
+    }
+}
+
+impl Slot {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            turn: Semaphore::new(1),
+            state: Mutex::default(),
+        })
     }
 }
 
@@ -197,6 +233,17 @@ impl Upstream {
         }
     }
 
+    /// Whether it takes a client's credential, whatever that may see: `path` stands for anything. Takes no longer than
+    /// `within`.
+    ///
+    /// Cancel-safe.
+    pub async fn takes(&self, credential: &Credential, path: &RepositoryPath, within: Duration) -> Shown {
+        match &self.witness {
+            Some(witness) => witness.takes(credential, path, within).await,
+            None => Shown::Yes,
+        }
+    }
+
     /// True if it is known that it shows a repository to everybody. Asks nobody.
     pub fn is_known_public(&self, path: &RepositoryPath, now: Time) -> bool {
         let witness = self.witness.as_ref();
@@ -213,7 +260,7 @@ async fn judge(
     slot: &Slot,
     lives: &Lives,
     wants: &Wants,
-    clock: crate::clock::Clock,
+    clock: Clock,
     within: Duration,
     asking: impl AsyncFnOnce(Duration) -> Result<(), Refusal>,
 ) -> Shown {
@@ -264,74 +311,11 @@ async fn ask_in_time(
     within: Duration,
 ) -> Result<(), Refusal> {
     let answer = timeout(within, Box::pin(ask(exchange, path, wants))).await;
-    answer.unwrap_or_else(|_| Err(Refusal::Unreachable("no answer in time".to_owned())))
+    answer.unwrap_or_else(|_| Err(silent()))
 }
 
-/// Asks for what is wanted; where that does not tell, for a list.
-async fn ask(exchange: &Exchange, path: &RepositoryPath, wants: &Wants) -> Result<(), Refusal> {
-    let told = match wants {
-        Wants::Manifest(reference) => {
-            let ask = manifest_ask(exchange, Method::HEAD, path, reference, 0)?;
-            shown_by(exchange, &ask, is_manifest).await
-        }
-        Wants::Blob(digest) => {
-            let first = HeaderMap::from_iter([(RANGE, HeaderValue::from_static("bytes=0-0"))]);
-            let ask = blob_ask(exchange, path, digest, first)?;
-            shown_by(exchange, &ask, |headers| !is_page(headers)).await
-        }
-        Wants::List => Err(Refusal::Unusable(String::new())),
-    };
-    match told {
-        // A HEAD is refused, or says too little; or anonymous pulls are used up, of which a list takes none.
-        Err(
-            Refusal::Unusable(_)
-            | Refusal::Limited {
-                kind: LimitKind::Pull,
-                ..
-            },
-        ) => {
-            let ask = Ask {
-                method: Method::GET,
-                url: exchange.url(&format!("{path}/tags/list?n=1"))?,
-                headers: HeaderMap::new(),
-                path,
-                account: 0,
-                manifest: false,
-                left: None,
-                asker: None,
-            };
-            shown_by(exchange, &ask, |headers| !is_page(headers)).await
-        }
-        told => told,
-    }
-}
-
-/// True if the answer shows it: a success that looks as it should.
-async fn shown_by(
-    exchange: &Exchange,
-    ask: &Ask<'_>,
-    looks_right: impl Fn(&HeaderMap) -> bool,
-) -> Result<(), Refusal> {
-    let answer = exchange.ask(ask).await?;
-    match exchange.refusal(&answer) {
-        // A store's refusal, or of a method, says nothing of the repository.
-        Some(_) if answer.elsewhere || answer.response.status() == StatusCode::NOT_IMPLEMENTED => {
-            Err(Refusal::Unusable("its answer does not tell".to_owned()))
-        }
-        Some(refusal) => Err(refusal),
-        None if looks_right(answer.response.headers()) => Ok(()),
-        None => Err(Refusal::Unusable("it is not what was asked for".to_owned())),
-    }
-}
-
-fn is_manifest(headers: &HeaderMap) -> bool {
-    let kind = text(headers, CONTENT_TYPE).and_then(MediaType::parse);
-    headers.contains_key(DIGEST) || kind.is_some_and(|kind| kind.is_manifest())
-}
-
-/// Some registries answer those whom they do not know with the page where people sign in.
-fn is_page(headers: &HeaderMap) -> bool {
-    text(headers, CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/html"))
+fn silent() -> Refusal {
+    Refusal::Unreachable("no answer in time".to_owned())
 }
 
 /// No code panics while it holds one of these locks, so a poisoned one holds good data.

@@ -91,6 +91,70 @@ pub(crate) fn people(world: &World) -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
+/// Two tenants of a registry that takes alice and a robot: alice has what the robot fetched, and bob, whom it does
+/// not take, and whoever does not log in have nothing of it, held or not.
+pub(crate) fn tenants(world: &World) -> Result<Verdict> {
+    if let Some(skipped) = world.skips_without_seawall() {
+        return Ok(skipped);
+    }
+    let directory = world.directory()?;
+    let (htpasswd, secret) = (directory.join("htpasswd"), directory.join("secret"));
+    let hash = bcrypt::hash("right", 5)?;
+    fs::write(&htpasswd, format!("alice:{hash}\nrobot:{hash}\n"))?;
+    fs::write(&secret, "right")?;
+    let registry = world.upstream.start_locked(&directory, &htpasswd)?;
+    let place = world.directory()?;
+    let access = format!(
+        "access = \"per_client\"\ncredentials = [{{ username = \"robot\", password = {{ file = '{}' }} }}]\n",
+        secret.display()
+    );
+    let seawall = world.seawall_with(&registry.address, &place, &access)?;
+    let (alice, bob, nobody) = (
+        place.join("alice.json"),
+        place.join("bob.json"),
+        place.join("none.json"),
+    );
+    let login = |password: &str| {
+        let mut login = command("skopeo");
+        login
+            .args(["login", "--tls-verify=false", "--authfile"])
+            .arg(&alice);
+        login.args(["--username", "alice", "--password", password]);
+        run(login.arg(&seawall.address))
+    };
+    refused(login("wrong"), "invalid username/password")?;
+    login("right")?;
+    // Seawall would not let bob log in; he tries all the same.
+    let logins = fs::read_to_string(&alice)?.replace("YWxpY2U6cmlnaHQ=", "Ym9iOnJpZ2h0");
+    fs::write(&bob, logins)?;
+    let skopeo = |logins: &Path| {
+        let mut skopeo = command("skopeo");
+        skopeo.args(["--override-os", "linux", "--override-arch", "amd64"]);
+        skopeo.env("REGISTRY_AUTH_FILE", logins);
+        skopeo
+    };
+    let image = format!("docker://{}/library/multi", seawall.address);
+    let (images, target) = (&world.images, place.join("copy"));
+    let tagged = format!("{image}:{TAG}");
+    let look = |logins: &Path, source: &str| {
+        run(skopeo(logins).args(["inspect", "--raw", "--tls-verify=false", source]))
+    };
+    for _ in 0..2 {
+        for source in [&tagged, &format!("{image}@{}", images.index)] {
+            refused(look(&bob, source), "does not take this user name")?;
+            refused(look(&nobody, source), "log in first")?;
+        }
+        copy(skopeo(&alice), &tagged, &target, images, &images.platforms[0])?;
+    }
+    let fetched = registry.asked()?.into_iter();
+    let fetched = fetched.filter(|asked| asked.method == "GET" && asked.status == 200);
+    let manifests = fetched.filter(|asked| asked.target.contains("/manifests/"));
+    match manifests.count() {
+        2 => Ok(Verdict::Passed),
+        other => Err(format!("two manifests were fetched {other} times").into()),
+    }
+}
+
 /// containerd, with the credentials that a kubelet would hand it.
 pub(crate) fn nodes(world: &World) -> Result<Verdict> {
     if let Some(skipped) = world.skips_without_seawall() {

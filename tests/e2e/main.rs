@@ -45,7 +45,7 @@ type Test = (&'static str, fn(&World) -> Result<Verdict>);
 /// Most tests that run at a time, each in a world of its own.
 const MAX_LANES: usize = 4;
 
-const TESTS: [Test; 44] = [
+const TESTS: [Test; 45] = [
     (
         "all clients together cost one upstream GET per digest when cold",
         pulls::cold_together,
@@ -97,6 +97,10 @@ const TESTS: [Test; 44] = [
     (
         "containerd logs in with what the kubelet hands it, and is refused without",
         login::nodes,
+    ),
+    (
+        "of two tenants, each has what the registry shows it",
+        login::tenants,
     ),
     (
         "containerd shows its node's certificate, and is refused without a good one",

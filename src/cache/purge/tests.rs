@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::super::belongings::Belongings;
 use super::*;
 use crate::cache::holds::Keeper;
 use crate::cache::{Options, PurgeReport};
@@ -75,6 +76,7 @@ fn shelves(folder: &TempDir) -> Shelves {
         metrics: Arc::new(Metrics::new()),
         scrub: Mutex::default(),
         blame: Mutex::default(),
+        belongings: Belongings::default(),
         ahead: Arc::new(tokio::sync::Semaphore::new(1)),
         verifies: false.into(),
     }

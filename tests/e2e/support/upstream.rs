@@ -22,14 +22,29 @@ pub(crate) struct Upstream {
     pub(crate) address: String,
     process: Process,
     access_log: PathBuf,
+    store: PathBuf,
 }
 
 impl Upstream {
     /// Starts it with an empty store under `root`.
     pub(crate) fn start(root: &Path) -> Result<Self> {
+        Self::start_over(root, &root.join("registry"), "")
+    }
+
+    /// Another one over the same store, which takes those in this htpasswd file only.
+    #[allow(dead_code, reason = "the benchmark does not")]
+    pub(crate) fn start_locked(&self, root: &Path, htpasswd: &Path) -> Result<Self> {
+        let auth = format!(
+            "auth: {{ htpasswd: {{ realm: registry, path: {} }} }}\n",
+            htpasswd.display()
+        );
+        Self::start_over(root, &self.store, &auth)
+    }
+
+    fn start_over(root: &Path, store: &Path, more: &str) -> Result<Self> {
         let address = free_address()?;
         let config = root.join("registry.yml");
-        std::fs::write(&config, settings(&root.join("registry"), &address))?;
+        std::fs::write(&config, settings(store, &address) + more)?;
         let mut serve = command("docker-registry");
         serve.arg("serve").arg(&config).env_remove("OTEL_TRACES_EXPORTER");
         let mut process = Process::start("upstream", serve, root)?;
@@ -38,6 +53,7 @@ impl Upstream {
             address,
             process,
             access_log: root.join("upstream.out"),
+            store: store.to_owned(),
         })
     }
 
@@ -86,7 +102,7 @@ fn settle(mut look: impl FnMut() -> usize) -> Result {
 }
 
 fn is_up(address: &str) -> bool {
-    super::http::get(address, "/v2/").is_ok_and(|answer| answer.status == 200)
+    super::http::get(address, "/v2/").is_ok_and(|answer| matches!(answer.status, 200 | 401))
 }
 
 /// A line in Apache's combined format: `… [date] "GET /v2/… HTTP/1.1" 200 …`.

@@ -1,0 +1,72 @@
+//! For which upstreams there is a question of who may have what, and for whom it is asked.
+
+use super::{Options, Upstreams};
+use crate::policy::access::visibility::Sharing;
+
+/// For whom an upstream is asked whether it shows a repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// It is not asked.
+    Nobody,
+    /// For everybody at once: without any credential.
+    Everybody,
+    /// For each client, by its own credential.
+    Client,
+}
+
+impl Options {
+    /// For whom the upstream has to be asked whether it shows a repository, before anything of it is served: nobody
+    /// where there is nothing that not everybody who asks here may have.
+    pub fn guard(&self) -> Guard {
+        match self.sharing {
+            Sharing::Public if !self.credentials.is_empty() => Guard::Everybody,
+            Sharing::PerClient => Guard::Client,
+            Sharing::Public | Sharing::Shared => Guard::Nobody,
+        }
+    }
+
+    /// True if the upstream is asked who may have what: where there is something that not everybody may have, and
+    /// somebody else who might be told or given it.
+    pub(super) fn has_witness(&self) -> bool {
+        let has_secrets = !self.credentials.is_empty();
+        self.guard() != Guard::Nobody || (has_secrets && !self.alternates.is_empty())
+    }
+
+    /// The same upstream, without any credential.
+    pub(super) fn anonymous(&self) -> Self {
+        Self {
+            credentials: Vec::new(),
+            alternates: Vec::new(),
+            ..self.clone()
+        }
+    }
+
+    /// True if one of these has credentials.
+    pub(super) fn have_secrets(options: &[Self]) -> bool {
+        options.iter().any(|options| !options.credentials.is_empty())
+    }
+}
+
+impl Upstreams {
+    /// For whom an upstream has to be asked whether it shows a repository, by the index of its entry.
+    ///
+    /// # Panics
+    /// If there is no such entry.
+    pub fn guard(&self, entry: usize) -> Guard {
+        self.entries[entry].options.guard()
+    }
+
+    /// True if the upstream of an entry is shown credentials, which may see more than everybody does.
+    ///
+    /// # Panics
+    /// If there is no such entry.
+    pub fn has_credentials(&self, entry: usize) -> bool {
+        !self.entries[entry].options.credentials.is_empty()
+    }
+
+    /// True if an upstream is shown credentials, or was under an earlier configuration: what is held may not be for
+    /// everybody.
+    pub const fn have_secrets(&self) -> bool {
+        self.secrets
+    }
+}
