@@ -1,27 +1,27 @@
 //! `credentials` of an upstream: a user with a password, or a source that has one.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::environment::Environment;
 use super::file::{Node, Value};
 use super::problem::Problems;
 use super::section::{Section, Wrong, limit, text};
-use super::show::quoted;
+use super::show::{list, quoted};
 use super::units::show_duration;
 use super::{secret, values};
 use crate::oci::Registry;
 use crate::policy::identity::Prefix;
 use crate::policy::identity::docker::{self, Found};
 use crate::policy::naming::Pattern;
-use crate::upstream::{Account, Credential, Helper, Identity, Secret};
+use crate::upstream::{Account, Credential, Helper, Identity, Plugin, Secret, Source};
 
 /// Most bytes of a `config.json`.
 const MAX_FILE: u64 = 1 << 20;
 /// How long a program may take: clouds' helpers ask their services meanwhile.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The keys that say what kind of source it is. One stands in each entry.
-const KINDS: [&str; 3] = ["username", "docker_config", "helper"];
+const KINDS: [&str; 4] = ["username", "docker_config", "helper", "plugin"];
 
 /// Reads one element of the list: an account, or as many as a file has for this registry.
 pub(super) fn read(
@@ -36,6 +36,8 @@ pub(super) fn read(
         "password",
         "docker_config",
         "helper",
+        "plugin",
+        "args",
         "env",
         "timeout",
         "prefix",
@@ -51,13 +53,17 @@ pub(super) fn read(
         .filter(|kind| each.node(kind).is_some())
         .collect();
     let prefix = each.read("prefix", Prefix::ALL, prefix, problems);
+    if let Some(node) = each.node("args").filter(|_| kinds != ["plugin"]) {
+        problems.add(&node.place, format!("{}args is for a plugin", each.name), None);
+    }
     let identity = match kinds.as_slice() {
         ["username"] => password(&each, environment, problems),
         ["docker_config"] => {
             let helper = helper(&each, environment, problems);
             return docker_config(&each, registry, &prefix, &helper, problems);
         }
-        ["helper"] => Some(Identity::Helper(helper(&each, environment, problems))),
+        ["helper"] => Some(Source::Helper(helper(&each, environment, problems)).into()),
+        ["plugin"] => Some(Source::Plugin(plugin(&each, environment, problems)).into()),
         _ => {
             let what = format!(
                 "{}: expected one of {}",
@@ -128,10 +134,11 @@ fn docker_config(
                 username,
                 password: Secret::new(password),
             }),
-            Found::Helper(name) => Identity::Helper(Helper {
+            Found::Helper(name) => Source::Helper(Helper {
                 name,
                 ..helper.clone()
-            }),
+            })
+            .into(),
         },
         prefix: entry.prefix,
     };
@@ -162,6 +169,27 @@ fn helper_name(node: &Node) -> Result<String, Wrong> {
         true => Ok(name.to_owned()),
         false => Err(Wrong::expected(
             "what follows docker-credential- in the name of a program on the PATH, such as \"ecr-login\"",
+        )),
+    }
+}
+
+fn plugin(each: &Section<'_>, environment: &Environment, problems: &mut Problems) -> Plugin {
+    Plugin {
+        program: each.read("plugin", PathBuf::new(), program, problems),
+        arguments: each.read_list("args", text, problems),
+        environment: variables(each, environment, problems),
+        timeout: each.read("timeout", TIMEOUT, limit, problems),
+    }
+}
+
+fn program(node: &Node) -> Result<PathBuf, Wrong> {
+    let written = text(node)?;
+    let path = PathBuf::from(&written);
+    let is_path = path.is_absolute() && path.file_name().is_some() && !written.contains(char::is_control);
+    match is_path || docker::is_helper(&written) {
+        true => Ok(path),
+        false => Err(Wrong::expected(
+            "the name of a program on the PATH, or its whole path",
         )),
     }
 }
@@ -224,10 +252,16 @@ pub(super) fn show(account: &Account) -> String {
             format!("username = {}", quoted(&credential.username)),
             "password = \"***\"".to_owned(),
         ],
-        Identity::Helper(helper) => vec![
+        Identity::Source(Source::Helper(helper)) => vec![
             format!("helper = {}", quoted(&helper.name)),
             show_variables(&helper.environment),
             format!("timeout = \"{}\"", show_duration(helper.timeout)),
+        ],
+        Identity::Source(Source::Plugin(plugin)) => vec![
+            format!("plugin = {}", quoted(&plugin.program.to_string_lossy())),
+            format!("args = {}", list(&plugin.arguments)),
+            show_variables(&plugin.environment),
+            format!("timeout = \"{}\"", show_duration(plugin.timeout)),
         ],
     };
     if !account.prefix.is_all() {

@@ -245,7 +245,8 @@ fn alternate(alternate: &AlternateOptions) -> String {
     }
 }
 
-fn list<T: ToString>(values: &[T]) -> String {
+/// A list of texts.
+pub(super) fn list<T: ToString>(values: &[T]) -> String {
     let values: Vec<String> = values.iter().map(|value| quoted(&value.to_string())).collect();
     format!("[{}]", values.join(", "))
 }

@@ -5,7 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 
 use crate::config::tests::{load_text, refused, settings};
 use crate::config::{Changes, effective};
-use crate::upstream::{Account, Identity};
+use crate::upstream::{Account, Identity, Source};
 
 fn entry(credentials: &str) -> String {
     format!("[[upstream]]\nregistry = \"quay.io\"\naccess = \"shared\"\ncredentials = [{credentials}]\n")
@@ -34,7 +34,7 @@ fn a_docker_config_becomes_an_account_for_each_path_that_it_has_something_for() 
     let names: Vec<String> = accounts.iter().map(Account::name).collect();
     assert_eq!(names, ["robot", "docker-credential-x (team)"]);
     assert_eq!(accounts[0].password().unwrap().password.expose(), "canary-S033");
-    let Identity::Helper(helper) = &accounts[1].identity else {
+    let Identity::Source(Source::Helper(helper)) = &accounts[1].identity else {
         panic!("{:?}", accounts[1])
     };
     assert_eq!((helper.timeout.as_secs(), helper.environment.len()), (3, 1));
@@ -71,12 +71,14 @@ fn a_docker_config_that_is_written_anew_is_told_by_the_account_that_has_another_
 fn helpers_and_paths_are_read_and_shown_and_read_again() {
     let text = entry(
         "{ helper = \"docker-credential-pass\" }, { helper = \"x\", prefix = \"/team/\", timeout = \"1m\" }, \
+         { plugin = \"/opt/bin/ecr-credential-provider\", args = [\"-v\", \"a b\"], prefix = \"mine\" }, \
          { username = \"u\", password = { env = \"HOME\" }, prefix = \"other\" }",
     );
     let names: Vec<String> = accounts(&text).iter().map(Account::name).collect();
     let wanted = [
         "docker-credential-pass",
         "docker-credential-x (team)",
+        "ecr-credential-provider (mine)",
         "u (other)",
     ];
     assert_eq!(names, wanted);
@@ -133,13 +135,28 @@ fn what_cannot_be_meant_is_refused_with_its_place_and_without_what_is_secret() {
             "",
         ),
         (
+            entry("{ plugin = \"bin/ecr\" }"),
+            "plugin = \"bin/ecr\": expected the name of a program on the PATH, or its whole path".into(),
+            "",
+        ),
+        (
+            entry("{ plugin = \"a\", args = [1] }"),
+            "args = 1: expected a text in quotes".into(),
+            "",
+        ),
+        (
+            entry("{ helper = \"a\", args = [\"x\"] }"),
+            "args is for a plugin".into(),
+            "",
+        ),
+        (
             entry("{ helper = \"a\", env = \"A\" }"),
             "env is a text: expected a table".into(),
             "",
         ),
         (
             entry("{ helper = \"a\", username = \"u\", password = { env = \"HOME\" } }"),
-            "credentials: expected one of username, docker_config, helper".into(),
+            "credentials: expected one of username, docker_config, helper, plugin".into(),
             "or name a source",
         ),
         (

@@ -152,7 +152,7 @@ fn helper(name: &str, key: &str) -> Result<Found, Unusable> {
 }
 
 /// The path that a key names, if it is on this registry. Behind a scheme, and for `v1` and `v2`, it names all.
-fn named(key: &str, registry: &Registry) -> Option<Prefix> {
+pub(super) fn named(key: &str, registry: &Registry) -> Option<Prefix> {
     let (scheme, rest) = match key.split_once("://") {
         Some((scheme, rest)) => (Some(scheme), rest),
         None => (None, key),

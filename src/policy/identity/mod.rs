@@ -2,6 +2,7 @@
 
 pub mod docker;
 mod lease;
+pub mod plugin;
 mod prefix;
 
 pub use self::lease::{Lease, Life, Step};

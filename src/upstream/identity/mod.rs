@@ -6,6 +6,7 @@
 //! source has another by now: a rotation costs nobody a pull.
 
 mod helper;
+mod plugin;
 mod process;
 mod reach;
 
@@ -15,6 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 pub use self::helper::Helper;
+pub use self::plugin::Plugin;
 pub(super) use self::reach::Reach;
 use super::{Credential, Refusal};
 use crate::clock::Clock;
@@ -35,8 +37,17 @@ pub struct Account {
 pub enum Identity {
     /// The configuration.
     Password(Credential),
+    /// Whoever is asked for it.
+    Source(Source),
+}
+
+/// Who is asked for a credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
     /// `docker-credential-…`.
     Helper(Helper),
+    /// A plugin of the kubelet.
+    Plugin(Plugin),
 }
 
 /// What a source gave: a credential, unless it has none for this registry, and how long it is good for.
@@ -53,14 +64,14 @@ pub(super) struct Lent {
 pub(super) struct Holder {
     account: Account,
     /// What its source gave; `None` if the account says all.
-    source: Option<Arc<Source>>,
+    asked: Option<Arc<Asked>>,
     /// Whoever renews it; ends with its owner.
     renewing: Mutex<JoinSet<()>>,
 }
 
-/// A source, and what it gave.
-struct Source {
-    helper: Helper,
+/// A source that is asked, and what it gave.
+struct Asked {
+    source: Source,
     /// The account, as people call it.
     name: String,
     prefix: Prefix,
@@ -85,7 +96,7 @@ impl Account {
     pub fn name(&self) -> String {
         let name = match &self.identity {
             Identity::Password(credential) => credential.username.clone(),
-            Identity::Helper(helper) => helper.command(),
+            Identity::Source(source) => source.name(),
         };
         match self.prefix.is_all() {
             true => name,
@@ -97,7 +108,22 @@ impl Account {
     pub fn password(&self) -> Option<&Credential> {
         match &self.identity {
             Identity::Password(credential) => Some(credential),
-            Identity::Helper(_) => None,
+            Identity::Source(_) => None,
+        }
+    }
+}
+
+impl From<Source> for Identity {
+    fn from(source: Source) -> Self {
+        Self::Source(source)
+    }
+}
+
+impl Source {
+    fn name(&self) -> String {
+        match self {
+            Self::Helper(helper) => helper.command(),
+            Self::Plugin(plugin) => plugin.name(),
         }
     }
 }
@@ -113,9 +139,9 @@ impl From<Credential> for Account {
 
 impl Holder {
     pub(super) fn new(account: Account, registry: &Registry, reach: &Arc<Reach>, clock: Clock) -> Self {
-        let source = |helper: &Helper| {
-            Arc::new(Source {
-                helper: helper.clone(),
+        let asked = |source: &Source| {
+            Arc::new(Asked {
+                source: source.clone(),
                 name: account.name(),
                 prefix: account.prefix.clone(),
                 registry: registry.clone(),
@@ -125,12 +151,12 @@ impl Holder {
                 clock,
             })
         };
-        let source = match &account.identity {
+        let asked = match &account.identity {
             Identity::Password(_) => None,
-            Identity::Helper(helper) => Some(source(helper)),
+            Identity::Source(source) => Some(asked(source)),
         };
         Self {
-            source,
+            asked,
             account,
             renewing: Mutex::default(),
         }
@@ -140,7 +166,7 @@ impl Holder {
     pub(super) fn fixed(credential: Credential) -> Self {
         Self {
             account: credential.into(),
-            source: None,
+            asked: None,
             renewing: Mutex::default(),
         }
     }
@@ -157,65 +183,65 @@ impl Holder {
     /// # Errors
     /// [`Refusal::Unreachable`] if there is none because its source fails.
     pub(super) async fn get(&self) -> Result<Option<Lent>, Refusal> {
-        let Some(source) = &self.source else {
+        let Some(asked) = &self.asked else {
             let credential = self.account.password().cloned();
             return Ok(credential.map(|credential| Lent {
                 credential,
                 version: 0,
             }));
         };
-        match source.step() {
+        match asked.step() {
             Step::Use | Step::Refuse(_) => {}
-            Step::Renew => self.renew(source),
+            Step::Renew => self.renew(asked),
             Step::Fetch => {
-                let _turn = source.turn().await;
-                if source.step() == Step::Fetch {
-                    source.ask().await;
+                let _turn = asked.turn().await;
+                if asked.step() == Step::Fetch {
+                    asked.ask().await;
                 }
             }
         }
-        source.lent()
+        asked.lent()
     }
 
     /// Another credential than the one of this version, which the registry refused, if its source has one.
     ///
     /// Cancel-safe.
     pub(super) async fn another(&self, refused: u64) -> Option<Lent> {
-        let source = self.source.as_ref()?;
-        let _turn = source.turn().await;
+        let asked = self.asked.as_ref()?;
+        let _turn = asked.turn().await;
         let may_ask = {
-            let state = source.lock();
-            state.version <= refused && state.lease.may_be_replaced(source.clock.now())
+            let state = asked.lock();
+            state.version <= refused && state.lease.may_be_replaced(asked.clock.now())
         };
         if may_ask {
-            source.ask().await;
+            asked.ask().await;
         }
-        let lent = source.lent().ok().flatten();
+        let lent = asked.lent().ok().flatten();
         lent.filter(|lent| lent.version > refused)
     }
 
     /// Why the source fails, while it does.
     pub(super) fn failure(&self) -> Option<String> {
-        self.source.as_ref()?.lock().failure.clone()
+        self.asked.as_ref()?.lock().failure.clone()
     }
 
     /// Has it renewed behind the back of whoever asks, unless somebody does that.
-    fn renew(&self, source: &Arc<Source>) {
+    fn renew(&self, asked: &Arc<Asked>) {
         let mut renewing = lock(&self.renewing);
         while renewing.try_join_next().is_some() {}
         if renewing.is_empty() {
-            let source = Arc::clone(source);
+            let asked = Arc::clone(asked);
             renewing.spawn(async move {
-                let _turn = source.turn().await;
-                if source.step() == Step::Renew {
-                    source.ask().await;
+                let _turn = asked.turn().await;
+                if asked.step() == Step::Renew {
+                    asked.ask().await;
                 }
             });
         }
     }
 }
 
-impl Source {
+impl Asked {
     fn step(&self) -> Step {
         self.lock().lease.step(self.clock.now())
     }
@@ -236,8 +262,12 @@ impl Source {
 
     /// Asks the source. The turn must be held.
     async fn ask(&self) {
-        let asked = self.helper.ask(&self.reach, &self.registry, &self.prefix);
-        self.keep(asked.await);
+        let (reach, registry, prefix) = (&*self.reach, &self.registry, &self.prefix);
+        let given = match &self.source {
+            Source::Helper(helper) => helper.ask(reach, registry, prefix).await,
+            Source::Plugin(plugin) => plugin.ask(reach, registry, prefix).await,
+        };
+        self.keep(given);
     }
 
     fn keep(&self, given: Result<Given, String>) {

@@ -36,6 +36,8 @@ pub(super) struct Ended {
     pub(super) status: String,
     /// What it wrote: there may be a secret in it.
     pub(super) output: Vec<u8>,
+    /// What it complained of, as a log may have it.
+    pub(super) complaint: String,
 }
 
 impl Command<'_> {
@@ -68,14 +70,16 @@ impl Command<'_> {
             Ok(ended) => ended?,
             Err(_) => return Err(format!("it did not end within {:?}", self.timeout)),
         };
+        let complaint = quotable(&complaint);
         if !complaint.is_empty() {
             let program = self.program.display();
-            tracing::warn!(%program, %status, "it complains: {}", quotable(&complaint));
+            tracing::warn!(%program, %status, "it complains: {complaint}");
         }
         Ok(Ended {
             success: status.success(),
             status: status.to_string(),
             output,
+            complaint,
         })
     }
 }

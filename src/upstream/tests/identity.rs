@@ -7,7 +7,7 @@ use crate::upstream::identity::{Holder, Reach};
 
 use super::*;
 
-/// A `docker-credential-test` that says what the files beside it say, and counts how often it is asked.
+/// A `docker-credential-test`, which may be a plugin as well, that says what the files beside it say, and counts how often it is asked.
 struct Program(tempfile::TempDir);
 
 impl Program {
@@ -41,6 +41,26 @@ impl Program {
         std::fs::read_to_string(self.0.path().join("asked")).unwrap()
     }
 
+    /// As a plugin of the kubelet.
+    fn plugin(&self, registry: &str, prefix: &str) -> Holder {
+        let plugin = Plugin {
+            program: self.0.path().join("docker-credential-test"),
+            arguments: vec!["--one".to_owned()],
+            environment: Vec::new(),
+            timeout: Duration::from_secs(60),
+        };
+        let account = Account {
+            identity: Source::Plugin(plugin).into(),
+            prefix: Prefix::parse(prefix).unwrap(),
+        };
+        Holder::new(
+            account,
+            &registry.parse().unwrap(),
+            &Arc::default(),
+            Clock::start(),
+        )
+    }
+
     fn account(&self) -> Account {
         let path = format!("{}:/usr/bin:/bin", self.0.path().display());
         let helper = Helper {
@@ -49,7 +69,7 @@ impl Program {
             timeout: Duration::from_secs(60),
         };
         Account {
-            identity: Identity::Helper(helper),
+            identity: Identity::Source(Source::Helper(helper)),
             prefix: Prefix::ALL,
         }
     }
@@ -62,6 +82,15 @@ impl Program {
 
 fn answer_of(username: &str, secret: &str) -> String {
     format!(r#"{{"ServerURL":"x","Username":"{username}","Secret":"{secret}"}}"#)
+}
+
+/// What a plugin writes.
+fn response(username: &str, secret: &str, keep: &str) -> String {
+    format!(
+        r#"{{"kind":"CredentialProviderResponse","apiVersion":"credentialprovider.kubelet.k8s.io/v1",
+            "cacheKeyType":"Registry","cacheDuration":"{keep}",
+            "auth":{{"*.example":{{"username":"{username}","password":"{secret}"}}}}}}"#
+    )
 }
 
 async fn shown(holder: &Holder) -> Result<Option<String>, Refusal> {
@@ -120,6 +149,60 @@ async fn a_helper_that_has_nothing_makes_an_anonymous_pull_and_one_that_fails_ma
         assert_eq!(program.count(), 1, "it is not asked again at once");
         assert_eq!(holder.failure().as_deref(), Some(why));
     }
+}
+
+/// Time passes. It is not paused else: a program takes its own.
+async fn pass(seconds: u64) {
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(seconds)).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn a_plugin_is_asked_again_at_half_of_what_it_said_and_what_it_gave_is_used_while_it_fails() {
+    let program = Program::says(0, &response("robot", "one", "10m0s"));
+    let holder = program.plugin("r.example", "team");
+    let one = Ok(Some("robot:one".to_owned()));
+    assert_eq!(shown(&holder).await, one);
+    let asked = program.asked();
+    assert!(asked.contains(r#""image":"r.example/team""#), "{asked}");
+    program.will_say(1, "");
+    pass(290).await;
+    assert_eq!(shown(&holder).await, one);
+    assert_eq!((program.count(), holder.failure()), (1, None));
+    pass(20).await;
+    for _ in 0..10_000 {
+        assert_eq!(shown(&holder).await, one);
+        if holder.failure().is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(holder.failure().is_some(), "it was not asked again");
+    pass(270).await;
+    assert_eq!(shown(&holder).await, one);
+    pass(120).await;
+    let gone = shown(&holder).await.unwrap_err();
+    let told = "docker-credential-test (team): it failed (exit status: 1)";
+    assert_eq!(gone, Refusal::Unreachable(told.to_owned()));
+    program.will_say(0, &response("robot", "two", "10m0s"));
+    pass(60).await;
+    assert_eq!(shown(&holder).await, Ok(Some("robot:two".to_owned())));
+    assert_eq!(holder.failure(), None);
+}
+
+#[tokio::test]
+async fn a_plugin_that_knows_nothing_of_the_registry_makes_an_anonymous_pull_and_its_secrets_are_not_told() {
+    let program = Program::says(0, &response("robot", "CANARY", "0s"));
+    let holder = program.plugin("r.example.com", "");
+    assert_eq!(shown(&holder).await, Ok(None));
+    program.will_say(0, &response("", "CANARY", "0s"));
+    let holder = program.plugin("r.example", "");
+    let told = shown(&holder).await.unwrap_err().to_string();
+    assert!(
+        told.contains("docker-credential-test: what it wrote for the image") && !told.contains("CANARY"),
+        "{told}"
+    );
 }
 
 /// Gives tokens to `robot:right`, and wants them.
