@@ -11,7 +11,7 @@ use std::path::Path;
 use rustix::fs::OFlags;
 
 #[cfg(test)]
-use super::simulation::{Step, note};
+use super::simulation::{self, Step, note};
 
 /// Opens a file for reading and writing, making it where it is missing. Follows no link.
 pub(super) fn make(path: &Path) -> io::Result<File> {
@@ -58,6 +58,10 @@ pub(super) fn set_len(file: &File, path: &Path, len: u64) -> io::Result<()> {
     expect(unused_variables, reason = "only a recording tells files by name")
 )]
 pub(super) fn sync(file: &File, path: &Path) -> io::Result<()> {
+    #[cfg(test)]
+    if simulation::fails(path) {
+        return Err(simulation::failure());
+    }
     file.sync_data()?;
     #[cfg(test)]
     note(Step::Sync(path.to_owned()));

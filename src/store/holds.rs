@@ -96,10 +96,13 @@ impl HoldsFile {
 
     fn replace(&self, text: &[u8]) -> io::Result<()> {
         let new = self.path.with_extension("json.new");
+        // What was not finished before may be a file whose sync failed: no other sync of that is to be believed.
+        match files::remove(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         let file = files::make(&new)?;
         files::write(&file, &new, text, 0)?;
-        // One that was not finished before may have been longer.
-        files::set_len(&file, &new, text.len() as u64)?;
         crash::point(Point::HoldsWritten);
         files::sync(&file, &new)?;
         crash::point(Point::HoldsSynced);

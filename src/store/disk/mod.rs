@@ -8,6 +8,7 @@
 //!   filling/sha256-abcdef…           unfinished; resumed by the next fill of that digest
 //!   quarantine/sha256-abcdef…        did not hash to its name any more
 //!   records.redb                     tags and media types; may be lost
+//!   records.new                      a copy of them that is being made, after a sync that failed
 //!   records.opened                   how often in a row it was not closed in good order
 //!   holds.json                       what the operator locked and pinned
 //! ```

@@ -3,8 +3,9 @@
 //! After one error the embedded store takes nothing more until it is opened anew. A directory that went away and
 //! was made again has a new file, or none. A file that is damaged is put aside, whenever that is found.
 
+use std::fs::File;
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,11 +15,16 @@ use redb::Database;
 use redb::backends::FileBackend;
 
 use super::PAGE_CACHE;
+use crate::policy::disk::Trouble;
 use crate::store::files;
+use crate::store::health::trouble_of;
 
 /// Deaths in a row after which the whole file is checked at the next start: the store takes it for sound otherwise, and
 /// some damage ends the process, whatever is done about it. A check reads all of it: some 200 MB for a million objects.
 const CHECKED_AFTER: u32 = 2;
+
+/// Bytes copied at a time.
+const PIECE: usize = 1 << 20;
 
 /// The database, for as long as it can be used.
 pub(super) struct Opened {
@@ -36,6 +42,8 @@ impl Opened {
     /// Opens the records. Damaged ones are put aside and begun anew. Where the last two to open them were not there
     /// to close them, all of what is in the file is checked first: it may be what they died of.
     pub(super) fn new(path: &Path) -> Self {
+        // A copy that was not finished is of no use.
+        let _: std::io::Result<()> = files::remove(&path.with_extension("new"));
         let deaths = deaths(path);
         note_deaths(path, deaths.saturating_add(1));
         let opened = open_or_renew(path, deaths >= CHECKED_AFTER).inspect_err(
@@ -76,9 +84,12 @@ impl Opened {
         database: Arc<Database>,
         error: &redb::Error,
     ) -> Option<Arc<Database>> {
-        let _: bool = self.is_broken(&database, error);
+        let is_broken = self.is_broken(&database, error);
         drop(database);
         self.set(None);
+        if !is_broken && is_failing(error) {
+            renew(&self.path);
+        }
         self.renewed()
     }
 
@@ -169,6 +180,20 @@ fn file_id(path: &Path) -> Option<FileId> {
 fn open(path: &Path, is_checked: bool) -> Result<(Arc<Database>, FileId), redb::Error> {
     let file = files::make(path)?;
     let is_new = file.metadata()?.len() == 0;
+    let opened = open_file(path, file, is_new, is_checked);
+    if opened.is_err() && is_new {
+        // Nothing is lost with it; and if it was its sync that failed, it is not to be gone on with.
+        let _: std::io::Result<()> = files::remove(path);
+    }
+    opened
+}
+
+fn open_file(
+    path: &Path,
+    file: File,
+    is_new: bool,
+    is_checked: bool,
+) -> Result<(Arc<Database>, FileId), redb::Error> {
     let backend = FileBackend::new(file)?;
     #[cfg(test)]
     let backend = crate::store::simulation::Noted::new(backend, path);
@@ -186,6 +211,45 @@ fn open(path: &Path, is_checked: bool) -> Result<(Arc<Database>, FileId), redb::
     }
     let file = file_id(path).ok_or(redb::Error::Io(std::io::ErrorKind::NotFound.into()))?;
     Ok((Arc::new(database), file))
+}
+
+/// Goes on in a copy of the file, which is synced for the first time. What a sync that failed has left unwritten,
+/// the kernel takes for written: reads find it, no later sync writes it, and the next power cut loses it.
+fn copy_over(path: &Path) -> std::io::Result<()> {
+    let new = path.with_extension("new");
+    match files::remove(&new) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let (old, copy) = (File::open(path)?, files::make(&new)?);
+    let (mut at, mut piece) = (0, vec![0; PIECE]);
+    loop {
+        let read = old.read_at(&mut piece, at)?;
+        if read == 0 {
+            break;
+        }
+        files::write(&copy, &new, &piece[..read], at)?;
+        at += read as u64;
+    }
+    files::sync(&copy, &new)?;
+    files::rename(&new, path)?;
+    match path.parent() {
+        Some(folder) => files::sync_folder(folder),
+        None => Ok(()),
+    }
+}
+
+/// As [`copy_over`], if that can be done: the old file is better than none.
+fn renew(path: &Path) {
+    match copy_over(path) {
+        Ok(()) => tracing::info!("the records go on in a new file: a sync of the old one may have failed"),
+        Err(error) => tracing::warn!(%error, "the records go on in a file whose sync may have failed"),
+    }
+}
+
+/// True if the disk fails, and not only has no room: a sync may have failed.
+fn is_failing(error: &redb::Error) -> bool {
+    matches!(error, redb::Error::Io(error) if trouble_of(error) == Trouble::Failing)
 }
 
 /// True if it is not the disk that refuses, nor somebody else who has it: the records are not well.
@@ -208,6 +272,10 @@ fn open_or_renew(path: &Path, is_checked: bool) -> Result<(Arc<Database>, FileId
             tracing::warn!(%error, "the records are damaged or unreadable: beginning anew; content is kept");
             put_aside(path);
             whole(|| open(path, false))
+        }
+        Err(error) if is_failing(&error) => {
+            renew(path);
+            whole(|| open(path, is_checked))
         }
         opened => opened,
     }

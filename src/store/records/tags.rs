@@ -71,12 +71,8 @@ impl Records {
         let bytes = serde_json::to_vec(&stored).expect("strings and numbers always serialise");
         self.hot.insert(key.clone(), Some(record));
         // A removal that waits is older than this. If this is dropped, what is on disk is still wrong.
-        let removal = self.beside.removals.take(&key);
-        if !self.put_bytes(TAGS, key.clone(), bytes)
-            && let Some(number) = removal
-        {
-            self.beside.removals.put(&key, number, MAX_REMOVALS);
-        }
+        let removals = &self.beside.removals;
+        removals.give_way(&key, || self.put_bytes(TAGS, key.clone(), bytes));
     }
 
     /// Forgets a tag. Never waits, and is not lost: however many changes wait, it is written with the next of them,

@@ -31,9 +31,13 @@ impl<V: Clone + PartialEq> Unwritten<V> {
         fits
     }
 
-    /// Has a value not written after all.
-    pub(super) fn take(&self, name: &str) -> Option<V> {
-        self.waiting().remove(name)
+    /// Has a value not written after all if something is sent in its place. Nobody is told what waits between the two:
+    /// they are of one moment.
+    pub(super) fn give_way(&self, name: &str, send: impl FnOnce() -> bool) {
+        let mut waiting = self.waiting();
+        if send() {
+            waiting.remove(name);
+        }
     }
 
     /// Whether a value of a name waits.
@@ -76,5 +80,24 @@ impl<V: Clone + PartialEq> Unwritten<V> {
 
     fn waiting(&self) -> MutexGuard<'_, HashMap<String, V>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_told_what_waits_between_a_value_and_what_is_sent_in_its_place() {
+        let unwritten = Unwritten::default();
+        unwritten.put("tag", 1, 10);
+        let sends = |sent| {
+            assert!(unwritten.0.try_lock().is_err());
+            sent
+        };
+        unwritten.give_way("tag", || sends(false));
+        assert!(unwritten.has("tag"));
+        unwritten.give_way("tag", || sends(true));
+        assert!(!unwritten.has("tag"));
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
 
-use super::{Step, note};
+use super::{Step, fails, failure, note};
 
 /// The real file, and its name.
 #[derive(Debug)]
@@ -43,6 +43,9 @@ impl StorageBackend for Noted {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        if fails(&self.path) {
+            return Err(failure());
+        }
         self.inner.sync_data()?;
         note(Step::Sync(self.path.clone()));
         Ok(())

@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::model::{Files, Model};
-use super::{Step, directory, recorded, states, write_out};
+use super::{Step, directory, done_or_failed, recorded, recorded_failing, states, write_out};
 use crate::oci::Digest;
 use crate::policy::eviction::Content;
 use crate::store::{Disk, Shelf};
@@ -42,9 +42,9 @@ pub(super) fn step(disk: &Disk, random: &mut StdRng) {
     let bytes = content(random.random_range(0..CONTENTS));
     let digest = Digest::sha256(&bytes);
     match random.random_range(0..10) {
-        0 => disk.put(Shelf::Manifests, &digest, &bytes).unwrap(),
+        0 => _ = done_or_failed(disk.put(Shelf::Manifests, &digest, &bytes)),
         1 => drop(disk.quarantine(Shelf::Blobs, &digest)),
-        2 => disk.probe().unwrap(),
+        2 => _ = done_or_failed(disk.probe()),
         3 => disk.discard(&disk.begin(&digest).unwrap()),
         4 => {
             let partial = disk.begin(&digest).unwrap();
@@ -71,8 +71,8 @@ pub(super) fn step(disk: &Disk, random: &mut StdRng) {
                 if Digest::sha256(&written) != digest {
                     return disk.discard(&partial);
                 }
-                disk.commit(&partial, Shelf::Blobs, &digest, bytes.len() as u64)
-                    .unwrap();
+                let committed = disk.commit(&partial, Shelf::Blobs, &digest, bytes.len() as u64);
+                let _ = done_or_failed(committed);
             }
         }
     }
@@ -116,12 +116,23 @@ fn recover(state: &Files, root: &Path) -> Result<usize, String> {
 /// Tries `states` crash states, some for each of many runs. Gives how many files under a digest were found in
 /// all, or the first state that is wrong.
 fn try_out(seed: u64, states: usize, spoil: impl Fn(Vec<Step>) -> Vec<Step>) -> Result<usize, String> {
+    try_recorded(seed, states, |root, _, work| recorded(root, work), spoil)
+}
+
+fn try_recorded(
+    seed: u64,
+    states: usize,
+    record: fn(&Path, u64, &mut dyn FnMut()) -> Vec<Step>,
+    spoil: impl Fn(Vec<Step>) -> Vec<Step>,
+) -> Result<usize, String> {
     let mut random = StdRng::seed_from_u64(seed);
     let (mut tried, mut found) = (0, 0);
     while tried < states {
         let worked = directory();
         let disk = Disk::open(worked.path()).unwrap();
-        let steps = spoil(recorded(worked.path(), || work(&disk, &mut random)));
+        let failing = random.random();
+        let steps = record(worked.path(), failing, &mut || work(&disk, &mut random));
+        let steps = spoil(steps);
         for _ in 0..20 {
             let until = random.random_range(0..=steps.len());
             let state = Model::played(&Files::new(), &steps[..until]).after_crash(&mut random);
@@ -171,4 +182,21 @@ fn f087_with_the_name_before_the_sync_the_simulation_finds_wrong_bytes_at_once()
         hasty
     };
     assert!(try_out(1, 1000, hasty).is_err());
+}
+
+#[test]
+fn f062_a_file_whose_sync_failed_gets_no_name_and_is_not_synced_again() {
+    let seed = rand::random();
+    println!("seed {seed}");
+    let found = try_recorded(
+        seed,
+        states(10_000),
+        |root, seed, work| recorded_failing(root, seed, work),
+        |steps| steps,
+    );
+    let found = found.unwrap();
+    assert!(
+        found > 1000,
+        "so few files survived ({found}) that nothing was shown"
+    );
 }

@@ -6,12 +6,16 @@
 
 mod backend;
 mod content;
+mod history;
 mod model;
 mod whole;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 
 pub(super) use backend::Noted;
 use model::Files;
@@ -23,6 +27,8 @@ pub(super) enum Step {
     Write(PathBuf, u64, Vec<u8>),
     SetLen(PathBuf, u64),
     Sync(PathBuf),
+    /// A sync that failed.
+    FailSync(PathBuf),
     /// The names in a folder are safe.
     SyncFolder(PathBuf),
     Rename(PathBuf, PathBuf),
@@ -36,6 +42,7 @@ impl Step {
             | Self::Write(path, ..)
             | Self::SetLen(path, _)
             | Self::Sync(path)
+            | Self::FailSync(path)
             | Self::SyncFolder(path)
             | Self::Rename(path, _)
             | Self::Remove(path) => path,
@@ -54,6 +61,7 @@ impl Step {
             | Self::Write(path, ..)
             | Self::SetLen(path, _)
             | Self::Sync(path)
+            | Self::FailSync(path)
             | Self::SyncFolder(path)
             | Self::Remove(path) => shorten(path),
         }
@@ -85,6 +93,58 @@ fn recorded(root: &Path, work: impl FnOnce()) -> Vec<Step> {
     work();
     let steps = recordings().remove(root).unwrap_or_default();
     steps.into_iter().map(|step| step.below(root)).collect()
+}
+
+/// Syncs that go well after one that failed, of the same file: what is tried twice is not tried in vain.
+const CALM: u32 = 16;
+
+/// How many syncs of each file will go well.
+type Calms = BTreeMap<PathBuf, u32>;
+
+/// The directories below which syncs fail now and then.
+static FAILING: Mutex<BTreeMap<PathBuf, (StdRng, Calms)>> = Mutex::new(BTreeMap::new());
+
+/// Whether a sync of the file at `path` is to fail. Notes it then.
+pub(super) fn fails(path: &Path) -> bool {
+    let fails = {
+        let mut failing = FAILING.lock().unwrap_or_else(PoisonError::into_inner);
+        let below = failing.iter_mut().find(|(root, _)| path.starts_with(root));
+        below.is_some_and(|(_, (random, calm))| {
+            let calm = calm.entry(path.to_owned()).or_default();
+            // Where the copy of a file whose sync failed fails as well, nothing is promised.
+            let may = *calm == 0 && !path.ends_with("records.new");
+            let fails = may && random.random_bool(0.15);
+            *calm = if fails { CALM } else { calm.saturating_sub(1) };
+            fails
+        })
+    };
+    if fails {
+        note(Step::FailSync(path.to_owned()));
+    }
+    fails
+}
+
+/// The error of a sync that is to fail.
+pub(super) fn failure() -> std::io::Error {
+    rustix::io::Errno::IO.into()
+}
+
+/// As [`recorded`], while syncs fail now and then.
+fn recorded_failing(root: &Path, seed: u64, work: impl FnOnce()) -> Vec<Step> {
+    let failing = || FAILING.lock().unwrap_or_else(PoisonError::into_inner);
+    failing().insert(root.to_owned(), (StdRng::seed_from_u64(seed), Calms::new()));
+    let steps = recorded(root, work);
+    failing().remove(root);
+    steps
+}
+
+/// What came of a change of the disk: done, or not because a sync failed.
+fn done_or_failed<T>(done: std::io::Result<T>) -> Option<T> {
+    match done {
+        Ok(done) => Some(done),
+        Err(error) if error.raw_os_error() == failure().raw_os_error() => None,
+        Err(error) => panic!("{error}"),
+    }
 }
 
 /// How many steps were recorded below `root` so far.

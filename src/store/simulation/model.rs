@@ -19,7 +19,19 @@ const SECTOR: usize = 512;
 #[derive(Clone, Default)]
 struct Inode {
     safe: Vec<u8>,
-    since: Vec<Change>,
+    since: Vec<(Change, Fate)>,
+    /// A sync of it has failed.
+    failed: bool,
+}
+
+/// What is known of a change.
+#[derive(Clone, Copy, PartialEq)]
+enum Fate {
+    Unsynced,
+    /// It is on the disk, and stands behind something that may not be.
+    Sure,
+    /// Its sync failed. The kernel takes it for written: no later sync writes it.
+    Doubtful,
 }
 
 #[derive(Clone)]
@@ -52,16 +64,30 @@ impl Change {
 
 impl Inode {
     fn sync(&mut self) {
-        for change in std::mem::take(&mut self.since) {
+        self.settle(Fate::Sure);
+        let sure = self.since.iter().take_while(|(_, fate)| *fate == Fate::Sure);
+        let sure = sure.count();
+        for (change, _) in self.since.drain(..sure) {
             change.apply(&mut self.safe, |_| true);
         }
+    }
+
+    fn fail_sync(&mut self) {
+        self.failed = true;
+        self.settle(Fate::Doubtful);
+    }
+
+    fn settle(&mut self, to: Fate) {
+        let unsynced = self.since.iter_mut().filter(|(_, fate)| *fate == Fate::Unsynced);
+        unsynced.for_each(|(_, fate)| *fate = to);
     }
 
     /// What a crash leaves: each unsynced change is there, torn (its length without all of its bytes), or lost.
     fn after_crash(&self, random: &mut StdRng) -> Vec<u8> {
         let mut bytes = self.safe.clone();
-        for change in &self.since {
+        for (change, fate) in &self.since {
             match random.random_range(0..5) {
+                _ if *fate == Fate::Sure => change.apply(&mut bytes, |_| true),
                 0 => change.apply(&mut bytes, |_| true),
                 1 => {
                     let until = random.random_range(0..64 * SECTOR);
@@ -105,7 +131,7 @@ impl Model {
         for (path, bytes) in files {
             model.inodes.push(Inode {
                 safe: bytes.clone(),
-                since: Vec::new(),
+                ..Inode::default()
             });
             model.change_name(path, model.inodes.len() - 1, true);
         }
@@ -129,9 +155,11 @@ impl Model {
             Step::Write(path, at, bytes) => self.change(path, Change::Write(*at, bytes.clone())),
             Step::SetLen(path, len) => self.change(path, Change::SetLen(*len)),
             Step::Sync(path) => {
-                let inode = self.names[path];
-                self.inodes[inode].sync();
+                let inode = &mut self.inodes[self.names[path]];
+                assert!(!inode.failed, "{} is synced once more", path.display());
+                inode.sync();
             }
+            Step::FailSync(path) => self.inodes[self.names[path]].fail_sync(),
             Step::SyncFolder(folder) => {
                 let inside = |change: &&mut NameChange| change.path.parent() == Some(folder);
                 for change in self.renames.iter_mut().filter(inside) {
@@ -149,7 +177,7 @@ impl Model {
 
     fn change(&mut self, path: &Path, change: Change) {
         let inode = self.names[path];
-        self.inodes[inode].since.push(change);
+        self.inodes[inode].since.push((change, Fate::Unsynced));
     }
 
     fn change_name(&mut self, path: &Path, inode: usize, gives: bool) {

@@ -7,7 +7,6 @@
 //! A seed gives the work and the moments; which changes share a transaction is the writer's doing. So a state that
 //! is wrong is kept.
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -16,8 +15,9 @@ use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
 
 use super::content::{check, step};
+use super::history::{History, Put, Told};
 use super::model::{Files, Model};
-use super::{Step, directory, recorded, so_far, states, write_out};
+use super::{Step, directory, done_or_failed, recorded, recorded_failing, so_far, states, write_out};
 use crate::clock::Time;
 use crate::oci::{Descriptor, Digest, MediaType, Repository, Tag};
 use crate::policy::budget::Ledger;
@@ -34,84 +34,6 @@ const ROWS: u64 = 300;
 const LIVES: usize = 3;
 /// States tried of each life.
 const STATES_OF_A_LIFE: usize = 10;
-
-/// What is kept beside content. Everything has a number that grows with each change.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Told {
-    tags: BTreeMap<String, u64>,
-    rows: BTreeMap<Content, u64>,
-    spent: u64,
-    holds: Holds,
-}
-
-/// A change of the records.
-#[derive(Clone)]
-enum Put {
-    Tag(u64, u64),
-    NoTag(u64),
-    Rows(Vec<(Content, u64)>),
-}
-
-impl Told {
-    fn change(&mut self, put: &Put) {
-        match put {
-            Put::Tag(tag, number) => drop(self.tags.insert(format!("t{tag}"), *number)),
-            Put::NoTag(tag) => drop(self.tags.remove(&format!("t{tag}"))),
-            Put::Rows(rows) => self.rows.extend(rows.iter().copied()),
-        }
-    }
-}
-
-/// What was asked for in a life, and what was reported to be on disk, each with the steps recorded by then.
-#[derive(Default)]
-struct History {
-    /// What was there at its beginning.
-    first: Told,
-    puts: Vec<(usize, Put)>,
-    /// How many of the changes are on disk, and what was spent.
-    flushed: Vec<(usize, usize, u64)>,
-    spent: Vec<(usize, u64)>,
-    /// When it began, and when it was on disk.
-    saved: Vec<(usize, usize, Holds)>,
-}
-
-impl History {
-    /// Whether `found` may be there when power goes after `cut` steps.
-    fn expect(&self, cut: usize, found: &Told) -> Result<(), String> {
-        let flushed = self.flushed.iter().rfind(|(at, ..)| *at <= cut);
-        let (sure, spent) = flushed.map_or((0, self.first.spent), |(_, puts, spent)| (*puts, *spent));
-        let asked = self.spent.iter().rfind(|(at, _)| *at <= cut);
-        let asked = asked.map_or(self.first.spent, |(_, spent)| *spent);
-        if !(spent..=asked).contains(&found.spent) {
-            return Err(format!("spent {}, not {spent} to {asked}", found.spent));
-        }
-        let saved = self.saved.iter().filter(|(begun, ..)| *begun <= cut);
-        let saved: Vec<_> = saved.collect();
-        let last = saved.iter().rposition(|(_, ended, _)| *ended <= cut);
-        let mut holds = saved[last.unwrap_or(0)..].iter().map(|(.., holds)| holds);
-        let at_first = last.is_none() && found.holds == self.first.holds;
-        if !at_first && !holds.any(|holds| *holds == found.holds) {
-            return Err(format!("holds of no moment: {:?}", found.holds));
-        }
-        let mut told = self.first.clone();
-        let puts = self.puts.iter().take_while(|(at, _)| *at <= cut);
-        for (number, put) in std::iter::once(None)
-            .chain(puts.map(|(_, put)| Some(put)))
-            .enumerate()
-        {
-            if let Some(put) = put {
-                told.change(put);
-            }
-            if number >= sure && (&told.tags, &told.rows) == (&found.tags, &found.rows) {
-                return Ok(());
-            }
-        }
-        Err(format!(
-            "records of no moment after change {sure}: {:?}",
-            found.tags
-        ))
-    }
-}
 
 /// All that one directory holds.
 struct Open {
@@ -229,12 +151,15 @@ fn live(root: &Path, first: Told, number: &mut u64, random: &mut StdRng) -> Hist
             }
             3 => {
                 let name = Name::of_tag(&repository(), &tag(random.random_range(0..TAGS)));
-                if !holds.release(&name, Kind::Pin) {
-                    holds.hold(name, Kind::Pin, descriptor(*number), Time::from_millis(1));
+                let mut next = holds.clone();
+                if !next.release(&name, Kind::Pin) {
+                    next.hold(name, Kind::Pin, descriptor(*number), Time::from_millis(1));
                 }
                 let begun = so_far(root);
-                open.file.save(&holds, &Health::new()).unwrap();
-                history.saved.push((begun, so_far(root), holds.clone()));
+                if done_or_failed(open.file.save(&next, &Health::new())).is_some() {
+                    history.saved.push((begun, so_far(root), next.clone()));
+                    holds = next;
+                }
             }
             4 | 5 => {
                 open.records.flush();
@@ -289,10 +214,25 @@ struct Wrong {
 struct Tried {
     states: usize,
     with_records: usize,
+    /// Syncs that failed.
+    failed: usize,
+}
+
+/// How the steps of some work below a directory are recorded.
+type Record = fn(&Path, u64, &mut dyn FnMut()) -> Vec<Step>;
+
+/// As they come.
+fn as_they_come(root: &Path, _: u64, work: &mut dyn FnMut()) -> Vec<Step> {
+    recorded(root, work)
 }
 
 /// Tries `wanted` crash states. Gives the first that is wrong.
-fn try_out(seed: u64, wanted: usize, spoil: impl Fn(Vec<Step>) -> Vec<Step>) -> Result<Tried, Wrong> {
+fn try_out(
+    seed: u64,
+    wanted: usize,
+    record: Record,
+    spoil: impl Fn(Vec<Step>) -> Vec<Step>,
+) -> Result<Tried, Wrong> {
     let mut random = StdRng::seed_from_u64(seed);
     let mut tried = Tried::default();
     while tried.states < wanted {
@@ -301,9 +241,14 @@ fn try_out(seed: u64, wanted: usize, spoil: impl Fn(Vec<Step>) -> Vec<Step>) -> 
             let worked = directory();
             write_out(&files, worked.path());
             let mut history = History::default();
-            let steps = recorded(worked.path(), || {
+            let failing = random.random();
+            let steps = record(worked.path(), failing, &mut || {
                 history = live(worked.path(), first.clone(), &mut number, &mut random);
             });
+            tried.failed += steps
+                .iter()
+                .filter(|step| matches!(step, Step::FailSync(_)))
+                .count();
             let steps = spoil(steps);
             let (mut last, before) = (Files::new(), files);
             for _ in 0..STATES_OF_A_LIFE {
@@ -334,7 +279,7 @@ fn try_out(seed: u64, wanted: usize, spoil: impl Fn(Vec<Step>) -> Vec<Step>) -> 
 fn f087_whatever_a_crash_loses_the_records_are_those_of_one_moment_and_what_was_reported_is_there() {
     let seed = rand::random();
     println!("seed {seed}");
-    let tried = try_out(seed, states(500), |steps| steps);
+    let tried = try_out(seed, states(500), as_they_come, |steps| steps);
     let tried =
         tried.unwrap_or_else(|wrong| panic!("{}; left in {}", wrong.why, wrong.left.keep().display()));
     assert!(
@@ -343,13 +288,24 @@ fn f087_whatever_a_crash_loses_the_records_are_those_of_one_moment_and_what_was_
     );
 }
 
+#[test]
+fn f062_whatever_a_crash_loses_after_syncs_that_failed_nothing_that_was_reported_is_lost_with_it() {
+    let seed = rand::random();
+    println!("seed {seed}");
+    let failing: Record = |root, seed, work| recorded_failing(root, seed, work);
+    let tried = try_out(seed, states(500), failing, |steps| steps);
+    let tried =
+        tried.unwrap_or_else(|wrong| panic!("{}; left in {}", wrong.why, wrong.left.keep().display()));
+    assert!(tried.failed * 10 > tried.states, "{tried:?}: this shows little");
+}
+
 /// What is found when some steps do not happen.
 fn without(spoil: impl Fn(&Step) -> bool) -> String {
     let spoilt = |mut steps: Vec<Step>| {
         steps.retain(|step| !spoil(step));
         steps
     };
-    let wrong = try_out(1, 2000, spoilt).expect_err("nothing wrong was found");
+    let wrong = try_out(1, 2000, as_they_come, spoilt).expect_err("nothing wrong was found");
     wrong.why
 }
 
