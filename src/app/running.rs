@@ -17,6 +17,7 @@ use crate::config::{Loaded, Settings};
 use crate::net::dial::Dialer;
 use crate::policy::budget::Rules;
 use crate::policy::naming::Names;
+use crate::server::issuers::Issuers;
 use crate::server::{AccessLog, Reloads, Server};
 use crate::store::{Disk, Records, blocking};
 use crate::telemetry::log::LogGuard;
@@ -31,6 +32,8 @@ pub struct Running {
     pub(super) seen: Sight,
     pub(super) server: Server,
     pub(super) cache: Arc<Cache>,
+    issuers: Arc<Issuers>,
+    dialer: Dialer,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
     log: Option<Arc<LogGuard>>,
@@ -71,12 +74,14 @@ impl Running {
             tasks.clone(),
             clock,
         ));
+        let issuers = Arc::new(Issuers::new(&settings.server.issuers, None, dialer, clock));
         let server = Server::new(
             settings.server.clone(),
             cache.clone(),
             Arc::new(Names::new(settings.names.clone())),
             metrics.clone(),
             requests(&settings, log.as_deref()),
+            issuers.clone(),
             clock,
         );
         let running = Self {
@@ -85,6 +90,8 @@ impl Running {
             seen: Sight::new(),
             server,
             cache,
+            issuers,
+            dialer: dialer.clone(),
             metrics,
             clock,
             log,
@@ -155,6 +162,12 @@ impl Running {
                 purging.purge_by_calendar(&purge, &replaced).await;
             }));
         }
+        for work in self.issuers.works() {
+            let replaced = self.replaced.clone();
+            self.behind(Box::pin(async move {
+                replaced.run_until_cancelled(work).await;
+            }));
+        }
         for warm in self.settings.warms.clone() {
             let (warming, replaced, names) = (self.cache.clone(), self.replaced.clone(), names.clone());
             self.behind(Box::pin(async move {
@@ -179,6 +192,9 @@ impl Running {
             tracing::error!("the configuration could not be changed; it stays as it was");
             return;
         };
+        let sources = &settings.server.issuers;
+        let issuers = Issuers::new(sources, Some(&self.issuers), &self.dialer, self.clock);
+        self.issuers = Arc::new(issuers);
         if let Some(log) = &self.log
             && settings.log.level != self.settings.log.level
         {
@@ -189,6 +205,7 @@ impl Running {
             cache.clone(),
             Arc::new(Names::new(settings.names.clone())),
             requests(&settings, self.log.as_deref()),
+            self.issuers.clone(),
         );
         std::mem::take(&mut self.replaced).cancel();
         (self.settings, self.cache) = (settings, cache);

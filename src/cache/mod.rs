@@ -84,7 +84,9 @@ pub use reader::{Broken, Following, Piece, Reader};
 pub use reports::{ChangeRow, GoesRow, HoldRow, HoldsReport, PurgeReport, StaysRow};
 pub use rescue::Rescue;
 pub use show::{NotHeld, Shown, ShownNode, ShownTag};
-pub use status::{AccountStatus, BucketStatus, CacheStatus, ScrubStatus, Status, UpstreamStatus};
+pub use status::{
+    AccountStatus, BucketStatus, CacheStatus, IssuerStatus, ScrubStatus, Status, UpstreamStatus,
+};
 pub use troubles::{Gravity, Trouble};
 pub use verify::{
     DamagedObject, Mended, Verifiable, Verify, VerifyEvent, VerifyProgress, VerifySummary, VerifyTarget,

@@ -22,6 +22,26 @@ pub struct Status {
     pub cache: CacheStatus,
     /// The upstreams that are configured by name, and those of patterns that were asked for.
     pub upstreams: Vec<UpstreamStatus>,
+    /// Those whose tokens are believed.
+    #[serde(default)]
+    pub issuers: Vec<IssuerStatus>,
+}
+
+/// Somebody whose tokens are believed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct IssuerStatus {
+    /// What the configuration calls it.
+    pub name: String,
+    /// What its tokens call it.
+    pub url: String,
+    /// Keys that are held.
+    pub keys: u64,
+    /// When they were read; `None` if they never were, or stand in the configuration.
+    pub read: Option<u64>,
+    /// Whether they may be believed.
+    pub usable: bool,
+    /// Why they could not be read the last time.
+    pub error: Option<String>,
 }
 
 /// What is held, in bytes, and whether the disk takes more.
@@ -153,6 +173,7 @@ impl Cache {
             now: self.clock.now().as_millis(),
             cache: self.cache_status(),
             upstreams: used.chain(unused).collect(),
+            issuers: Vec::new(),
         }
     }
 

@@ -24,18 +24,21 @@ pub(super) fn sharing(entry: &Section<'_>, problems: &mut Problems) -> Sharing {
     sharing
 }
 
-/// Refuses to take from clients both a password of ours and one of the registry's: a request has room for one.
+/// Refuses to take from clients both a login of ours and one of the registry's: a request has room for one.
 pub(super) fn judge_logins(top: &Section<'_>, problems: &mut Problems) {
-    let ours = top.section("access", &[], &mut Problems::default());
-    if ours.node("htpasswd").is_none() {
-        return;
-    }
+    let access = top.section("access", &[], &mut Problems::default());
+    let has_issuers = !top.list("issuer", &mut Problems::default()).is_empty();
+    let ours = match (access.node("htpasswd").is_some(), has_issuers) {
+        (true, _) => "access.htpasswd",
+        (false, true) => "[[issuer]]",
+        (false, false) => return,
+    };
     for node in top.list("upstream", &mut Problems::default()) {
         let entry = Section::open("".into(), Some(node), &[], &mut Problems::default());
         let access = entry.read("access", Sharing::default(), word, &mut Problems::default());
         if access == Sharing::PerClient {
             let name = entry.read("registry", String::new(), text, &mut Problems::default());
-            let what = format!("upstream \"{name}\": access = \"per_client\" beside access.htpasswd");
+            let what = format!("upstream \"{name}\": access = \"per_client\" beside {ours}");
             let hint =
                 "clients log in there with what the registry gave them: let them in by access.anonymous or \
                         by certificate"

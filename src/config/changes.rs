@@ -10,6 +10,7 @@ use serde::Serialize;
 use toml::{Table, Value};
 
 use super::{Settings, effective};
+use crate::server::issuers::{Place, Source};
 
 /// The keys that hold from the next start on. Sockets, the directory and its lock, the memory shelf and the way log
 /// lines are written are made once.
@@ -214,6 +215,22 @@ fn hidden(before: &Settings, after: &Settings) -> Vec<Change> {
     }
     if before.server.token_keys != after.server.token_keys {
         replaced("access.token_key".to_owned());
+    }
+    for new in &after.server.issuers {
+        let is_old = |old: &&Source| old.name == new.name && old.url == new.url;
+        let Some(old) = before.server.issuers.iter().find(is_old) else {
+            continue;
+        };
+        let keys = |source: &Source| match &source.keys {
+            Place::Held { keys, .. } => Some(keys.clone()),
+            Place::Discovered | Place::At(_) => None,
+        };
+        if (keys(old), &old.ca, &old.token) != (keys(new), &new.ca, &new.token) {
+            replaced(format!(
+                "issuer \"{}\": a file or a variable that it names",
+                new.name
+            ));
+        }
     }
     for new in &after.upstreams {
         let Some(old) = before.upstreams.iter().find(|old| old.registry == new.registry) else {

@@ -8,15 +8,15 @@ use super::file::{Node, Table};
 use super::problem::Problems;
 use super::section::{Section, Wrong, boolean, count, duration, limit, size, text, word};
 use super::{
-    LogOptions, Logins, Settings, access, admin, clients, defaults, logins, proxies, purges, scrub, space,
-    tiers, tls, upstreams, values, warms,
+    LogOptions, Logins, Settings, access, admin, clients, defaults, issuers, logins, proxies, purges, scrub,
+    space, tiers, tls, upstreams, values, warms,
 };
 use crate::policy::flight;
 use crate::server::Bounds;
 
 /// The tables of the file.
-pub(super) const TABLES: [&str; 10] = [
-    "server", "admin", "access", "cache", "log", "upstream", "tier", "client", "purge", "warm",
+pub(super) const TABLES: [&str; 11] = [
+    "server", "admin", "access", "cache", "log", "upstream", "tier", "issuer", "client", "purge", "warm",
 ];
 
 /// Least size of a request's head: hyper's read buffer is never smaller.
@@ -104,7 +104,9 @@ fn server(
         problems,
     );
     let listen = server.read("listen", defaults::LISTEN, address, problems);
-    let (access, logins) = logins::read(top, listen, environment, problems);
+    let (mut access, logins) = logins::read(top, listen, environment, problems);
+    let (believed, sources) = issuers::read(top, environment, problems).into_iter().unzip();
+    access.issuers = believed;
     let options = crate::server::Options {
         listen,
         admin: server.read("admin", defaults::ADMIN, address, problems),
@@ -115,6 +117,7 @@ fn server(
         proxies: proxies::read(&server, problems),
         token_keys: logins.token_keys.clone(),
         operators: admin::read(top, environment, problems),
+        issuers: sources,
     };
     admin::judge(&server, &options, problems);
     if options.listen == options.admin && options.listen.port() != 0 {

@@ -1,11 +1,17 @@
 //! The tiers, and the clients that have them.
 
+use std::collections::BTreeSet;
+
 use super::file::{Node, Value};
 use super::problem::{Problems, did_you_mean};
 use super::section::{Section, Wrong, text, word};
-use super::{tiers, values};
+use super::{issuers, tiers, values};
 use crate::policy::access::{Access, Grant, Role, Scope};
 use crate::policy::clients::{Clients, Matches, Rule, Tier};
+use crate::policy::issuers::Claim;
+
+/// What a client can be known by.
+const KEYS: [&str; 5] = ["cidr", "user", "certificate", "issuer", "claims"];
 
 /// Reads `[tier.*]`, `[[client]]` and `server.default_tier`.
 pub(super) fn read(top: &Section<'_>, access: Access, problems: &mut Problems) -> Clients {
@@ -16,6 +22,10 @@ pub(super) fn read(top: &Section<'_>, access: Access, problems: &mut Problems) -
     let mut rules = Vec::new();
     for node in top.list("client", problems) {
         rules.extend(rule(node, &tiers, &access, problems));
+    }
+    let mut access = access;
+    for issuer in &mut access.issuers {
+        issuer.claims = claims(&rules, &issuer.name);
     }
     Clients {
         tiers,
@@ -75,23 +85,73 @@ fn matches(client: &Section<'_>, access: &Access, problems: &mut Problems) -> Ma
             .unwrap_or_else(|| "name the file that it stands in: htpasswd in [access]".to_owned());
         Err(Wrong::expected("a user of the htpasswd file").hint(hint))
     };
-    let section = client.section("match", &["cidr", "user", "certificate"], problems);
+    let known: Vec<&str> = access.issuers.iter().map(|issuer| issuer.name.as_str()).collect();
+    let issuer = |node: &Node| {
+        let name = text(node)?;
+        if known.contains(&name.as_str()) {
+            return Ok(name);
+        }
+        let hint = did_you_mean(&name, &known)
+            .unwrap_or_else(|| "write an [[issuer]] of that name, which says whom to believe".to_owned());
+        Err(Wrong::expected("the name of an [[issuer]]").hint(hint))
+    };
+    let section = client.section("match", &KEYS, problems);
     let matches = Matches {
         networks: section.read_list("cidr", values::network, problems),
         users: section.read_list("user", user, problems),
         certificates: section.read_list("certificate", certificate, problems),
+        issuers: issuers::one_or_more(&section, "issuer", issuer, problems),
+        claims: wanted(&section, problems),
     };
+    if let (Some(node), None) = (section.node("claims"), section.node("issuer")) {
+        let what = format!("{}claims: expected issuer beside it", section.name);
+        let hint = "whose word that is has to be said: issuer = \"github\"".into();
+        problems.add(&node.place, what, Some(hint));
+    }
     // A list that is there and of which nothing could be read has been reported.
     let named = |key: &&str| matches!(section.node(key), Some(node) if !is_empty_list(node));
-    if client.node("match").is_some() && !["cidr", "user", "certificate"].iter().any(named) {
+    if client.node("match").is_some() && !KEYS.iter().any(named) {
         let what = format!("{}match is met by nobody", client.name);
         problems.add(
             &section.place,
             what,
-            Some("name networks, users or certificates in it".into()),
+            Some("name networks, users or certificates in it, or an issuer".into()),
         );
     }
     matches
+}
+
+/// What the claims of a token have to say, each a regular expression for the whole of a value.
+fn wanted(section: &Section<'_>, problems: &mut Problems) -> Vec<Claim> {
+    let Some(node) = section.node("claims") else {
+        return Vec::new();
+    };
+    let Value::Table(table) = &node.value else {
+        let what = format!(
+            "{}claims is {}: expected a table",
+            section.name,
+            node.value.kind()
+        );
+        let hint = "write which claim has to say what: claims = { repository_owner = \"acme\" }";
+        problems.add(&node.place, what, Some(hint.into()));
+        return Vec::new();
+    };
+    let read = |(name, entry): (&String, &super::file::Entry)| {
+        let claim = |node: &Node| {
+            let wrong = |why| Wrong::expected("a regular expression for the whole of the claim").hint(why);
+            Claim::new(name, &text(node)?).map_err(wrong)
+        };
+        section.take(&format!("claims.{name}"), &entry.node, claim, problems)
+    };
+    table.0.iter().filter_map(read).collect()
+}
+
+/// The claims that rules name of this issuer.
+fn claims(rules: &[Rule], issuer: &str) -> Vec<String> {
+    let of_it = |rule: &&Rule| rule.matches.issuers.iter().any(|name| name == issuer);
+    let named = rules.iter().filter(of_it).flat_map(|rule| &rule.matches.claims);
+    let names: BTreeSet<String> = named.map(|claim| claim.name.clone()).collect();
+    names.into_iter().collect()
 }
 
 /// A name as certificates have it.

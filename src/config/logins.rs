@@ -11,6 +11,7 @@ use super::problem::Problems;
 use super::section::{Section, Wrong, word};
 use super::{Settings, htpasswd, secret, values};
 use crate::policy::access::{Access, Anonymous, Challenge, Denied, User};
+use crate::policy::clients::Rule;
 use crate::upstream::Secret;
 
 /// The machine itself.
@@ -81,6 +82,8 @@ pub(super) fn read(
         anonymous,
         denied,
         users: users.unwrap_or_default(),
+        // They have entries of their own.
+        issuers: Vec::new(),
         challenge: access.read("challenge", Challenge::Token, challenge, problems),
         url: access.read(
             "url",
@@ -218,6 +221,18 @@ pub(super) fn warnings(settings: &Settings) -> Vec<String> {
         ));
     }
     let is_plain = server.tls.is_none() && server.proxies.trusted.is_empty() && !listen.ip().is_loopback();
+    let by_word_alone = |rule: &&Rule| {
+        let matches = &rule.matches;
+        !matches.issuers.is_empty() && matches.claims.is_empty() && matches.networks.is_empty()
+    };
+    for rule in clients.rules.iter().filter(by_word_alone) {
+        warnings.push(format!(
+            "client \"{}\": everybody to whom the issuer \"{}\" gives a token for its audience is this client; some give \
+             one to whoever asks: say who is meant by claims in match",
+            rule.name,
+            rule.matches.issuers.join("\", \"")
+        ));
+    }
     if clients.access.has_logins() && is_plain {
         warnings.push(format!(
             "passwords travel to {listen} in the clear: set server.tls, or put a proxy with TLS in front and name it \

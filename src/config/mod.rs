@@ -21,6 +21,7 @@ mod file;
 mod freshness;
 mod htpasswd;
 mod identities;
+mod issuers;
 mod logins;
 mod problem;
 mod proxies;

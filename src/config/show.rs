@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::units::{show_duration, show_size};
-use super::{Settings, identities, logins, purges, scrub, space, tiers, values, warms};
+use super::{Settings, identities, issuers, logins, purges, scrub, space, tiers, values, warms};
 use crate::cache::OnExhausted;
 use crate::net::serving::Serving;
 use crate::policy::clients::Matches;
@@ -19,6 +19,7 @@ pub fn effective(settings: &Settings) -> String {
     // Writing to a text cannot fail.
     let _ = server(&mut out, settings).and_then(|()| cache_and_log(&mut out, settings));
     let _ = clients(&mut out, settings);
+    out.push_str(&issuers::show(settings));
     let purges = settings.purges.iter().map(|purge| ("purge", purges::show(purge)));
     let warms = settings.warms.iter().map(|warm| ("warm", warms::show(warm)));
     for (table, keys) in purges.chain(warms) {
@@ -216,11 +217,26 @@ fn clients(out: &mut String, settings: &Settings) -> std::fmt::Result {
             networks,
             users,
             certificates,
+            issuers,
+            claims,
         } = &rule.matches;
         let (networks, users, certificates) = (list(networks), list(users), list(certificates));
+        let claims: Vec<String> = claims
+            .iter()
+            .map(|claim| format!("{} = {}", quoted(&claim.name), quoted(claim.written())))
+            .collect();
+        let vouched = match (issuers.as_slice(), claims.as_slice()) {
+            ([], _) => String::new(),
+            (_, []) => format!(", issuer = {}", list(issuers)),
+            _ => format!(
+                ", issuer = {}, claims = {{ {} }}",
+                list(issuers),
+                claims.join(", ")
+            ),
+        };
         writeln!(
             out,
-            "match = {{ cidr = {networks}, user = {users}, certificate = {certificates} }}"
+            "match = {{ cidr = {networks}, user = {users}, certificate = {certificates}{vouched} }}"
         )?;
         writeln!(out, "role = \"{}\"", rule.grant.role.name())?;
         writeln!(out, "allow = {}", list(&rule.grant.allow))?;

@@ -19,6 +19,7 @@ use ipnet::IpNet;
 pub use self::attempts::Attempts;
 pub use self::scope::Scope;
 use super::clients::{Clients, Identity, Standing};
+use super::issuers::{Bearer, Issuer};
 use crate::oci::{Registry, Repository, RepositoryPath};
 
 /// What a client may do, each with what stands before it.
@@ -138,6 +139,8 @@ pub struct Access {
     pub denied: Denied,
     /// Who may log in with a password.
     pub users: Vec<User>,
+    /// Whose tokens are believed.
+    pub issuers: Vec<Issuer>,
     /// How they are asked to.
     pub challenge: Challenge,
     /// What clients call this server (`https://cache.example.com`), if that is not what they say themselves.
@@ -147,7 +150,7 @@ pub struct Access {
 impl Access {
     /// True if there is a way to say who one is by a request's `Authorization`.
     pub fn has_logins(&self) -> bool {
-        !self.users.is_empty()
+        !self.users.is_empty() || !self.issuers.is_empty()
     }
 }
 
@@ -158,6 +161,7 @@ impl Default for Access {
             anonymous: Anonymous::Everyone,
             denied: Denied::default(),
             users: Vec::new(),
+            issuers: Vec::new(),
             challenge: Challenge::default(),
             url: None,
         }
@@ -171,6 +175,8 @@ pub struct Evidence<'a> {
     pub address: IpAddr,
     /// Place among [`Access::users`] of who logged in.
     pub user: Option<usize>,
+    /// Whom one of [`Access::issuers`] vouches for.
+    pub bearer: Option<&'a Bearer>,
     /// The names in the certificate it was shown.
     pub certificate: &'a [String],
 }
@@ -181,6 +187,7 @@ impl Evidence<'_> {
         Self {
             address,
             user: None,
+            bearer: None,
             certificate: &[],
         }
     }

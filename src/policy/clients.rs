@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::access::{Access, Evidence, Grant, Role};
+use super::issuers::Claim;
 use super::quota::Quota;
 
 /// What the numbers of users begin with that no rule names: above all indices of rules, below all addresses.
@@ -47,7 +48,7 @@ impl Rule {
     }
 }
 
-/// What has to be true of a request to be a client's: of each list that is not empty, one element.
+/// What has to be true of a request to be a client's: of each list that is not empty, one element; of the claims, all.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Matches {
     /// The networks it comes from.
@@ -56,6 +57,10 @@ pub struct Matches {
     pub users: Vec<String>,
     /// The names in the certificate that it shows: a common name, a host, an address of mail, a URI.
     pub certificates: Vec<String>,
+    /// The issuers, by name, that vouch for it.
+    pub issuers: Vec<String>,
+    /// What its issuer says of it: all of that.
+    pub claims: Vec<Claim>,
 }
 
 impl Matches {
@@ -72,14 +77,18 @@ impl Matches {
         *self == Self::default()
     }
 
-    fn hold(&self, address: IpAddr, user: Option<&str>, certificate: &[String]) -> bool {
+    fn hold(&self, evidence: &Evidence<'_>, address: IpAddr, user: Option<&str>) -> bool {
         let is_here = |network: &IpNet| network.contains(&address);
         let is_user = |name: &String| user == Some(name.as_str());
-        let is_named = |name: &String| certificate.contains(name);
+        let is_named = |name: &String| evidence.certificate.contains(name);
+        let vouches = |name: &String| evidence.bearer.is_some_and(|bearer| bearer.issuer == *name);
+        let is_said = |claim: &Claim| evidence.bearer.is_some_and(|bearer| claim.holds(&bearer.claims));
         !self.is_empty()
             && (self.networks.is_empty() || self.networks.iter().any(is_here))
             && (self.users.is_empty() || self.users.iter().any(is_user))
             && (self.certificates.is_empty() || self.certificates.iter().any(is_named))
+            && (self.issuers.is_empty() || self.issuers.iter().any(vouches))
+            && self.claims.iter().all(is_said)
     }
 }
 
@@ -127,15 +136,16 @@ impl Clients {
         let user = evidence.user.and_then(|index| self.access.users.get(index));
         let name = user.map(|user| user.name.as_str());
         let proven = user.is_some() || !evidence.certificate.is_empty();
-        let holds = |rule: &Rule| rule.matches.hold(address, name, evidence.certificate);
+        let holds = |rule: &Rule| rule.matches.hold(evidence, address, name);
         if let Some(index) = self.rules.iter().position(holds) {
             return Identity {
                 client: index as u64,
                 tier: self.rules[index].tier,
                 standing: Standing::Named(index),
-                proven,
+                proven: proven || evidence.bearer.is_some(),
             };
         }
+        // An issuer's word alone opens nothing: some give it to everybody. Who is meant, a rule has to say.
         let (client, standing) = match evidence.user.filter(|_| user.is_some()) {
             Some(index) => (USERS + index as u64, Standing::Admitted),
             None if proven || self.access.anonymous.admits(address) => {

@@ -18,6 +18,7 @@ pub mod history;
 pub mod holds;
 pub mod identity;
 pub mod incidents;
+pub mod issuers;
 pub mod lanes;
 pub mod listing;
 pub mod login;

@@ -65,19 +65,14 @@ pub(super) fn enter(
     wanted: Wanted<'_>,
     challenge: impl FnOnce() -> Challenge,
 ) -> Result<Identity, Box<Answer>> {
-    let user = match caller.login {
-        Login::User(place) => Some(place),
-        Login::None | Login::Wrong | Login::Stale | Login::Narrow | Login::Later(_) => None,
-    };
     let evidence = Evidence {
-        address: caller.peer.ip(),
-        user,
         certificate: caller.certificate,
+        ..caller.login.evidence(caller.peer.ip())
     };
     let identity = clients.identify(&evidence);
-    let refusal = match (access::decide(clients, &identity, wanted), caller.login) {
+    let refusal = match (access::decide(clients, &identity, wanted), &caller.login) {
         (Verdict::Granted, _) => return Ok(identity),
-        (Verdict::Login, Login::Later(wait)) => refusal::later(wait),
+        (Verdict::Login, Login::Later(wait)) => refusal::later(*wait),
         (Verdict::Login, login) => refusal::login(login, &challenge()),
         (Verdict::Denied(denied), _) => refusal::denied(denied, wanted),
         (Verdict::Closed, _) => refusal::closed(caller.peer.ip()),

@@ -4,6 +4,7 @@ use http::{Method, StatusCode};
 
 use super::Inner;
 use super::admin::{Ask, Reply};
+use crate::cache::Status;
 
 /// Brings every figure up to date that is not counted as it changes.
 fn publish(inner: &Inner) {
@@ -29,7 +30,10 @@ pub(super) fn answer(inner: &Inner, ask: &Ask) -> Option<Reply> {
             Some(trouble) => Reply::text(StatusCode::OK, format!("ready; {trouble}\n")),
         },
         "/metrics" => Reply::text(StatusCode::OK, inner.metrics.told(|| publish(inner))),
-        "status" => Reply::json(&inner.cache.status()),
+        "status" => Reply::json(&Status {
+            issuers: inner.issuers.status(),
+            ..inner.cache.status()
+        }),
         _ => return None,
     })
 }

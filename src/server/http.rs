@@ -110,7 +110,7 @@ async fn handle(
         None if matches!(route, Route::Catalog(..)) => Wanted::Catalog,
         Some(Err(_)) | None => Wanted::Base,
     };
-    let (access, keys, logins) = (&clients.access, &inner.keys, &inner.logins);
+    let (trust, logins) = (inner.trust(), &inner.logins);
     let is_upstreams = |chosen: &Chosen| inner.cache.guard(chosen) == Guard::Client;
     let caller = Caller {
         peer,
@@ -118,11 +118,7 @@ async fn handle(
         login: match &chosen {
             // What it logs in with is the upstream's to judge.
             Some(Ok(chosen)) if is_upstreams(chosen) => Login::None,
-            _ => {
-                logins
-                    .who(access, keys, peer.ip(), &head.headers, Some(wanted))
-                    .await
-            }
+            _ => logins.who(trust, peer.ip(), &head.headers, Some(wanted)).await,
         },
     };
     let challenge = || Challenge::new(inner, head, inner.options.proxies.trusts(from.peer.ip()), wanted);

@@ -6,6 +6,7 @@
 //! as whoever is, and those who keep failing are told to wait.
 
 mod basic;
+mod foreign;
 #[cfg(test)]
 mod tests;
 mod ticket;
@@ -23,8 +24,10 @@ use tokio::sync::Semaphore;
 pub(super) use self::basic::Basic;
 pub(super) use self::ticket::{CATALOG, Keys, Purpose, Subject, Ticket};
 use crate::clock::{Clock, Time};
-use crate::policy::access::{Access, Attempts, User, Wanted};
+use crate::policy::access::{Access, Attempts, Evidence, User, Wanted};
 use crate::policy::clients::by_address;
+use crate::policy::issuers::Bearer;
+use crate::server::issuers::Issuers;
 use crate::store::blocking;
 
 /// Passwords that are verified at once: they leave the other cores to those who pull.
@@ -46,13 +49,26 @@ const MOST_FAILING: NonZeroUsize = NonZeroUsize::new(4096).expect("it is not zer
 /// What the password of whoever is not known is compared with, at the cost of the others.
 const NOBODY: &str = "$2y$10$y7qeUBM4eEURPq9Pw4OxOeKYkN3h1zNDgOU8lO2pC5bBzAYoYBXqS";
 
+/// What is believed, and by whose word.
+#[derive(Clone, Copy)]
+pub(super) struct Trust<'a> {
+    /// Who may log in.
+    pub(super) access: &'a Access,
+    /// The keys of tokens that are issued here.
+    pub(super) keys: &'a Keys,
+    /// Those of other issuers' tokens.
+    pub(super) issuers: &'a Issuers,
+}
+
 /// What came of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Login {
     /// The request says nothing that means something here.
     None,
     /// It is from the user with this place among [`Access::users`].
     User(usize),
+    /// An issuer vouches for who it is from.
+    Bearer(Arc<Bearer>),
     /// What it says is not true.
     Wrong,
     /// Its token is not good, or not any more.
@@ -63,6 +79,24 @@ pub(super) enum Login {
     Later(Duration),
 }
 
+impl Login {
+    /// What it proves of whoever comes from there.
+    pub(super) fn evidence(&self, address: IpAddr) -> Evidence<'_> {
+        let nothing = Evidence::from(address);
+        match self {
+            Self::User(place) => Evidence {
+                user: Some(*place),
+                ..nothing
+            },
+            Self::Bearer(bearer) => Evidence {
+                bearer: Some(bearer),
+                ..nothing
+            },
+            Self::None | Self::Wrong | Self::Stale | Self::Narrow | Self::Later(_) => nothing,
+        }
+    }
+}
+
 type Tag = [u8; 32];
 
 /// What passwords turned out to be.
@@ -70,6 +104,7 @@ pub(super) struct Logins {
     key: hmac::Key,
     taken: Mutex<LruCache<Tag, (Time, usize, User)>>,
     refused: Mutex<LruCache<Tag, Time>>,
+    vouched: Mutex<LruCache<Tag, foreign::Vouched>>,
     failing: Mutex<LruCache<u64, Attempts>>,
     turns: Semaphore,
     waiting: Semaphore,
@@ -84,6 +119,7 @@ impl Logins {
             key: hmac::Key::new(hmac::HMAC_SHA256, &key),
             taken: Mutex::new(LruCache::new(MOST_REMEMBERED)),
             refused: Mutex::new(LruCache::new(MOST_REMEMBERED)),
+            vouched: Mutex::new(LruCache::new(MOST_REMEMBERED)),
             failing: Mutex::new(LruCache::new(MOST_FAILING)),
             turns: Semaphore::new(AT_ONCE),
             waiting: Semaphore::new(MOST_WAITING),
@@ -97,42 +133,48 @@ impl Logins {
     /// Cancel-safe: what was being verified is verified to its end, and forgotten.
     pub(super) async fn who(
         &self,
-        access: &Access,
-        keys: &Keys,
+        trust: Trust<'_>,
         address: IpAddr,
         headers: &HeaderMap,
         wanted: Option<Wanted<'_>>,
     ) -> Login {
-        match said(access, headers) {
+        match said(trust.access, headers) {
             Said::Nothing => Login::None,
             Said::Nonsense => Login::Wrong,
-            Said::Token(token) => match keys.open(token, self.clock.now()) {
+            Said::Token(token) if !Keys::issued(token) => match std::str::from_utf8(token) {
+                Ok(token) => self.foreign(trust, address, token).await.unwrap_or(Login::Stale),
+                Err(_) => Login::Stale,
+            },
+            Said::Token(token) => match trust.keys.open(token, self.clock.now()) {
                 Some(ticket) if ticket.purpose == Purpose::Pull => match wanted.map(|it| ticket.covers(it)) {
-                    Some(true) => login_of(access, keys, &ticket.subject),
+                    Some(true) => login_of(trust, ticket.subject),
                     Some(false) => Login::Narrow,
                     None => Login::Stale,
                 },
                 Some(_) | None => Login::Stale,
             },
-            Said::Password(basic) => self.password(access, address, basic).await,
+            Said::Password(basic) => self.password(trust, address, basic).await,
         }
     }
 
-    /// Who a password is from.
+    /// Who a password is from, or a token of another issuer in its place, whatever the name beside it.
     ///
     /// Cancel-safe: what was being verified is verified to its end, and forgotten.
-    pub(super) async fn password(&self, access: &Access, address: IpAddr, basic: Basic) -> Login {
+    pub(super) async fn password(&self, trust: Trust<'_>, address: IpAddr, basic: Basic) -> Login {
+        if let Some(login) = self.foreign(trust, address, &basic.password).await {
+            return login;
+        }
         let tag = self.tag(&basic);
-        match self.remembered(access, &tag) {
+        match self.remembered(trust.access, &tag) {
             Some(login) => login,
-            None => Box::pin(self.look(access, address, tag, basic)).await,
+            None => Box::pin(self.look(trust.access, address, tag, basic)).await,
         }
     }
 
     /// Who a token is from that takes the place of a password.
-    pub(super) fn refresh(&self, access: &Access, keys: &Keys, token: &str) -> Login {
-        match keys.open(token.as_bytes(), self.clock.now()) {
-            Some(ticket) if ticket.purpose == Purpose::Refresh => login_of(access, keys, &ticket.subject),
+    pub(super) fn refresh(&self, trust: Trust<'_>, token: &str) -> Login {
+        match trust.keys.open(token.as_bytes(), self.clock.now()) {
+            Some(ticket) if ticket.purpose == Purpose::Refresh => login_of(trust, ticket.subject),
             Some(_) | None => Login::Wrong,
         }
     }
@@ -176,13 +218,19 @@ impl Logins {
                 Login::User(place)
             }
             None => {
-                lock(&self.refused).put(tag, now + REFUSED);
-                lock(&self.failing)
-                    .get_or_insert_mut(address, || Attempts::new(now))
-                    .fail(now);
+                self.fail(tag, address);
                 Login::Wrong
             }
         }
+    }
+
+    /// Remembers that something was wrong, and who tried it.
+    fn fail(&self, tag: Tag, address: u64) {
+        let now = self.clock.now();
+        lock(&self.refused).put(tag, now + REFUSED);
+        lock(&self.failing)
+            .get_or_insert_mut(address, || Attempts::new(now))
+            .fail(now);
     }
 
     /// What a password turned out to be, as long as that may be believed: the user has to be the same still.
@@ -194,8 +242,11 @@ impl Logins {
         {
             return Some(Login::User(*place));
         }
-        let refused = lock(&self.refused).get(tag).is_some_and(|until| now < *until);
-        refused.then_some(Login::Wrong)
+        self.is_refused(tag, now).then_some(Login::Wrong)
+    }
+
+    fn is_refused(&self, tag: &Tag, now: Time) -> bool {
+        lock(&self.refused).get(tag).is_some_and(|until| now < *until)
     }
 
     fn wait(&self, address: u64) -> Option<Duration> {
@@ -207,7 +258,10 @@ impl Logins {
 
     fn tag(&self, basic: &Basic) -> Tag {
         // A name has no colon, or it would not have been read as one.
-        let said = format!("{}:{}", basic.user, basic.password);
+        self.tag_of(&format!("{}:{}", basic.user, basic.password))
+    }
+
+    fn tag_of(&self, said: &str) -> Tag {
         let mut tag = Tag::default();
         tag.copy_from_slice(hmac::sign(&self.key, said.as_bytes()).as_ref());
         tag
@@ -243,16 +297,25 @@ fn said<'a>(access: &Access, headers: &'a HeaderMap) -> Said<'a> {
 }
 
 /// Who somebody is by now that a token names.
-fn login_of(access: &Access, keys: &Keys, subject: &Subject) -> Login {
+fn login_of(trust: Trust<'_>, subject: Subject) -> Login {
+    let is = |stamp: &str, of: &str| trust.keys.stamps(of).any(|known| known == stamp);
     match subject {
         Subject::Anonymous => Login::None,
         Subject::User { name, stamp } => {
-            let place = access.users.iter().position(|user| user.name == *name);
-            let same = |place: &usize| {
-                keys.stamps(&access.users[*place].hash)
-                    .any(|known| known == *stamp)
-            };
+            let users = &trust.access.users;
+            let place = users.iter().position(|user| user.name == name);
+            let same = |place: &usize| is(&stamp, &users[*place].hash);
             place.filter(same).map_or(Login::Stale, Login::User)
+        }
+        Subject::Bearer { bearer, stamp } => {
+            let mut issuers = trust.access.issuers.iter();
+            // Whatever else is believed of its issuer by now: it asks anew.
+            let same =
+                issuers.any(|issuer| issuer.name == bearer.issuer && is(&stamp, &ticket::written(issuer)));
+            match same {
+                true => Login::Bearer(Arc::new(bearer)),
+                false => Login::Stale,
+            }
         }
     }
 }

@@ -15,6 +15,7 @@ mod handshake;
 mod health;
 mod hits;
 mod http;
+pub mod issuers;
 mod login;
 mod operators;
 mod page;
@@ -54,7 +55,8 @@ use crate::telemetry::metrics::Metrics;
 use crate::upstream::Secret;
 pub use admin::{ExplainedClient, Explanation};
 use connection::Kind;
-use login::{Keys, Logins};
+use issuers::{Issuers, Source};
+use login::{Keys, Logins, Trust};
 pub use operators::{Operator, Operators};
 pub use reload::{Reload, ReloadRequest, Reloads};
 use sendfile::Socket;
@@ -88,6 +90,8 @@ pub struct Options {
     pub token_keys: Vec<Secret>,
     /// How the operator is served.
     pub operators: Operators,
+    /// Where the keys of other issuers are, for each of those in `clients`.
+    pub issuers: Vec<Source>,
 }
 
 /// Bounds on what clients may take.
@@ -134,6 +138,7 @@ struct Inner {
     requests: Option<AccessLog>,
     logins: Arc<Logins>,
     keys: Arc<Keys>,
+    issuers: Arc<Issuers>,
     clock: Clock,
     /// Cancelled when a drain begins: connections finish their request and close.
     draining: CancellationToken,
@@ -147,6 +152,17 @@ struct Inner {
     reloads: Arc<OnceLock<Reloads>>,
 }
 
+impl Inner {
+    /// Whom to believe.
+    fn trust(&self) -> Trust<'_> {
+        Trust {
+            access: &self.options.clients.access,
+            keys: &self.keys,
+            issuers: &self.issuers,
+        }
+    }
+}
+
 impl Server {
     /// A server that is not listening yet.
     pub fn new(
@@ -155,11 +171,13 @@ impl Server {
         names: Arc<Names>,
         metrics: Arc<Metrics>,
         requests: Option<AccessLog>,
+        issuers: Arc<Issuers>,
         clock: Clock,
     ) -> Self {
         let inner = Inner {
             logins: Arc::new(Logins::new(clock)),
             keys: Arc::new(Keys::new(options.token_keys.iter().map(Secret::expose))),
+            issuers,
             options,
             cache,
             names,
@@ -185,6 +203,7 @@ impl Server {
         cache: Arc<Cache>,
         names: Arc<Names>,
         requests: Option<AccessLog>,
+        issuers: Arc<Issuers>,
     ) {
         let now = self.now();
         // A key that was made for this process stays with it: tokens outlive a reload.
@@ -195,6 +214,7 @@ impl Server {
         self.live.store(Arc::new(Inner {
             logins: now.logins.clone(),
             keys,
+            issuers,
             options,
             cache,
             names,

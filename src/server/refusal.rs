@@ -47,7 +47,7 @@ impl Challenge {
         }
     }
 
-    fn header(&self, why: Login) -> String {
+    fn header(&self, why: &Login) -> String {
         let Self::Token { realm, scope } = self else {
             return "Basic realm=\"seawall\", charset=\"UTF-8\"".to_owned();
         };
@@ -58,7 +58,7 @@ impl Challenge {
         let error = match why {
             Login::Stale => ",error=\"invalid_token\"",
             Login::Narrow => ",error=\"insufficient_scope\"",
-            Login::None | Login::User(_) | Login::Wrong | Login::Later(_) => "",
+            Login::None | Login::User(_) | Login::Bearer(_) | Login::Wrong | Login::Later(_) => "",
         };
         format!("Bearer realm=\"{realm}\",service=\"seawall\"{scope}{error}")
     }
@@ -81,11 +81,14 @@ fn host(head: &Parts) -> &str {
 }
 
 /// 401: there is a way to log in.
-pub(super) fn login(why: Login, challenge: &Challenge) -> Answer {
+pub(super) fn login(why: &Login, challenge: &Challenge) -> Answer {
     let message = match why {
         Login::Wrong => "the user name or the password is wrong",
         Login::Stale => "the token is not good, or not any more; ask for another",
         Login::Narrow => "the token is good, and not for this",
+        Login::Bearer(_) => {
+            "the token is good, and no [[client]] of this cache that may have this is meant by its claims"
+        }
         Login::None | Login::User(_) | Login::Later(_) => "log in first, such as with docker login",
     };
     let mut answer = respond::error(StatusCode::UNAUTHORIZED, Code::Unauthorized, message);

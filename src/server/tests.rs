@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio_util::task::TaskTracker;
 
+use super::issuers::Issuers;
 use super::{AccessLog, Bounds, Operators, Options, Server};
 use crate::cache::{self, Cache};
 use crate::clock::Clock;
@@ -170,6 +171,7 @@ fn server_with(directory: &std::path::Path, chosen: Chosen) -> Server {
         proxies: chosen.proxies,
         token_keys: Vec::new(),
         operators: Operators::default(),
+        issuers: Vec::new(),
     };
     Server::new(
         options,
@@ -177,6 +179,7 @@ fn server_with(directory: &std::path::Path, chosen: Chosen) -> Server {
         Arc::new(Names::new(vec![hub])),
         metrics,
         chosen.requests,
+        Arc::new(Issuers::new(&[], None, &Dialer::system(), clock)),
         clock,
     )
 }

@@ -55,12 +55,11 @@ pub(super) async fn answer(
         Ok(asked) => asked,
         Err(why) => return respond::error(StatusCode::BAD_REQUEST, Code::Unsupported, why),
     };
-    let (clients, logins, keys) = (&inner.options.clients, &inner.logins, &inner.keys);
-    let access = &clients.access;
+    let (clients, logins, trust) = (&inner.options.clients, &inner.logins, inner.trust());
     let login = match asked.proof {
-        Proof::Header => logins.who(access, keys, peer.ip(), &head.headers, None).await,
-        Proof::Password(basic) => logins.password(access, peer.ip(), basic).await,
-        Proof::Refresh(token) => logins.refresh(access, keys, &token),
+        Proof::Header => logins.who(trust, peer.ip(), &head.headers, None).await,
+        Proof::Password(basic) => logins.password(trust, peer.ip(), basic).await,
+        Proof::Refresh(token) => logins.refresh(trust, &token),
     };
     let caller = Caller {
         peer,
@@ -75,11 +74,24 @@ pub(super) async fn answer(
     let scopes = scopes
         .filter_map(|scope| granted(inner, &identity, host, scope))
         .collect();
-    let subject = match login {
-        Login::User(place) => keys.subject(&access.users[place]),
-        Login::None | Login::Wrong | Login::Stale | Login::Narrow | Login::Later(_) => Subject::Anonymous,
-    };
-    issue(inner, subject, scopes, asked.offline)
+    let (subject, life) = subject(inner, &caller.login);
+    issue(inner, (subject, life), scopes, asked.offline)
+}
+
+/// Whom a token is for, and how long it is good at most: no longer than the token that it is given for.
+fn subject(inner: &Inner, login: &Login) -> (Subject, Duration) {
+    let (access, keys) = (&inner.options.clients.access, &inner.keys);
+    match login {
+        Login::User(place) => (keys.subject(&access.users[*place]), LIFE),
+        Login::Bearer(bearer) => {
+            let issuer = access.issuers.iter().find(|issuer| issuer.name == bearer.issuer);
+            let subject = issuer.map_or(Subject::Anonymous, |issuer| keys.bearer(bearer, issuer));
+            (subject, bearer.until.since(inner.clock.now()).min(LIFE))
+        }
+        Login::None | Login::Wrong | Login::Stale | Login::Narrow | Login::Later(_) => {
+            (Subject::Anonymous, LIFE)
+        }
+    }
 }
 
 /// What a scope means, if it may be pulled: the whole name of a repository, or the catalog.
@@ -95,7 +107,7 @@ fn granted(inner: &Inner, who: &Identity, host: Option<&Registry>, scope: &asked
     (verdict == Verdict::Granted).then(|| chosen.repository.to_string())
 }
 
-fn issue(inner: &Inner, subject: Subject, scopes: Vec<String>, offline: bool) -> Answer {
+fn issue(inner: &Inner, (subject, life): (Subject, Duration), scopes: Vec<String>, offline: bool) -> Answer {
     let (keys, now) = (&inner.keys, inner.clock.now());
     let shown: Vec<String> = scopes
         .iter()
@@ -104,16 +116,17 @@ fn issue(inner: &Inner, subject: Subject, scopes: Vec<String>, offline: bool) ->
             false => format!("repository:{scope}:pull"),
         })
         .collect();
-    // A token that takes the place of a password is of use only if its key outlives this process.
-    let lasts = !inner.options.token_keys.is_empty() && subject != Subject::Anonymous;
+    // A token that takes the place of a password is of use only if its key outlives this process. Nor does one outlive
+    // the word of another issuer.
+    let lasts = !inner.options.token_keys.is_empty() && matches!(subject, Subject::User { .. });
     let refresh = (offline && lasts)
         .then(|| Ticket::new(Purpose::Refresh, subject.clone(), Vec::new(), now, REFRESH_LIFE))
         .map(|ticket| keys.sign(&ticket));
-    let token = keys.sign(&Ticket::new(Purpose::Pull, subject, scopes, now, LIFE));
+    let token = keys.sign(&Ticket::new(Purpose::Pull, subject, scopes, now, life));
     let mut said = serde_json::json!({
         "token": token,
         "access_token": token,
-        "expires_in": LIFE.as_secs(),
+        "expires_in": life.as_secs(),
         "issued_at": format!("{now:#}"),
         "scope": shown.join(" "),
     });

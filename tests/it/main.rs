@@ -15,6 +15,7 @@ mod crash;
 mod disk;
 mod explain;
 mod facts;
+mod federation;
 mod fill;
 mod freshness;
 mod frozen;

@@ -98,14 +98,15 @@ fn a_request_has_room_for_one_login() {
     let credentials = "credentials = [{ username = \"u\", password = { env = \"HOME\" } }]";
     let file = tempfile::NamedTempFile::new().unwrap();
     let path = file.path().display();
-    let text = format!(
-        "[access]\nhtpasswd = '{path}'\n[[upstream]]\nregistry = \"ghcr.io\"\naccess = \"per_client\"\n{credentials}\n"
-    );
-    let report = refused(&text);
-    assert!(
-        report.contains("upstream \"ghcr.io\": access = \"per_client\" beside access.htpasswd"),
-        "{report}"
-    );
+    let users = format!("[access]\nhtpasswd = '{path}'\n");
+    let issuer = "[[issuer]]\nname = \"ci\"\nurl = \"https://ci.test\"\naudience = \"cache\"\n".to_owned();
+    for (ours, what) in [(users, "access.htpasswd"), (issuer, "[[issuer]]")] {
+        let text =
+            format!("{ours}[[upstream]]\nregistry = \"ghcr.io\"\naccess = \"per_client\"\n{credentials}\n");
+        let report = refused(&text);
+        let expected = format!("upstream \"ghcr.io\": access = \"per_client\" beside {what}");
+        assert!(report.contains(&expected), "{report}");
+    }
 }
 
 #[test]

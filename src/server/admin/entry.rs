@@ -64,26 +64,25 @@ pub(super) async fn enter(inner: &Inner, head: &Parts, from: &From) -> Result<Wh
     if address.is_loopback() && !is_forwarded {
         return Ok(Who::unproven("this machine"));
     }
-    let (clients, keys) = (&inner.options.clients, &inner.keys);
+    let clients = &inner.options.clients;
     let login = inner
         .logins
-        .who(&clients.access, keys, address, &head.headers, None)
+        .who(inner.trust(), address, &head.headers, None)
         .await;
-    let user = match login {
-        Login::User(place) => Some(place),
-        Login::Later(wait) => return Err(later(wait)),
-        Login::None | Login::Wrong | Login::Stale | Login::Narrow => None,
+    if let Login::Later(wait) = login {
+        return Err(later(wait));
+    }
+    let evidence = Evidence {
+        certificate: &from.certificate,
+        ..login.evidence(address)
     };
-    if user.is_none() && head.headers.contains_key(header::AUTHORIZATION) {
-        let why = "what this logs in with is not known here: no token of [[admin.token]], and no user of [access] \
-                   htpasswd with this password";
+    let says_who = evidence.user.is_some() || evidence.bearer.is_some();
+    if !says_who && head.headers.contains_key(header::AUTHORIZATION) {
+        let why = "what this logs in with is not known here: no token of [[admin.token]] or of an [[issuer]], and no \
+                   user of [access] htpasswd with this password";
         return Err(Reply::error(StatusCode::UNAUTHORIZED, why));
     }
-    let who = clients.identify(&Evidence {
-        address,
-        user,
-        certificate: &from.certificate,
-    });
+    let who = clients.identify(&evidence);
     let (name, role) = (clients.name_of(who.client), clients.role(&who));
     let can_log_in = clients.access.has_logins() || !inner.options.operators.tokens.is_empty();
     if role < needed && !who.proven && can_log_in {

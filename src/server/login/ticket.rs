@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Time;
 use crate::oci::Repository;
 use crate::policy::access::{User, Wanted};
+use crate::policy::issuers::{Bearer, Issuer};
 
 /// What a token begins with, so that leaks are found by searching for it.
 const MARK: &str = "seawall_";
@@ -34,6 +35,13 @@ pub(in crate::server) enum Subject {
         /// Its name.
         name: String,
         /// What says that its password is still the same, and tells nothing of it.
+        stamp: String,
+    },
+    /// Somebody whom another issuer vouches for.
+    Bearer {
+        /// Who, and until when.
+        bearer: Bearer,
+        /// What says that this issuer is believed as it was then.
         stamp: String,
     },
 }
@@ -110,6 +118,11 @@ impl Keys {
         Self(keys)
     }
 
+    /// True if a token says that it was issued here, and not by another issuer.
+    pub(in crate::server) fn issued(token: &[u8]) -> bool {
+        token.starts_with(MARK.as_bytes())
+    }
+
     /// Writes a ticket down.
     pub(in crate::server) fn sign(&self, ticket: &Ticket) -> String {
         let said = serde_json::to_vec(ticket).expect("names and numbers always serialise");
@@ -148,6 +161,19 @@ impl Keys {
             stamp: self.stamps(&user.hash).next().unwrap_or_default(),
         }
     }
+
+    /// Somebody whom this issuer vouches for, as tokens name it.
+    pub(in crate::server) fn bearer(&self, bearer: &Bearer, issuer: &Issuer) -> Subject {
+        Subject::Bearer {
+            bearer: bearer.clone(),
+            stamp: self.stamps(&written(issuer)).next().unwrap_or_default(),
+        }
+    }
+}
+
+/// All that is believed of an issuer, as text.
+pub(super) fn written(issuer: &Issuer) -> String {
+    format!("{issuer:?}")
 }
 
 #[cfg(test)]

@@ -42,6 +42,7 @@ fn fresh() -> View {
             now: NOW,
             cache,
             upstreams: vec![idle],
+            issuers: Vec::new(),
         },
         is_draining: false,
         is_outdated: false,

@@ -2,6 +2,7 @@
 //! all on in-memory pipes.
 
 pub(crate) mod configured;
+pub(crate) mod issuer;
 pub(crate) mod operator;
 pub(crate) mod registry;
 pub(crate) mod seawall;

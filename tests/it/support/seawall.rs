@@ -21,6 +21,7 @@ use seawall::policy::clients::Clients;
 use seawall::policy::naming::{Entry, Names, Pattern};
 use seawall::policy::proxies::Proxies;
 use seawall::policy::{flight, freshness};
+use seawall::server::issuers::Issuers;
 use seawall::server::{Bounds, Server};
 use seawall::store::{Disk, OpenError, Records, Space};
 use seawall::telemetry::metrics::Metrics;
@@ -239,6 +240,7 @@ impl Seawall {
             proxies: choices.proxies,
             token_keys: choices.token_keys,
             operators: choices.operators,
+            issuers: Vec::new(),
         };
         let cache = Arc::new(cache);
         let server = Server::new(
@@ -247,6 +249,7 @@ impl Seawall {
             Arc::new(names),
             metrics.clone(),
             None,
+            Arc::new(Issuers::new(&[], None, dialer, clock)),
             clock,
         );
         let stopping = CancellationToken::new();
