@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::colours::{Colours, Tone};
-use super::words::{due, span};
-use crate::cache::{AccountStatus, BucketStatus, Status, UpstreamStatus};
+use super::words::{self, due, span};
+use crate::cache::{AccountStatus, BucketStatus, IssuerStatus, Status, UpstreamStatus};
 
 /// Characters of a gauge.
 const GAUGE: u64 = 30;
@@ -23,6 +23,9 @@ pub(super) fn draw(status: &Status, colours: Colours) -> String {
     space::draw(&mut out, &status.cache, status.now, colours);
     for upstream in used {
         draw_upstream(&mut out, upstream, status.now, colours);
+    }
+    for issuer in &status.issuers {
+        draw_issuer(&mut out, issuer, status.now, colours);
     }
     if !unused.is_empty() {
         let names: Vec<&str> = unused.iter().map(|upstream| upstream.registry.as_str()).collect();
@@ -61,6 +64,26 @@ fn draw_upstream(out: &mut String, upstream: &UpstreamStatus, now: u64, colours:
     let avoided: u64 = upstream.avoided.values().sum();
     if avoided > 0 {
         let _ = writeln!(out, "  avoided      {avoided}: {}", counts(&upstream.avoided));
+    }
+    out.push('\n');
+}
+
+fn draw_issuer(out: &mut String, issuer: &IssuerStatus, now: u64, colours: Colours) {
+    let name = colours.paint(Tone::Name, &issuer.name);
+    let keys = words::count(issuer.keys, "key", "keys");
+    let read = match (issuer.read, issuer.usable) {
+        (Some(read), _) => format!(", read {} ago", words::age(now, read)),
+        (None, true) => " of its file".to_owned(),
+        (None, false) => ", never read".to_owned(),
+    };
+    let _ = writeln!(out, "{name}  issuer: {keys}{read}");
+    if let Some(error) = &issuer.error {
+        let until = match issuer.usable {
+            true => "still believed",
+            false => "nobody it vouches for can pull",
+        };
+        let line = format!("{until}: {error}");
+        let _ = writeln!(out, "  {}", colours.paint(Tone::Bad, &line));
     }
     out.push('\n');
 }
@@ -235,6 +258,33 @@ mod tests {
             coloured.contains("\x1b[31mparked, tried again in 4 min\x1b[0m"),
             "{coloured}"
         );
+    }
+
+    #[test]
+    fn an_issuer_tells_its_keys_how_old_they_are_and_what_is_in_the_way() {
+        let issuer = |read, usable, error: Option<&str>| IssuerStatus {
+            name: "ci".to_owned(),
+            keys: 2,
+            read,
+            usable,
+            error: error.map(str::to_owned),
+            ..IssuerStatus::default()
+        };
+        for (issuer, drawn) in [
+            (issuer(None, true, None), "ci  issuer: 2 keys of its file\n\n"),
+            (
+                issuer(Some(1000), true, Some("it is down")),
+                "ci  issuer: 2 keys, read 10 min ago\n  still believed: it is down\n\n",
+            ),
+            (
+                issuer(None, false, Some("it is down")),
+                "ci  issuer: 2 keys, never read\n  nobody it vouches for can pull: it is down\n\n",
+            ),
+        ] {
+            let mut out = String::new();
+            draw_issuer(&mut out, &issuer, 601_000, Colours::None);
+            assert_eq!(out, drawn);
+        }
     }
 
     #[test]
