@@ -20,6 +20,7 @@ mod lame;
 mod login;
 mod metrics;
 mod mirrors;
+mod page;
 mod pulls;
 mod refused;
 mod reload;
@@ -45,7 +46,7 @@ type Test = (&'static str, fn(&World) -> Result<Verdict>);
 /// Most tests that run at a time, each in a world of its own.
 const MAX_LANES: usize = 4;
 
-const TESTS: [Test; 45] = [
+const TESTS: [Test; 47] = [
     (
         "all clients together cost one upstream GET per digest when cold",
         pulls::cold_together,
@@ -201,6 +202,14 @@ const TESTS: [Test; 45] = [
     (
         "every expression of dashboards and alerts has data in a real Prometheus",
         metrics::everything_has_data,
+    ),
+    (
+        "the status page tells the same with and without JavaScript, and keeps itself up to date",
+        page::with_and_without_scripts,
+    ),
+    (
+        "the status page fits every width and is legible in light and dark",
+        page::fits_and_is_legible,
     ),
 ];
 

@@ -1,11 +1,12 @@
 //! Budgets, downloads, refusals and repositories, row by row.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use super::chart;
 use super::html::Html;
 use super::view::{View, percent};
-use crate::cache::words::{age, age_or_never, count, due, size, span};
+use crate::cache::words::{age, count, due, size, span};
 use crate::cache::{BucketStatus, UpstreamStatus};
 
 /// Hex digits of a shortened digest.
@@ -122,7 +123,7 @@ fn of_bucket(html: &mut Html, bucket: &BucketStatus, now: u64) {
     if let Some(slot) = bucket.next_slot.filter(|_| bucket.remaining < bucket.limit) {
         facts.push(format!("next slot{}", at("", Some(slot), now)));
     }
-    if !bucket.reserved.is_empty() {
+    if reserved > 0 {
         facts.push(format!(
             "reserved (pale): out of reach for {}",
             listed(bucket.reserved.iter())
@@ -170,12 +171,12 @@ pub(super) fn fills(html: &mut Html, view: &View) {
                             percent(fill.done, total)
                         );
                         chart::gauge(html, &label, &[("saved", fill.done as f64 / total.max(1) as f64)]);
-                        html.put("span", &[], &label);
+                        html.put("span", &[("class", &"nowrap")], &label);
                     }
                     None => html.put("span", &[], format_args!("{}, length unknown", size(fill.done))),
                 }
                 html.markup("</td>");
-                html.put("td", &[("class", &"number")], fill.readers);
+                figure(html, "Readers", fill.readers);
                 html.markup("</tr>");
             }
         },
@@ -209,9 +210,9 @@ pub(super) fn refusals(html: &mut Html, view: &View) {
                     html.markup(" ");
                     html.put("span", &[], &refusal.words);
                 });
-                html.put("td", &[("class", &"number")], refusal.count);
-                let last = format!("{} ago", age(now, refusal.last.as_millis()));
-                html.put("td", &[("class", &"number")], last);
+                figure(html, "Times", refusal.count);
+                let last = age(now, refusal.last.as_millis());
+                figure(html, "Last", format_args!("{last} ago"));
                 html.markup("</tr>");
             }
         },
@@ -237,13 +238,12 @@ pub(super) fn repositories(html: &mut Html, view: &View) {
         for row in &usage.repositories {
             html.markup("<tr>");
             html.put("th", &[("scope", &"row"), ("class", &"name")], &row.repository);
-            for figure in [
-                size(row.size),
-                row.tags.to_string(),
-                row.pulls.to_string(),
-                age_or_never(now, row.used),
-            ] {
-                html.put("td", &[("class", &"number")], figure);
+            figure(html, "Size", size(row.size));
+            figure(html, "Tags", row.tags);
+            figure(html, "Pulls", row.pulls);
+            match row.used {
+                Some(used) => figure(html, "Pulled last", format_args!("{} ago", age(now, used))),
+                None => figure(html, "Pulled last", "never"),
             }
             html.markup("</tr>");
         }
@@ -263,7 +263,7 @@ pub(super) fn repositories(html: &mut Html, view: &View) {
 /// A table with its columns; `#` in front of a name says that it holds figures.
 fn table(html: &mut Html, label: &'static str, columns: &[&'static str], rows: impl FnOnce(&mut Html)) {
     let attributes: super::html::Attributes<'_> = &[
-        ("class", &"scroll"),
+        ("class", &"scroll rows"),
         ("tabindex", &0),
         ("role", &"region"),
         ("aria-label", &label),
@@ -280,6 +280,11 @@ fn table(html: &mut Html, label: &'static str, columns: &[&'static str], rows: i
         rows(html);
         html.markup("</tbody></table>");
     });
+}
+
+/// A figure in a row, with the name of its column for where rows are shown one below the other.
+pub(super) fn figure(html: &mut Html, column: &'static str, figure: impl Display) {
+    html.put("td", &[("class", &"number"), ("data-column", &column)], figure);
 }
 
 fn short(digest: &str) -> &str {

@@ -192,7 +192,6 @@ fn a_fresh_start_says_that_it_is_ready_and_what_comes_next() {
         "All is well",
         "nobody has pulled through it yet",
         "seawall mirror-config",
-        "Nothing was pulled in this time.",
         "No upstream was asked for anything yet.",
         "None at the moment.",
         "No client was refused anything",

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::chart;
 use super::html::Html;
+use super::tables::figure;
 use super::view::{View, percent};
 use crate::cache::words::size;
 use crate::policy::history::Served;
@@ -68,7 +69,8 @@ pub(super) fn section(html: &mut Html, view: &View) {
     choice(html, view.window);
     html.markup("</div>");
     if whole.answers == 0 && whole.sent == 0 {
-        html.markup("<p class=\"quiet\">Nothing was pulled in this time.</p></section>");
+        nothing(html, view);
+        html.markup("</section>");
         return;
     }
     html.markup("<div class=\"charts\">");
@@ -77,6 +79,16 @@ pub(super) fn section(html: &mut Html, view: &View) {
     html.markup("</div>");
     table(html, view);
     html.markup("</section>");
+}
+
+/// What is said where there is nothing to draw.
+fn nothing(html: &mut Html, view: &View) {
+    if view.served.answers > 0 {
+        html.markup("<p class=\"quiet\">Nothing was pulled in this time.</p>");
+        return;
+    }
+    html.markup("<p>Seawall is ready, and nobody has pulled through it yet.</p><p class=\"quiet\">");
+    html.markup("<code>seawall mirror-config</code> prints what containerd, Docker, podman and others need to find it.</p>");
 }
 
 fn choice(html: &mut Html, chosen: Window) {
@@ -116,7 +128,7 @@ fn bytes(html: &mut Html, view: &View, whole: Served) {
     );
     chart::bytes(html, &view.spans, "Bytes sent over time", &about);
     time_axis(html, view.window);
-    html.markup("<ul class=\"legend\"><li class=\"saved\">saved</li><li class=\"fetched\">from upstreams</li></ul></figure>");
+    html.markup("<ul class=\"legend\"><li class=\"saved\">saved (below)</li><li class=\"fetched\">from upstreams (above)</li></ul></figure>");
 }
 
 fn ratio(html: &mut Html, view: &View, whole: Served) {
@@ -133,7 +145,7 @@ fn ratio(html: &mut Html, view: &View, whole: Served) {
     html.markup("</figcaption><p class=\"axis top\">100 %</p>");
     chart::ratio(html, &view.spans, "Hit ratio over time", &about);
     time_axis(html, view.window);
-    html.markup("<ul class=\"legend\"><li class=\"saved\">from here</li><li class=\"missed\">from upstreams</li></ul></figure>");
+    html.markup("<ul class=\"legend\"><li class=\"saved\">from here (below)</li><li class=\"missed\">from upstreams (above)</li></ul></figure>");
 }
 
 fn time_axis(html: &mut Html, window: Window) {
@@ -149,7 +161,7 @@ fn table(html: &mut Html, view: &View) {
     let (count, minutes) = view.window.spans();
     let each = count / ROWS;
     let step = each as u64 * minutes;
-    html.markup("<details><summary>The same as a table</summary><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Traffic as a table\"><table><thead><tr><th scope=\"col\">Minutes ago</th>");
+    html.markup("<details><summary>The same as a table</summary><div class=\"scroll rows\" tabindex=\"0\" role=\"region\" aria-label=\"Traffic as a table\"><table><thead><tr><th scope=\"col\">Minutes ago</th>");
     html.markup("<th scope=\"col\" class=\"number\">Sent</th><th scope=\"col\" class=\"number\">Saved</th><th scope=\"col\" class=\"number\">Requests</th><th scope=\"col\" class=\"number\">From here</th></tr></thead><tbody>");
     for (row, spans) in view.spans.chunks(each).rev().enumerate() {
         let mut sum = Served::default();
@@ -158,18 +170,14 @@ fn table(html: &mut Html, view: &View) {
         html.markup("<tr>");
         html.put(
             "th",
-            &[("scope", &"row")],
+            &[("scope", &"row"), ("data-column", &"Minutes ago")],
             format_args!("{from} to {}", from + step),
         );
-        for figure in [
-            size(sum.sent),
-            size(sum.saved),
-            sum.answers.to_string(),
-            sum.hit_ratio()
-                .map_or("–".to_owned(), |_| percent(sum.hits, sum.answers)),
-        ] {
-            html.put("td", &[("class", &"number")], figure);
-        }
+        figure(html, "Sent", size(sum.sent));
+        figure(html, "Saved", size(sum.saved));
+        figure(html, "Requests", sum.answers);
+        let ratio = sum.hit_ratio().map(|_| percent(sum.hits, sum.answers));
+        figure(html, "From here", ratio.as_deref().unwrap_or("–"));
         html.markup("</tr>");
     }
     html.markup("</tbody></table></div></details>");

@@ -50,12 +50,12 @@ pub(super) fn document(view: &View) -> String {
     html.markup("<a class=\"skip\" href=\"#main\">To the content</a>");
     header(&mut html, view);
     html.markup("<main id=\"main\">");
-    told(&mut html, view, &troubles);
+    told(&mut html, &troubles);
     saved(&mut html, view);
     traffic::section(&mut html, view);
     tables::budgets(&mut html, view);
-    tables::fills(&mut html, view);
     tables::refusals(&mut html, view);
+    tables::fills(&mut html, view);
     tables::repositories(&mut html, view);
     html.markup("</main>");
     footer(&mut html, view);
@@ -118,7 +118,7 @@ fn troubles(view: &View) -> Vec<Trouble> {
     troubles
 }
 
-fn told(html: &mut Html, view: &View, troubles: &[Trouble]) {
+fn told(html: &mut Html, troubles: &[Trouble]) {
     let wrong = wrong(troubles);
     let class = match (wrong, troubles.is_empty()) {
         (1.., _) => "state wrong",
@@ -142,7 +142,7 @@ fn told(html: &mut Html, view: &View, troubles: &[Trouble]) {
         };
         html.put("h2", &[("id", &"state-title")], head);
         if troubles.is_empty() {
-            html.put("p", &[], well(view));
+            html.markup("<p>Clients are served, upstreams answer, the disk takes what is pulled.</p>");
             return;
         }
         html.element("ul", &[], |html| {
@@ -163,16 +163,6 @@ fn told(html: &mut Html, view: &View, troubles: &[Trouble]) {
     });
 }
 
-/// What is said where nothing is wrong.
-fn well(view: &View) -> &'static str {
-    if view.served.answers > 0 {
-        "Clients are served, upstreams answer, the disk takes what is pulled."
-    } else {
-        "Seawall is ready, and nobody has pulled through it yet. `seawall mirror-config` prints what containerd, docker, \
-         podman and others need to find it."
-    }
-}
-
 fn saved(html: &mut Html, view: &View) {
     let served = view.served;
     html.markup("<section id=\"saved\" aria-labelledby=\"saved-title\" data-live>");
@@ -185,9 +175,9 @@ fn saved(html: &mut Html, view: &View) {
     let (spent, avoided) = view.spending;
     tile(
         html,
-        "Counted requests not spent",
+        "Budget not spent",
         &avoided.to_string(),
-        &format!("{spent} were spent"),
+        &format!("requests; {spent} were spent"),
     );
     let ratio = match served.answers {
         0 => "–".to_owned(),
