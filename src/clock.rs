@@ -105,6 +105,17 @@ impl Clock {
         u64::try_from(self.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
+    /// The present moment in nanoseconds since the Unix epoch, as spans have it.
+    pub fn unix_nanos(&self) -> u64 {
+        self.unix_nanos_at(self.elapsed())
+    }
+
+    /// [`Self::unix_nanos`] when [`Self::elapsed`] said this.
+    pub fn unix_nanos_at(&self, elapsed: std::time::Duration) -> u64 {
+        let since = Duration::from_millis(self.epoch.as_millis()) + elapsed;
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    }
+
     /// The present moment.
     pub fn now(&self) -> Time {
         self.at(self.elapsed())

@@ -6,6 +6,7 @@
 mod reload;
 mod running;
 mod supervisor;
+mod traces;
 mod watch;
 
 use std::io::Write as _;
@@ -22,6 +23,7 @@ use tokio_util::task::TaskTracker;
 pub use self::reload::{By, Source};
 pub use self::running::Running;
 use self::supervisor::Sockets;
+pub use self::traces::Exports;
 use crate::config::{Loaded, Settings};
 use crate::net::dial::Dialer;
 use crate::store::{Disk, blocking};
@@ -85,7 +87,7 @@ async fn run(loaded: Loaded, source: Source, log: &Arc<LogGuard>) -> Result<(), 
     sweep(&running, &tasks);
     let (reloads, asked) = mpsc::channel(reload::MOST_WAITING);
     running.take_reloads(reloads);
-    let server = running.server().clone();
+    let (server, exports) = (running.server().clone(), running.exports().clone());
     tasks.spawn(reload::attend(running, source, hangup, asked, shutdown.clone()));
     say(&greeting);
     supervisor::tell(&watchers, &shutdown, &done);
@@ -96,6 +98,7 @@ async fn run(loaded: Loaded, source: Source, log: &Arc<LogGuard>) -> Result<(), 
     }
     // What is remembered is written down when the last owner of the cache goes.
     drop(server);
+    exports.finish().await;
     done.cancel();
     watchers.close();
     watchers.wait().await;

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Work;
+use super::traces::Exports;
 use super::watch::Sight;
 use crate::cache::Cache;
 use crate::clock::Clock;
@@ -18,10 +19,11 @@ use crate::net::dial::Dialer;
 use crate::policy::budget::Rules;
 use crate::policy::naming::Names;
 use crate::server::issuers::Issuers;
-use crate::server::{AccessLog, Reloads, Server};
+use crate::server::{AccessLog, Reloads, Server, Telling};
 use crate::store::{Disk, Records, blocking};
 use crate::telemetry::log::LogGuard;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::trace::Tracing;
 use crate::upstream::{Budgets, Upstreams};
 
 /// Everything that runs under a configuration.
@@ -37,6 +39,8 @@ pub struct Running {
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
     log: Option<Arc<LogGuard>>,
+    exports: Exports,
+    traces: Tracing,
     tasks: TaskTracker,
     shutdown: CancellationToken,
     /// Ends what waits for its time under the present configuration.
@@ -75,12 +79,17 @@ impl Running {
             clock,
         ));
         let issuers = Arc::new(Issuers::new(&settings.server.issuers, None, dialer, clock));
+        let exports = Exports::new(dialer, metrics.traces.clone());
+        let traces = exports.begin(&settings.trace);
         let server = Server::new(
             settings.server.clone(),
             cache.clone(),
             Arc::new(Names::new(settings.names.clone())),
             metrics.clone(),
-            requests(&settings, log.as_deref()),
+            Telling {
+                log: requests(&settings, log.as_deref()),
+                traces: traces.clone(),
+            },
             issuers.clone(),
             clock,
         );
@@ -95,6 +104,8 @@ impl Running {
             metrics,
             clock,
             log,
+            exports,
+            traces,
             tasks: tasks.clone(),
             shutdown: shutdown.clone(),
             replaced: CancellationToken::new(),
@@ -117,6 +128,11 @@ impl Running {
     /// What it counts.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// What hands spans to the collector of traces.
+    pub fn exports(&self) -> &Exports {
+        &self.exports
     }
 
     /// Has reloads asked for there.
@@ -200,11 +216,20 @@ impl Running {
         {
             log.set_level(&settings.log.level);
         }
+        // What waits under the configuration before is handed over to where it was to go.
+        if settings.trace != self.settings.trace {
+            let (exports, options) = (self.exports.clone(), settings.trace.clone());
+            let begun = blocking(move || Ok(exports.begin(&options))).await;
+            self.traces = begun.unwrap_or_default();
+        }
         self.server.change(
             settings.server.clone(),
             cache.clone(),
             Arc::new(Names::new(settings.names.clone())),
-            requests(&settings, self.log.as_deref()),
+            Telling {
+                log: requests(&settings, self.log.as_deref()),
+                traces: self.traces.clone(),
+            },
             self.issuers.clone(),
         );
         std::mem::take(&mut self.replaced).cancel();

@@ -18,6 +18,7 @@ use crate::policy::naming::Chosen;
 use crate::store::{Shelf, Stored};
 use crate::telemetry::metrics::fills::End;
 use crate::telemetry::metrics::{Metrics, Open};
+use crate::telemetry::trace;
 
 /// Times a client joins anew because the fill it joined ended without a verdict, or with one about another
 /// repository: who asks for what a repository has not must not take it from those whose repository has it.
@@ -188,7 +189,10 @@ impl Cache {
                 self.start(fill, Some(id), chosen, start);
                 (following, Outcome::Miss)
             }
-            (_, Join::Follow(id, fill)) => (self.seat(fill, Some(id)), Outcome::Collapsed),
+            (_, Join::Follow(id, fill)) => {
+                trace::joined(fill.trace.as_ref());
+                (self.seat(fill, Some(id)), Outcome::Collapsed)
+            }
             (_, Join::Cooling(_, fill)) => {
                 return Err(match fill.snapshot().phase {
                     Phase::Failed(failure) => (*failure).clone(),
@@ -260,8 +264,11 @@ impl Cache {
             clock: self.clock,
             landing: Landing::Failed,
         };
+        let (fill, clock) = (download.fill.clone(), self.clock);
         self.tasks.spawn(async move {
-            let landing = Box::pin(download.run()).await;
+            let began = clock.unix_nanos();
+            let landing = trace::within(fill.trace.clone(), Box::pin(download.run())).await;
+            fill.told(began, clock.unix_nanos());
             ending.land(landing);
             drop(start);
         });

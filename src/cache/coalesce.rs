@@ -11,19 +11,33 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-type Open<K, V> = Arc<Mutex<HashMap<K, watch::Receiver<Option<V>>>>>;
+use crate::clock::Clock;
+use crate::telemetry::trace::{self, Context};
+
+type Open<K, V> = Arc<Mutex<HashMap<K, Asked<V>>>>;
+
+/// A question in the air: what will be answered, and where it stands in the trace of who asked first.
+struct Asked<V> {
+    answer: watch::Receiver<Option<V>>,
+    trace: Option<Context>,
+}
 
 /// Questions in the air, by key. Clones share them.
 pub(super) struct Coalesce<K, V> {
+    /// What asking is called in traces.
+    name: &'static str,
     open: Open<K, V>,
     tasks: TaskTracker,
+    clock: Clock,
 }
 
 impl<K, V> Clone for Coalesce<K, V> {
     fn clone(&self) -> Self {
         Self {
+            name: self.name,
             open: self.open.clone(),
             tasks: self.tasks.clone(),
+            clock: self.clock,
         }
     }
 }
@@ -33,10 +47,12 @@ where
     K: Eq + Hash + Clone + Send + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    pub(super) fn new(tasks: TaskTracker) -> Self {
+    pub(super) fn new(name: &'static str, tasks: TaskTracker, clock: Clock) -> Self {
         Self {
+            name,
             open: Arc::default(),
             tasks,
+            clock,
         }
     }
 
@@ -74,18 +90,24 @@ where
         F: Future<Output = V> + Send + 'static,
     {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(answer) = open.get(key) {
+        if let Some(Asked { answer, trace }) = open.get(key) {
+            trace::joined(trace.as_ref());
             return Ok((Answer(answer.clone()), true));
         }
         let question = question()?;
         let (sender, answer) = watch::channel(None);
-        open.insert(key.clone(), answer.clone());
+        let asked = Asked {
+            answer: answer.clone(),
+            trace: trace::next(),
+        };
+        let (trace, name, clock) = (asked.trace.clone(), self.name, self.clock);
+        open.insert(key.clone(), asked);
         let closing = Closing {
             open: self.open.clone(),
             key: key.clone(),
         };
         self.tasks.spawn(async move {
-            let value = question.await;
+            let value = trace::told(trace, name, || clock.unix_nanos(), question).await;
             drop(closing);
             sender.send_replace(Some(value));
         });

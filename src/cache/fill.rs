@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Failure, From};
 use crate::oci::{Digest, Repository};
 use crate::store::OpenFile;
+use crate::telemetry::trace::{self, Context, Done, Side};
 use crate::upstream::{Refusal, Upstream};
 
 /// Bytes at the end of a body that no reader sees before the digest agrees; a shorter body is held back
@@ -84,12 +85,15 @@ pub(super) struct Fill {
     /// Stops the download.
     pub(super) cancel: CancellationToken,
     pub(super) ahead: Arc<Semaphore>,
+    /// Where it stands in the trace of who started it.
+    pub(super) trace: Option<Context>,
     progress: watch::Sender<Progress>,
     relay: Mutex<Relay>,
     moved: Notify,
 }
 
 impl Fill {
+    /// A download that is started for what is under way here.
     pub(super) fn new(
         digest: Digest,
         upstream: Result<Arc<Upstream>, Refusal>,
@@ -110,6 +114,7 @@ impl Fill {
             repository,
             cancel: CancellationToken::new(),
             ahead: Arc::new(Semaphore::new(AHEAD_REQUESTS)),
+            trace: trace::next(),
             progress: watch::Sender::new(progress),
             relay: Mutex::default(),
             moved: Notify::new(),
@@ -122,6 +127,32 @@ impl Fill {
 
     pub(super) fn snapshot(&self) -> Progress {
         self.progress.borrow().clone()
+    }
+
+    /// Tells of the download, which began at that moment (in nanoseconds) and has ended, if its trace is collected.
+    pub(super) fn told(&self, began: u64, ended: u64) {
+        let Some(trace) = self.trace.as_ref().filter(|trace| trace.is_collected()) else {
+            return;
+        };
+        let progress = self.snapshot();
+        let from = match progress.from {
+            From::Disk | From::Memory => "disk",
+            From::Alternate => "alternate",
+            From::Upstream | From::Filling => "upstream",
+        };
+        trace.ended(Done {
+            name: "fill".into(),
+            side: Side::Internal,
+            began,
+            ended,
+            failed: matches!(progress.phase, Phase::Failed(_)),
+            attributes: vec![
+                ("seawall.repository", self.repository.to_string().into()),
+                ("seawall.reference", self.digest.to_string().into()),
+                ("seawall.from", from.into()),
+                ("seawall.bytes", progress.visible.into()),
+            ],
+        });
     }
 
     /// Changes the progress and wakes the readers.

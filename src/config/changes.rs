@@ -213,6 +213,9 @@ fn hidden(before: &Settings, after: &Settings) -> Vec<Change> {
     if before.server.clients.access.users != after.server.clients.access.users {
         replaced("the users in access.htpasswd".to_owned());
     }
+    if before.trace.headers != after.trace.headers {
+        replaced("trace.headers".to_owned());
+    }
     if before.server.token_keys != after.server.token_keys {
         replaced("access.token_key".to_owned());
     }

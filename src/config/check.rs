@@ -9,14 +9,15 @@ use super::problem::Problems;
 use super::section::{Section, Wrong, boolean, count, duration, limit, size, text, word};
 use super::{
     LogOptions, Logins, Settings, access, admin, clients, defaults, issuers, logins, proxies, purges, scrub,
-    space, tiers, tls, upstreams, values, warms,
+    space, tiers, tls, trace, upstreams, values, warms,
 };
 use crate::policy::flight;
 use crate::server::Bounds;
 
 /// The tables of the file.
-pub(super) const TABLES: [&str; 11] = [
-    "server", "admin", "access", "cache", "log", "upstream", "tier", "issuer", "client", "purge", "warm",
+pub(super) const TABLES: [&str; 12] = [
+    "server", "admin", "access", "cache", "log", "trace", "upstream", "tier", "issuer", "client", "purge",
+    "warm",
 ];
 
 /// Least size of a request's head: hyper's read buffer is never smaller.
@@ -78,6 +79,7 @@ pub(super) fn check(tree: &Table, environment: &Environment, problems: &mut Prob
         purges: purges::read(&top, problems),
         warms: warms::read(&top, problems),
         log: log(&top, problems),
+        trace: trace::read(&top, environment, problems),
         names: upstreams.iter().map(|each| each.name.clone()).collect(),
         upstreams: upstreams.into_iter().map(|each| each.options).collect(),
     }

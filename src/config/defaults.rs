@@ -90,6 +90,12 @@ pub(super) const TIMEOUTS: Timeouts = Timeouts {
 /// Least level shown.
 pub(super) const LEVEL: &str = "info";
 
+/// All requests begin a trace where there is a collector: who set one up wants to see something at once.
+pub(super) const TRACED: f64 = 1.0;
+
+/// What collectors call this server.
+pub(super) const SERVICE: &str = "seawall";
+
 /// An upstream that is known without being configured.
 pub(super) struct BuiltIn {
     /// Its name, or the pattern of its names.

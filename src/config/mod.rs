@@ -34,6 +34,7 @@ mod show;
 mod space;
 mod tiers;
 mod tls;
+mod trace;
 mod units;
 mod upstreams;
 mod values;
@@ -44,6 +45,7 @@ pub use environment::Environment;
 pub use logins::Logins;
 pub use problem::{Place, Problem, Report};
 pub use show::effective;
+pub use trace::TraceOptions;
 
 /// Most bytes of a configuration file, so that a wrong path (a disk, a log) is refused before it is read.
 const MAX_FILE: u64 = 4 << 20;
@@ -65,6 +67,8 @@ pub struct Settings {
     pub warms: Vec<crate::cache::ScheduledWarm>,
     /// How to log.
     pub log: LogOptions,
+    /// Whether and where spans are collected.
+    pub trace: TraceOptions,
     /// Where the passwords of clients stand.
     pub logins: Logins,
 }
@@ -118,6 +122,7 @@ fn understand(text: &str, environment: &Environment, problems: &mut problem::Pro
     let settings = check::check(&tree, environment, problems);
     warnings.extend(logins::warnings(&settings));
     warnings.extend(admin::warnings(&settings.server));
+    warnings.extend(trace::warnings(&settings.trace));
     let mut files = Vec::new();
     file::named_files(&tree, &mut files);
     Loaded {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::units::{show_duration, show_size};
-use super::{Settings, identities, issuers, logins, purges, scrub, space, tiers, values, warms};
+use super::{Settings, identities, issuers, logins, purges, scrub, space, tiers, trace, values, warms};
 use crate::cache::OnExhausted;
 use crate::net::serving::Serving;
 use crate::policy::clients::Matches;
@@ -113,7 +113,8 @@ fn cache_and_log(out: &mut String, settings: &Settings) -> std::fmt::Result {
     writeln!(out, "\n[log]")?;
     writeln!(out, "format = \"{}\"", if log.json { "json" } else { "text" })?;
     writeln!(out, "level = {}", quoted(&log.level))?;
-    writeln!(out, "requests = {}", log.requests)
+    writeln!(out, "requests = {}", log.requests)?;
+    writeln!(out, "\n[trace]\n{}", trace::show(&settings.trace))
 }
 
 fn upstream(out: &mut String, options: &Options, name: &Entry, policy: &Policy) -> std::fmt::Result {

@@ -3,6 +3,8 @@
 //! Formatted by hand: it is the only line whose cost matters, and its fields are text that strangers
 //! chose, so every value is escaped and bounded.
 
+mod span;
+
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt::{Display, Write as _};
@@ -19,6 +21,7 @@ use crate::cache::Served;
 use crate::clock::Time;
 use crate::oci::{Reference, Repository, Route};
 use crate::telemetry::metrics::requests::{self as metrics, Answered, From, Outcome};
+use crate::telemetry::trace::Context;
 
 /// Longest value that a client chose and that is logged, in bytes: User-Agent, method, a path that is no
 /// route. Names that are routes have bounds of their own.
@@ -27,6 +30,8 @@ const MAX_TEXT: usize = 128;
 /// What is known about one request. Dropped with the answer's body, it counts and logs it.
 pub(super) struct Record {
     inner: Arc<Inner>,
+    /// Where it stands in a trace, if it belongs to one.
+    pub(super) trace: Option<Context>,
     method: Method,
     /// What was asked for; of use where it is no route.
     uri: Option<Uri>,
@@ -55,16 +60,24 @@ impl Record {
     /// A request that has just come.
     pub(super) fn new(inner: Arc<Inner>, head: &Parts, peer: SocketAddr) -> Self {
         let began = inner.clock.elapsed();
-        let mut record = Self::begun(inner, head.method.clone(), peer, began);
+        let trace = inner.telling.traces.context(&head.headers);
+        let mut record = Self::begun(inner, trace, head.method.clone(), peer, began);
         record.uri = Some(head.uri.clone());
         record.agent = head.headers.get(header::USER_AGENT).cloned();
         record
     }
 
     /// A request that came when the clock had run for `began`.
-    fn begun(inner: Arc<Inner>, method: Method, peer: SocketAddr, began: Duration) -> Self {
+    fn begun(
+        inner: Arc<Inner>,
+        trace: Option<Context>,
+        method: Method,
+        peer: SocketAddr,
+        began: Duration,
+    ) -> Self {
         Self {
             inner,
+            trace,
             method,
             uri: None,
             agent: None,
@@ -90,8 +103,12 @@ impl Record {
         served: &Served,
         bytes: u64,
     ) -> Self {
-        let agent = asked.agent.filter(|_| inner.requests.is_some());
-        let mut record = Self::begun(inner, asked.method.clone(), peer, began);
+        // One that says which trace it belongs to is no plain request.
+        let trace = inner.telling.traces.begin();
+        let agent = asked
+            .agent
+            .filter(|_| inner.telling.log.is_some() || trace.is_some());
+        let mut record = Self::begun(inner, trace, asked.method.clone(), peer, began);
         record.agent = agent.and_then(|agent| HeaderValue::from_bytes(agent).ok());
         (record.route, record.repository) = (Some(route), Some(repository));
         record.from = respond::from_word(served.from);
@@ -179,6 +196,9 @@ impl Record {
         if let Some(agent) = &self.agent {
             line.text("agent", cut(&String::from_utf8_lossy(agent.as_bytes())));
         }
+        if let Some(trace) = &self.trace {
+            line.name("trace_id", &trace.trace_id());
+        }
     }
 }
 
@@ -190,7 +210,8 @@ impl Drop for Record {
             .metrics
             .requests
             .ended(self.counted(), after, self.bytes);
-        if let Some(log) = &self.inner.requests {
+        self.told(ended);
+        if let Some(log) = &self.inner.telling.log {
             let now = self.inner.clock.at(ended);
             Line::write(
                 log.json,

@@ -10,7 +10,7 @@ use crate::cache::Status;
 fn publish(inner: &Inner) {
     inner.cache.publish_upstreams();
     inner.cache.publish_space();
-    if let Some(log) = &inner.requests {
+    if let Some(log) = &inner.telling.log {
         inner.metrics.log_dropped(log.lines.dropped());
     }
 }

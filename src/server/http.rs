@@ -28,6 +28,7 @@ use crate::oci::{Code, Registry, Route};
 use crate::policy::access::Wanted;
 use crate::policy::clients::Identity;
 use crate::policy::naming::Chosen;
+use crate::telemetry::trace;
 use crate::upstream::Guard;
 
 /// Where a connection comes from, which holds for all of its requests.
@@ -53,8 +54,9 @@ pub(super) async fn answer(
     let runs = runs.filter(|_| head.version != Version::HTTP_2);
     let tainted = active.signs().is_tainted();
     let handled = {
+        let trace = record.trace.clone();
         let handling = pin!(handle(&inner, (&head, body), &from, tainted, runs, &mut record));
-        Guarded(handling).await
+        trace::within(trace, Guarded(handling)).await
     };
     let answer = handled.unwrap_or_else(|| {
         inner.metrics.panicked();
@@ -231,7 +233,13 @@ impl http_body::Body for Tracked {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(context);
+        let Self { body, record, .. } = &mut *self;
+        let poll = || Pin::new(body).poll_frame(context);
+        // A reader may have to fetch, or to go on from elsewhere.
+        let polled = match record.as_ref().and_then(|record| record.trace.as_ref()) {
+            None => poll(),
+            Some(trace) => trace::at(trace, poll),
+        };
         self.active.pass(match &polled {
             Poll::Pending => Turn::Cache,
             Poll::Ready(_) => Turn::Reader,

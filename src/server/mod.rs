@@ -52,6 +52,7 @@ use crate::policy::naming::Names;
 use crate::policy::proxies::Proxies;
 use crate::telemetry::log::RequestLog;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::trace::Tracing;
 use crate::upstream::Secret;
 pub use admin::{ExplainedClient, Explanation};
 use connection::Kind;
@@ -120,6 +121,24 @@ pub struct AccessLog {
     pub json: bool,
 }
 
+/// What is told of requests.
+#[derive(Clone, Default)]
+pub struct Telling {
+    /// The log of them, if there is one.
+    pub log: Option<AccessLog>,
+    /// What is done about their traces.
+    pub traces: Tracing,
+}
+
+impl From<Option<AccessLog>> for Telling {
+    fn from(log: Option<AccessLog>) -> Self {
+        Self {
+            log,
+            traces: Tracing::default(),
+        }
+    }
+}
+
 /// Serves clients and the operator. Clones share everything.
 #[derive(Clone)]
 pub struct Server {
@@ -135,7 +154,7 @@ struct Inner {
     cache: Arc<Cache>,
     names: Arc<Names>,
     metrics: Arc<Metrics>,
-    requests: Option<AccessLog>,
+    telling: Telling,
     logins: Arc<Logins>,
     keys: Arc<Keys>,
     issuers: Arc<Issuers>,
@@ -170,7 +189,7 @@ impl Server {
         cache: Arc<Cache>,
         names: Arc<Names>,
         metrics: Arc<Metrics>,
-        requests: Option<AccessLog>,
+        telling: Telling,
         issuers: Arc<Issuers>,
         clock: Clock,
     ) -> Self {
@@ -182,7 +201,7 @@ impl Server {
             cache,
             names,
             metrics,
-            requests,
+            telling,
             clock,
             draining: CancellationToken::new(),
             cut: CancellationToken::new(),
@@ -202,7 +221,7 @@ impl Server {
         options: Options,
         cache: Arc<Cache>,
         names: Arc<Names>,
-        requests: Option<AccessLog>,
+        telling: Telling,
         issuers: Arc<Issuers>,
     ) {
         let now = self.now();
@@ -218,7 +237,7 @@ impl Server {
             options,
             cache,
             names,
-            requests,
+            telling,
             metrics: now.metrics.clone(),
             clock: now.clock,
             draining: now.draining.clone(),

@@ -178,7 +178,7 @@ fn server_with(directory: &std::path::Path, chosen: Chosen) -> Server {
         Arc::new(cache),
         Arc::new(Names::new(vec![hub])),
         metrics,
-        chosen.requests,
+        chosen.requests.into(),
         Arc::new(Issuers::new(&[], None, &Dialer::system(), clock)),
         clock,
     )

@@ -9,6 +9,8 @@
 //! terminal) costs log lines, not requests, and one that is gone costs nothing at all. The thread lets lines
 //! gather before it writes them, since waking it costs more than a line does.
 
+mod traced;
+
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -17,6 +19,8 @@ use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+
+use self::traced::Traced;
 
 /// Most bytes waiting to be written: about a second of a busy server.
 const MOST_BYTES: usize = 8 << 20;
@@ -43,12 +47,14 @@ pub fn start(json: bool, level: &str) -> LogGuard {
         .log_internal_errors(false);
     // Installing fails only if a subscriber is there already, which then stays.
     let level: SetLevel = if json {
-        let builder = builder.json().flatten_event(true).with_filter_reloading();
+        let builder = builder.json().flatten_event(true).map_event_format(Traced::json);
+        let builder = builder.with_filter_reloading();
         let handle = builder.reload_handle();
         let _ = tracing::subscriber::set_global_default(builder.finish());
         Box::new(move |filter| handle.reload(filter).is_ok())
     } else {
-        let builder = builder.with_ansi(false).with_filter_reloading();
+        let builder = builder.with_ansi(false).map_event_format(Traced::text);
+        let builder = builder.with_filter_reloading();
         let handle = builder.reload_handle();
         let _ = tracing::subscriber::set_global_default(builder.finish());
         Box::new(move |filter| handle.reload(filter).is_ok())
@@ -240,6 +246,8 @@ mod tests {
     use std::sync::Mutex;
     use std::sync::mpsc::{Receiver, Sender, channel};
 
+    use super::super::metrics::IntCounter;
+    use super::super::trace::{self, Context, Tracer, Tracing};
     use super::*;
 
     /// A sink that is read by the test.
@@ -326,18 +334,51 @@ mod tests {
         assert_eq!(log.dropped(), 2);
     }
 
-    #[test]
-    fn an_event_is_one_line_of_its_own() {
+    /// What is written of an event, as JSON or text, that belongs to a trace if it is given.
+    fn written(json: bool, context: Option<&Context>) -> String {
         let paper = Paper::default();
         let guard = LogGuard::writing_to(paper.clone());
-        let subscriber = tracing_subscriber::fmt()
-            .with_writer(guard.requests())
-            .json()
-            .flatten_event(true)
-            .finish();
-        tracing::subscriber::with_default(subscriber, || tracing::info!(upstream = "docker.io", "closed"));
+        let builder = tracing_subscriber::fmt().with_writer(guard.requests());
+        let tell = || tracing::info!(upstream = "docker.io", "closed");
+        let tell = || match context {
+            None => tell(),
+            Some(context) => trace::at(context, tell),
+        };
+        if json {
+            let builder = builder.json().flatten_event(true);
+            tracing::subscriber::with_default(builder.map_event_format(Traced::json).finish(), tell);
+        } else {
+            let builder = builder.with_ansi(false);
+            tracing::subscriber::with_default(builder.map_event_format(Traced::text).finish(), tell);
+        }
         drop(guard);
-        let written = String::from_utf8(paper.0.lock().unwrap().clone()).unwrap();
+        let written = paper.0.lock().unwrap().clone();
+        String::from_utf8(written).unwrap()
+    }
+
+    #[test]
+    fn what_belongs_to_a_trace_says_so() {
+        let dropped = IntCounter::new("dropped", "Dropped.").unwrap();
+        let (tracer, _spans) = Tracer::new(1.0, dropped);
+        let context = Tracing::new(Some(tracer), true).begin().unwrap();
+        let id = context.trace_id();
+        let text = written(false, Some(&context));
+        let end = format!(r#"closed upstream="docker.io" trace_id={id}"#);
+        assert_eq!(
+            text.strip_suffix('\n').unwrap().split_once("closed").unwrap().1,
+            &end["closed".len()..]
+        );
+        let json: serde_json::Value = serde_json::from_str(&written(true, Some(&context))).unwrap();
+        assert_eq!(
+            (&json["trace_id"], &json["message"]),
+            (&id.into(), &"closed".into())
+        );
+        assert!(!written(false, None).contains("trace_id"));
+    }
+
+    #[test]
+    fn an_event_is_one_line_of_its_own() {
+        let written = written(true, None);
         let line: serde_json::Value = serde_json::from_str(written.strip_suffix('\n').unwrap()).unwrap();
         assert_eq!(
             (&line["message"], &line["upstream"]),

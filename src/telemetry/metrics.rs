@@ -14,6 +14,7 @@ pub mod runtime;
 pub mod scrub;
 pub mod space;
 pub mod spending;
+pub mod traces;
 pub mod upstreams;
 
 use std::sync::{Mutex, PoisonError};
@@ -67,6 +68,8 @@ pub struct Metrics {
     pub space: space::Space,
     /// Budgets: spent and not spent.
     pub spending: spending::Spending,
+    /// Traces: spans handed over or not.
+    pub traces: traces::Traces,
     /// Upstreams: asked and answered.
     pub upstreams: upstreams::Upstreams,
     /// All of these, by name.
@@ -119,6 +122,7 @@ impl Metrics {
             scrub: scrub::Scrub::new(&book),
             space: space::Space::new(&book),
             spending: spending::Spending::new(&book),
+            traces: traces::Traces::new(&book),
             upstreams: upstreams::Upstreams::new(&book),
             // The last: everything is in the book now.
             entered: book.close(),

@@ -1,4 +1,5 @@
-//! What is seen from outside: logs and metrics.
+//! What is seen from outside: logs, metrics and traces.
 
 pub mod log;
 pub mod metrics;
+pub mod trace;

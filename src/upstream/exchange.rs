@@ -16,7 +16,7 @@ use super::negative::Negatives;
 use super::retry::{self, MAX_SHORT_WAITS, MAX_TRIES, Retries};
 use super::shield::Shield;
 use super::throttle::Throttle;
-use super::wire::Wire;
+use super::wire::{Cost, Wire};
 use super::{LimitKind, Refusal, Timeouts, limits};
 use crate::clock::Clock;
 use crate::net::client::SendError;
@@ -323,8 +323,12 @@ impl Exchange {
             // What may cost budget is no probe: a HEAD finds out first whether the host is back.
             self.client.send(Method::HEAD, url, headers.clone()).await?;
         }
+        let cost = Cost {
+            account: url.same_origin(&self.base).then_some(ask.account),
+            left: ask.left,
+        };
         let method = ask.method.clone();
-        self.client.send_counted(method, url, headers, ask.left).await
+        self.client.send_counted(method, url, headers, cost).await
     }
 
     /// The proof a 401 asks for. Where it does not say what it wants, the registry's `/v2/` does.

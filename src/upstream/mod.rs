@@ -20,6 +20,7 @@ mod realm;
 mod registry;
 mod retry;
 mod shield;
+mod span;
 #[cfg(test)]
 mod tests;
 mod throttle;

@@ -68,15 +68,12 @@ impl Upstream {
     /// What of `before`, the upstream that this one takes the place of, may be kept is.
     fn new(entry: &Entry, registry: &Registry, known: &Known, way: Way<'_>, before: Option<&Self>) -> Self {
         let plain =
-            |options: &Options, registry: &Registry, own: bool, known: &Known, before: Option<&Self>| {
-                let tls = if own { &entry.tls } else { &entry.usual };
-                Self {
-                    exchange: exchange(options, tls, registry, known, way, before),
-                    options: options.clone(),
-                    manifest_limit: options.manifest_limit,
-                    alternates: Arc::default(),
-                    witness: None,
-                }
+            |options: &Options, registry: &Registry, own: bool, known: &Known, before: Option<&Self>| Self {
+                exchange: exchange((options, entry, own), registry, known, way, before),
+                options: options.clone(),
+                manifest_limit: options.manifest_limit,
+                alternates: Arc::default(),
+                witness: None,
             };
         // What stands beside it spends nothing of its budget.
         let beside = |options: &Options, registry: &Registry, own: bool| {
@@ -333,9 +330,9 @@ impl Upstreams {
     }
 }
 
+/// How to talk to the registry of an entry, or (`own` is false) to one that stands in for it.
 fn exchange(
-    options: &Options,
-    tls: &Arc<ClientConfig>,
+    (options, entry, own): (&Options, &Entry, bool),
     registry: &Registry,
     known: &Known,
     (dialer, reach, clock): Way<'_>,
@@ -371,9 +368,12 @@ fn exchange(
         known.map_or_else(|| Arc::new(new()), Arc::clone)
     });
     let wire = || {
+        let tls = if own { &entry.tls } else { &entry.usual };
         let client = Client::new(dialer.clone(), gate, tls, times.connect, times.headers);
+        // What stands in for it need not learn whose request it is.
+        let told = own.then(|| base.clone());
         let counted = known.metrics.of(&options.registry.to_string());
-        Arc::new(Wire::new(client, counted, clock))
+        Arc::new(Wire::new(client, told, counted, clock))
     };
     let lanes = || options.lanes.unwrap_or_else(|| profile::lanes(registry.as_str()));
     let same =

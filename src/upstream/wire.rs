@@ -10,6 +10,7 @@ use http::{HeaderMap, Method, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::Refusal;
+use super::span::Asked;
 use crate::clock::Clock;
 use crate::net::client::{Client, SendError};
 use crate::net::url::Url;
@@ -22,11 +23,22 @@ const MAX_HOSTS: usize = 64;
 /// Sends requests to a registry, its token service and its stores, unless they keep failing.
 pub(super) struct Wire {
     client: Client,
+    /// The registry itself, if it is told of traces.
+    registry: Option<Url>,
     /// Counts what is answered.
     pub(super) counted: Counted,
     /// The hosts that failed of late, by scheme, host and port.
     hosts: Mutex<HashMap<String, Host>>,
     clock: Clock,
+}
+
+/// What a request may cost.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Cost<'a> {
+    /// The account that pays.
+    pub(super) account: Option<usize>,
+    /// Becomes true if the host may have counted the request: it left, and was not told to say first who asks.
+    pub(super) left: Option<&'a AtomicBool>,
 }
 
 #[derive(Default)]
@@ -37,9 +49,11 @@ struct Host {
 }
 
 impl Wire {
-    pub(super) fn new(client: Client, counted: Counted, clock: Clock) -> Self {
+    /// The way to a registry, which is told which trace a request belongs to if it is given.
+    pub(super) fn new(client: Client, registry: Option<Url>, counted: Counted, clock: Clock) -> Self {
         Self {
             client,
+            registry,
             counted,
             hosts: Mutex::default(),
             clock,
@@ -59,7 +73,7 @@ impl Wire {
         url: &Url,
         headers: HeaderMap,
     ) -> Result<Response<Incoming>, Refusal> {
-        self.send_counted(method, url, headers, None).await
+        self.send_counted(method, url, headers, Cost::default()).await
     }
 
     /// Posts a body.
@@ -72,28 +86,32 @@ impl Wire {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<Response<Incoming>, Refusal> {
-        self.send_whole((Method::POST, url, headers, body), None).await
+        let request = (Method::POST, url, headers, body);
+        self.send_whole(request, Cost::default()).await
     }
 
-    /// As [`Self::send`]; `left` becomes true if the host may have counted the request: it left, and was not
-    /// told to say first who asks.
+    /// As [`Self::send`], for what may cost something.
     pub(super) async fn send_counted(
         &self,
         method: Method,
         url: &Url,
         headers: HeaderMap,
-        left: Option<&AtomicBool>,
+        cost: Cost<'_>,
     ) -> Result<Response<Incoming>, Refusal> {
-        self.send_whole((method, url, headers, Bytes::new()), left).await
+        self.send_whole((method, url, headers, Bytes::new()), cost).await
     }
 
     async fn send_whole(
         &self,
-        (method, url, headers, body): (Method, &Url, HeaderMap, Bytes),
-        left: Option<&AtomicBool>,
+        (method, url, mut headers, body): (Method, &Url, HeaderMap, Bytes),
+        Cost { account, left }: Cost<'_>,
     ) -> Result<Response<Incoming>, Refusal> {
         let host = origin(url);
         let mut asking = self.enter(&host)?;
+        let mut asked = Asked::begin(&method, url, &mut headers, self.registry.as_ref(), self.clock);
+        if let Some(asked) = &mut asked {
+            asked.asks_with(account, left.is_some());
+        }
         // One that is dropped before its answer has left as well.
         let before = left.is_some_and(|left| left.swap(true, Ordering::Relaxed));
         let began = self.clock.elapsed();
@@ -103,6 +121,9 @@ impl Wire {
             Ok(response) => response.status() != StatusCode::UNAUTHORIZED,
             Err(error) => matches!(error, SendError::Late(_) | SendError::Broken(_)),
         };
+        if let Some(asked) = asked {
+            asked.answered(&sent, counted);
+        }
         if let Some(left) = left.filter(|_| !counted) {
             left.store(before, Ordering::Relaxed);
         }

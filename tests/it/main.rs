@@ -43,5 +43,6 @@ mod tags;
 mod tenants;
 mod tls;
 mod tokens;
+mod traces;
 mod upstream;
 mod warm;

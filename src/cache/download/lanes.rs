@@ -21,6 +21,7 @@ use crate::oci::ByteRange;
 use crate::policy::lanes::{CHUNK, Chunks, Pace, Turn};
 use crate::telemetry::metrics::Open;
 use crate::telemetry::metrics::lanes::Lanes as Counted;
+use crate::telemetry::trace;
 use crate::upstream::{Incoming, Upstream};
 
 /// Bytes of chunks ahead in memory, over all fills.
@@ -241,7 +242,7 @@ impl<'a> Source<'a> {
             _open: shelves.metrics.lanes.opened(),
             _connection: connection,
         };
-        self.tasks.spawn(fetch.run(chunk));
+        self.tasks.spawn(trace::carried(fetch.run(chunk)));
         true
     }
 }

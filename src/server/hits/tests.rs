@@ -11,8 +11,9 @@ use crate::oci::Digest;
 use crate::policy::clients::{Clients, Tier};
 use crate::policy::proxies::Proxies;
 use crate::policy::quota::Quota;
-use crate::server::Server;
 use crate::server::tests::{MANIFEST, connect, read_statuses, server, server_behind, server_for};
+use crate::server::{Server, Telling};
+use crate::telemetry::trace::{Tracer, Tracing};
 
 /// A request for the head of a manifest that is held.
 fn request(headers: &str) -> String {
@@ -79,6 +80,7 @@ async fn a_request_that_anything_else_could_matter_to_is_left_to_hyper() {
         "X-Forwarded-For: 10.0.0.1",
         "User-Agent: a\r\nUser-Agent: b",
         "X-Any: thing",
+        "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         " folded",
         "Accept : a/b",
     ] {
@@ -187,5 +189,32 @@ async fn a_body_that_has_to_wait_for_its_turn_is_left_to_hyper_and_costs_nothing
         let admit = |bytes| regular.admit(inner.cache.quotas(), bytes).ok();
         let left = bodies.map(|bytes| admit(bytes).map(|left| left.unwrap().remaining));
         assert_eq!(left, wanted);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hit_that_begins_a_trace_is_answered_here_as_any_other_and_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = warm_server(directory.path()).await;
+    let dropped = crate::telemetry::metrics::IntCounter::new("dropped", "Dropped.").unwrap();
+    let (tracer, mut spans) = Tracer::new(1.0, dropped);
+    let inner = server.now();
+    server.change(
+        inner.options.clone(),
+        inner.cache.clone(),
+        inner.names.clone(),
+        Telling {
+            traces: Tracing::new(Some(tracer), true),
+            ..Telling::default()
+        },
+        inner.issuers.clone(),
+    );
+    assert!(is_answered(
+        &server,
+        &request("Host: a\r\nUser-Agent: containerd\r\n")
+    ));
+    let span = format!("{:?}", spans.try_recv().unwrap());
+    for part in ["HEAD manifest", "containerd", "docker.io/library/app", "memory"] {
+        assert!(span.contains(part), "{part} is not in {span}");
     }
 }

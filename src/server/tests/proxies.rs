@@ -41,6 +41,16 @@ impl Write for Sink {
 
 /// Sends `preface` and a request with `headers` from a peer; returns the statuses, and whom the log names.
 async fn seen(protocol: bool, peer: [u8; 4], preface: &[u8], headers: &str) -> (Vec<u16>, String) {
+    let (statuses, log) = logged(protocol, peer, preface, headers).await;
+    let named = log
+        .split(" peer=")
+        .nth(1)
+        .and_then(|rest| rest.split_whitespace().next());
+    (statuses, named.unwrap_or_default().to_owned())
+}
+
+/// As [`seen`], with the whole log.
+async fn logged(protocol: bool, peer: [u8; 4], preface: &[u8], headers: &str) -> (Vec<u16>, String) {
     let directory = tempfile::tempdir().unwrap();
     let sink = Sink::default();
     let guard = LogGuard::writing_to(sink.clone());
@@ -59,11 +69,19 @@ async fn seen(protocol: bool, peer: [u8; 4], preface: &[u8], headers: &str) -> (
     let statuses = read_statuses(&mut client).await;
     drop(guard);
     let log = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
-    let named = log
-        .split(" peer=")
-        .nth(1)
-        .and_then(|rest| rest.split_whitespace().next());
-    (statuses, named.unwrap_or_default().to_owned())
+    (statuses, log)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_line_of_a_request_says_which_trace_it_belongs_to() {
+    let parent = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00\r\n";
+    let (_, log) = logged(false, STRANGER, b"", parent).await;
+    assert!(
+        log.ends_with(" trace_id=0af7651916cd43dd8448eb211c80319c\n"),
+        "{log}"
+    );
+    let (_, log) = logged(false, STRANGER, b"", "traceparent: 00-x\r\n").await;
+    assert!(!log.contains("trace_id"), "{log}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -22,7 +22,7 @@ use seawall::policy::naming::{Entry, Names, Pattern};
 use seawall::policy::proxies::Proxies;
 use seawall::policy::{flight, freshness};
 use seawall::server::issuers::Issuers;
-use seawall::server::{Bounds, Server};
+use seawall::server::{Bounds, Server, Telling};
 use seawall::store::{Disk, OpenError, Records, Space};
 use seawall::telemetry::metrics::Metrics;
 use seawall::upstream::{self, Budgets, Timeouts, Upstreams};
@@ -248,7 +248,7 @@ impl Seawall {
             cache.clone(),
             Arc::new(names),
             metrics.clone(),
-            None,
+            Telling::default(),
             Arc::new(Issuers::new(&[], None, dialer, clock)),
             clock,
         );
