@@ -98,11 +98,11 @@ pub(super) fn tell(watchers: &TaskTracker, shutdown: &CancellationToken, done: &
         tokio::select! {
             () = stopping.cancelled() => notify(&[NotifyState::Stopping]),
             () = done.cancelled() => return,
-            () = beat(limit) => {}
+            () = beat(limit, lives) => {}
         }
         tokio::select! {
             () = done.cancelled() => {}
-            () = beat(limit) => {}
+            () = beat(limit, lives) => {}
         }
     });
 }
@@ -120,9 +120,9 @@ pub(super) fn ready() {
     notify(&[NotifyState::Ready]);
 }
 
-/// Says that we live, twice within `limit`; for ever. It is a task like those that serve: where they no longer run,
+/// Tells that we live, twice within `limit`; for ever. It is a task like those that serve: where they no longer run,
 /// it does not either, and that is what the watchdog is to find out.
-async fn beat(limit: Option<Duration>) {
+async fn beat(limit: Option<Duration>, tell: impl Fn()) {
     let Some(limit) = limit else {
         return std::future::pending().await;
     };
@@ -130,8 +130,12 @@ async fn beat(limit: Option<Duration>) {
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         beats.tick().await;
-        notify(&[NotifyState::Watchdog]);
+        tell();
     }
+}
+
+fn lives() {
+    notify(&[NotifyState::Watchdog]);
 }
 
 fn notify(states: &[NotifyState<'_>]) {
@@ -142,6 +146,8 @@ fn notify(states: &[NotifyState<'_>]) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::channel;
+
     use super::*;
 
     #[test]
@@ -167,5 +173,35 @@ mod tests {
             let why = roles(count, names).unwrap_err();
             assert!(why.contains("FileDescriptorName=clients"), "{why}");
         }
+    }
+
+    #[test]
+    fn who_hangs_does_not_say_that_it_lives() {
+        let soon = Duration::from_secs(20);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_time()
+            .build()
+            .unwrap();
+        let (beats, heard) = channel();
+        let limit = Duration::from_millis(10);
+        runtime.spawn(beat(Some(limit), move || {
+            // Nobody listens any more once the test is over.
+            let _ = beats.send(());
+        }));
+        for _ in 0..3 {
+            heard.recv_timeout(soon).unwrap();
+        }
+        let ((hanging, hangs), (release, released)) = (channel(), channel::<()>());
+        runtime.spawn(async move {
+            hanging.send(()).unwrap();
+            // As a task that holds its thread up does.
+            released.recv().unwrap();
+        });
+        hangs.recv_timeout(soon).unwrap();
+        while heard.try_recv().is_ok() {}
+        assert!(heard.recv_timeout(10 * limit).is_err());
+        release.send(()).unwrap();
+        heard.recv_timeout(soon).unwrap();
     }
 }

@@ -46,7 +46,7 @@ type Test = (&'static str, fn(&World) -> Result<Verdict>);
 /// Most tests that run at a time, each in a world of its own.
 const MAX_LANES: usize = 4;
 
-const TESTS: [Test; 47] = [
+const TESTS: [Test; 48] = [
     (
         "all clients together cost one upstream GET per digest when cold",
         pulls::cold_together,
@@ -79,6 +79,10 @@ const TESTS: [Test; 47] = [
     (
         "sockets that systemd opened are served, and systemd is told",
         systemd::activated,
+    ),
+    (
+        "systemd is not told that it lives while its runtime hangs",
+        systemd::hanging,
     ),
     ("a pull by path prefix names the registry", pulls::by_prefix),
     (
