@@ -20,7 +20,7 @@ use crate::support::world::{MIB, OCI_MANIFEST, World, blob_path, content, manife
 const NOT_PLAIN: &str = "x-plain: no\r\n";
 
 /// A connection to Seawall.
-struct Wire(DuplexStream);
+pub(crate) struct Wire(DuplexStream);
 
 impl Wire {
     /// Connects, and has hyper answer the first request: which protocol is spoken is known from then on.
@@ -29,7 +29,7 @@ impl Wire {
     }
 
     /// The same from this address.
-    async fn from(seawall: &Seawall, address: [u8; 4]) -> Self {
+    pub(crate) async fn from(seawall: &Seawall, address: [u8; 4]) -> Self {
         let mut wire = Self(seawall.connect((address, 9).into()));
         wire.ask("GET", "/v2/", "").await;
         wire
@@ -58,7 +58,7 @@ impl Wire {
         (head, body)
     }
 
-    async fn ask(&mut self, method: &str, path: &str, headers: &str) -> (String, Vec<u8>) {
+    pub(crate) async fn ask(&mut self, method: &str, path: &str, headers: &str) -> (String, Vec<u8>) {
         self.send(method, path, headers).await;
         self.read(method).await
     }

@@ -3,11 +3,13 @@
 //! The registry shows `team/app` to the robot of the operator's and to alice, `team/bobs` to the robot and to bob, and
 //! everything else to everybody.
 
+mod digests;
+mod timing;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
-use seawall::oci::Digest;
 use seawall::policy::access::visibility::Sharing;
 
 use crate::access::{STRANGER, basic};
@@ -365,124 +367,4 @@ async fn what_is_shared_is_for_whoever_may_use_the_upstream() {
     }
     let listed = get(&world.seawall, None, "/v2/_catalog").await;
     assert_eq!(listed.status, StatusCode::OK);
-}
-
-/// What everybody may ask under other names for a private digest, and for one that nobody has: they hear the same.
-async fn assert_bound(seawall: &Seawall, image: &Image) {
-    let none = Digest::sha256(b"nobody has it");
-    for repository in ["library/open", "other.test/library/open"] {
-        for (kind, digest) in [
-            ("manifests", image.manifest),
-            ("blobs", image.config),
-            ("blobs", image.layer),
-            ("blobs", image.manifest),
-        ] {
-            for method in [Method::GET, Method::HEAD] {
-                let path = |digest: &Digest| format!("/v2/{repository}/{kind}/{digest}");
-                let private = asked(seawall, method.clone(), &path(&digest), &[]).await;
-                let missing = asked(seawall, method.clone(), &path(&none), &[]).await;
-                assert_eq!(
-                    private.status,
-                    StatusCode::NOT_FOUND,
-                    "{method} {}",
-                    path(&digest)
-                );
-                assert_eq!(said(&private), said(&missing), "{method} {}", path(&digest));
-            }
-        }
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn s065_what_is_held_for_one_repository_is_not_served_as_anothers() {
-    for sharing in [Sharing::PerClient, Sharing::Shared] {
-        let (world, image) = start(sharing);
-        let seawall = &world.seawall;
-        // Everybody may see the other repository: its right is known before.
-        for repository in ["library/open", "other.test/library/open"] {
-            let open = format!("/v2/{repository}/manifests/1");
-            assert!(get(seawall, None, &open).await.is_good(), "{open}");
-        }
-        let slow = Script {
-            chunk: 1024,
-            pace: Duration::from_secs(1),
-            ..Script::default()
-        };
-        let layer = format!("/v2/team/app/blobs/{}", image.layer);
-        world.registry.script(&layer, slow);
-        let login = alice();
-        let headers = [("authorization", login.as_str())];
-        assert!(
-            get(seawall, Some(&login), "/v2/team/app/manifests/1")
-                .await
-                .is_good()
-        );
-        let filling = seawall.open_from(STRANGER, Method::GET, &layer, &headers).await;
-        assert_bound(seawall, &image).await;
-        assert!(read(filling).await.is_good());
-        for path in paths(&image).iter().filter(|path| !path.contains("referrers")) {
-            assert!(get(seawall, Some(&login), path).await.is_good());
-        }
-        assert_bound(seawall, &image).await;
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn bytes_are_shared_by_digest_between_those_whose_repositories_have_them() {
-    let (world, image) = start(Sharing::PerClient);
-    let (seawall, registry) = (&world.seawall, &world.registry);
-    // Bob's repository has the same image.
-    image_in(registry, "team/bobs", Some("2"), 1);
-    for path in paths(&image).iter().filter(|path| !path.contains("referrers")) {
-        assert!(get(seawall, Some(&alice()), path).await.is_good());
-    }
-    // Until it is committed.
-    tokio::time::sleep(MINUTE).await;
-    let whole = |suffix: &str| {
-        let gets = registry.seen(&Method::GET, suffix);
-        let whole = gets
-            .iter()
-            .filter(|seen| seen.path.contains("team/bobs") && !seen.headers.contains_key("range"));
-        whole.count()
-    };
-    for path in [
-        format!("blobs/{}", image.config),
-        format!("manifests/{}", image.manifest),
-        format!("blobs/{}", image.layer),
-    ] {
-        let path = format!("/v2/team/bobs/{path}");
-        let answer = get(seawall, Some(&bob()), &path).await;
-        assert!(answer.is_good(), "{path}: {}", answer.status);
-        assert_eq!(answer.header("cache-status"), "seawall; hit");
-        assert_eq!(whole(&path), 0, "{path}");
-    }
-    // What a manifest lists needs no question of its own.
-    let asked = registry.seen(&Method::GET, &format!("team/bobs/blobs/{}", image.layer));
-    assert_eq!(asked.len(), 0);
-}
-
-#[tokio::test(start_paused = true)]
-async fn after_a_restart_in_an_outage_what_is_held_is_still_served_by_its_tags_and_manifests() {
-    // By its tag first, and by its digest first.
-    for first in 0..2 {
-        let (world, image) = start(Sharing::Shared);
-        let wanted =
-            ["1".to_owned(), image.manifest.to_string()].map(|reference| format!("manifests/{reference}"));
-        let blobs = [image.config, image.layer].map(|blob| format!("blobs/{blob}"));
-        let wanted: Vec<String> = wanted
-            .iter()
-            .chain(&blobs)
-            .map(|path| format!("/v2/team/app/{path}"))
-            .collect();
-        for path in &wanted {
-            assert!(get(&world.seawall, None, path).await.is_good(), "{path}");
-        }
-        let (registry, directory) = world.stop().await;
-        registry.go_down();
-        let seawall = Seawall::start(directory.path(), &registry, choices(Sharing::Shared));
-        for path in &wanted[first..] {
-            let answer = get(&seawall, None, path).await;
-            assert!(answer.is_good(), "{first} {path}: {}", answer.status);
-        }
-    }
 }

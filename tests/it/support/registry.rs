@@ -109,6 +109,8 @@ struct State {
     rate: Option<usize>,
     taken: std::collections::VecDeque<tokio::time::Instant>,
     others: HashMap<String, Registry>,
+    /// How long it takes for each answer.
+    latency: Duration,
     /// Repositories that it shows to some only, by what those log in with.
     closed: HashMap<String, Vec<String>>,
 }
@@ -212,6 +214,11 @@ impl Registry {
     /// Takes so many requests a second from now on, and answers 429 in plain words to more.
     pub(crate) fn allow_a_second(&self, rate: usize) {
         self.0.lock().unwrap().rate = Some(rate);
+    }
+
+    /// Takes so long for each answer from now on.
+    pub(crate) fn take(&self, latency: Duration) {
+        self.0.lock().unwrap().latency = latency;
     }
 
     /// Refuses every connection from now on, until healed.
@@ -331,6 +338,10 @@ impl Registry {
             headers: request.headers().clone(),
             version: request.version(),
         });
+        let latency = self.0.lock().unwrap().latency;
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
+        }
         if self.is_too_much() {
             let refusal = Response::builder().status(StatusCode::TOO_MANY_REQUESTS);
             let words = Bytes::from_static(b"Rate exceeded");
