@@ -76,9 +76,10 @@ impl Sum {
         self.standing.failing |= upstream.left_alone().is_some();
         self.standing.tokens += upstream.tokens();
         for account in upstream.accounts() {
-            match account.parked {
-                None => self.standing.ok += 1,
-                Some(_) => self.standing.parked += 1,
+            match (account.parked, account.failing) {
+                (Some(_), _) => self.standing.parked += 1,
+                (None, Some(_)) => self.standing.sourceless += 1,
+                (None, None) => self.standing.ok += 1,
             }
         }
         let (buckets, waiting) = upstream.budget();

@@ -63,6 +63,8 @@ label! {
         Ok = "ok",
         /// The upstream refused it, and it is not tried again for a while.
         Parked = "parked",
+        /// Its source fails: it gives none, or no new one.
+        Failing = "failing",
     }
 }
 
@@ -157,12 +159,17 @@ impl Upstreams {
             tokens,
             ok,
             parked,
+            sourceless,
         } = standing;
         self.failing
             .with_label_values(&[upstream])
             .set(i64::from(failing));
         self.tokens.with_label_values(&[upstream]).set(figure(tokens));
-        for (state, count) in [(Credential::Ok, ok), (Credential::Parked, parked)] {
+        for (state, count) in [
+            (Credential::Ok, ok),
+            (Credential::Parked, parked),
+            (Credential::Failing, sourceless),
+        ] {
             let gauge = self.credentials.with_label_values(&[upstream, state.word()]);
             gauge.set(figure(count));
         }
@@ -180,6 +187,8 @@ pub struct Standing {
     pub ok: u64,
     /// Accounts that are parked.
     pub parked: u64,
+    /// Accounts whose credentials cannot be had, or renewed.
+    pub sourceless: u64,
 }
 
 /// The metrics of one upstream.
@@ -263,9 +272,11 @@ mod tests {
             tokens: 3,
             ok: 1,
             parked: 1,
+            sourceless: 2,
         };
         upstreams.stands("ghcr.io", standing);
         book.expect(r#"seawall_credentials{state="parked",upstream="ghcr.io"} 1"#);
+        book.expect(r#"seawall_credentials{state="failing",upstream="ghcr.io"} 2"#);
         book.expect(r#"seawall_tokens{upstream="ghcr.io"} 3"#);
         upstreams.stands("ghcr.io", Standing::default());
         book.expect(r#"seawall_credentials{state="parked",upstream="ghcr.io"} 0"#);
