@@ -73,6 +73,9 @@ pub(super) fn freshness() -> freshness::Rules {
     }
 }
 
+/// How long it is believed that a client may see a repository.
+pub(super) const ACCESS_TTL: Duration = Duration::from_secs(300);
+
 /// How long a definite "no" is repeated: who pushes and pulls at once waits no longer than that, and a crash
 /// loop asks six times a minute.
 pub(super) const NEGATIVE_TTL: Duration = Duration::from_secs(10);

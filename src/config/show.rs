@@ -137,6 +137,7 @@ fn upstream(out: &mut String, options: &Options, name: &Entry, policy: &Policy) 
         let alternates: Vec<String> = options.alternates.iter().map(alternate).collect();
         writeln!(out, "alternates = [{}]", alternates.join(", "))?;
     }
+    writeln!(out, "access_ttl = \"{}\"", show_duration(options.access_ttl))?;
     writeln!(out, "token_hosts = {}", list(&options.token_hosts))?;
     writeln!(out, "allow_addresses = {}", list(&options.allow_addresses))?;
     if !options.ca.is_empty() {

@@ -6,7 +6,7 @@ use super::defaults::{self, BUILT_IN, BuiltIn};
 use super::environment::Environment;
 use super::file::{Node, Value};
 use super::problem::{Place, Problems};
-use super::section::{Section, Wrong, boolean, count, limit, size, text, word};
+use super::section::{Section, Wrong, boolean, count, duration, limit, size, text, word};
 use super::{access, alternates, freshness, values};
 use crate::cache::OnExhausted;
 use crate::oci::Registry;
@@ -16,12 +16,13 @@ use crate::policy::naming::{Entry, Pattern};
 use crate::upstream::{self, Options, Timeouts};
 
 /// The keys of an entry.
-pub(super) const KEYS: [&str; 17] = [
+pub(super) const KEYS: [&str; 18] = [
     "registry",
     "url",
     "default",
     "hosts",
     "access",
+    "access_ttl",
     "credentials",
     "alternates",
     "token_hosts",
@@ -133,6 +134,7 @@ fn options(
         registry: pattern.clone(),
         credentials: access::credentials(entry, pattern, environment, problems),
         sharing: access::sharing(entry, problems),
+        access_ttl: entry.read("access_ttl", defaults::ACCESS_TTL, duration, problems),
         alternates,
         url,
         token_hosts: entry.read_list("token_hosts", values::host, problems),
@@ -234,6 +236,7 @@ fn anonymous(built_in: &BuiltIn, pattern: Pattern) -> Configured {
         url: built_in.url.and_then(|url| url.parse().ok()),
         credentials: Vec::new(),
         sharing: Sharing::default(),
+        access_ttl: defaults::ACCESS_TTL,
         alternates: Vec::new(),
         token_hosts: Vec::new(),
         allow_addresses: Vec::new(),

@@ -192,6 +192,7 @@ fn upstream() -> upstream::Options {
         url: None,
         credentials: Vec::new(),
         sharing: Sharing::Public,
+        access_ttl: 300 * second,
         alternates: Vec::new(),
         token_hosts: Vec::new(),
         allow_addresses: Vec::new(),

@@ -1,6 +1,7 @@
 //! What of an upstream outlives a change of its configuration.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::exchange::Exchange;
 use super::registry::Known;
@@ -21,6 +22,7 @@ impl Options {
             credentials: Vec::new(),
             alternates: Vec::new(),
             sharing: Sharing::default(),
+            access_ttl: Duration::ZERO,
             ..options.clone()
         };
         way(self) == way(other)
@@ -30,6 +32,7 @@ impl Options {
     pub(super) fn has_alternates_of(&self, other: &Self) -> bool {
         self.alternates == other.alternates
             && self.has_witness() == other.has_witness()
+            && self.access_ttl == other.access_ttl
             && self.is_reached_as(other)
     }
 }

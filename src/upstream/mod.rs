@@ -89,6 +89,8 @@ pub struct Options {
     pub credentials: Vec<Account>,
     /// Who may have what they can see.
     pub sharing: Sharing,
+    /// How long it is believed that a client may see a repository, where each is asked about.
+    pub access_ttl: Duration,
     /// Registries that may have the same digests, asked anonymously before the budget is.
     pub alternates: Vec<AlternateOptions>,
     /// Hosts besides the upstream's registrable domain that its token realm may be on.

@@ -89,9 +89,12 @@ impl Upstream {
             Some(kept) => (kept.alternates.clone(), kept.witness.clone()),
             None => {
                 let other = |options: &Options, registry: &Registry| beside(options, registry, false);
-                let nobody = || beside(&options.anonymous(), registry, true);
-                let witness = options.has_witness().then(|| Arc::new(Witness::new(nobody())));
-                (Arc::new(Alternates::new(options, registry, other)), witness)
+                let witness = || {
+                    let said = known.metrics.verdicts(&options.registry.to_string());
+                    Arc::new(Witness::new(beside(&options.anonymous(), registry, true), said))
+                };
+                let alternates = Alternates::new(options, registry, other);
+                (Arc::new(alternates), options.has_witness().then(witness))
             }
         };
         Self {
@@ -314,19 +317,6 @@ impl Upstreams {
         }
         used.sort_by(|one, other| (one.entry, &one.registry).cmp(&(other.entry, &other.registry)));
         used
-    }
-
-    /// The registries that are configured by name and were not asked for, with their entry in the configuration.
-    pub fn unused(&self) -> Vec<(usize, Registry)> {
-        let used = self.used();
-        let entries = self.entries.iter().enumerate();
-        let named = entries.filter_map(|(index, entry)| match &entry.options.registry {
-            Pattern::Exact(registry) => Some((index, registry.clone())),
-            Pattern::Suffix(_) | Pattern::Any => None,
-        });
-        named
-            .filter(|(_, registry)| used.iter().all(|known| known.registry != *registry))
-            .collect()
     }
 }
 

@@ -69,6 +69,7 @@ fn world(script: Script, edit: impl FnOnce(&mut Options)) -> World {
         url: Some(http::Uri::from_static("http://r.example")),
         credentials: vec![login("robot", "hunter2")],
         sharing: Sharing::Shared,
+        access_ttl: Duration::from_secs(300),
         alternates: Vec::new(),
         token_hosts: Vec::new(),
         lanes: None,

@@ -23,6 +23,7 @@ use super::{Credential, Refusal, Upstream};
 use crate::clock::{Clock, Time};
 use crate::oci::{Digest, Reference, RepositoryPath};
 use crate::policy::access::visibility::{Known, Lives, MISSING, Record, Said};
+use crate::telemetry::metrics::upstreams::{Verdict, Verdicts, Whom};
 
 /// Most repositories, and clients of repositories, of which it is remembered whether they are shown: strangers
 /// choose the names (S120). About 4 MiB.
@@ -80,13 +81,18 @@ pub(super) struct Witness {
     /// Of clients.
     clients: Mutex<LruCache<Tag, Arc<Slot>>>,
     key: hmac::Key,
+    /// How long what was said of clients is believed.
+    lives: Lives,
+    verdicts: Verdicts,
 }
 
 impl Witness {
-    /// Nothing was asked yet.
-    pub(super) fn new(nobody: Upstream) -> Self {
+    /// Nothing was asked yet. What comes of asking is counted.
+    pub(super) fn new(nobody: Upstream, verdicts: Verdicts) -> Self {
         let key: [u8; 32] = rand::random();
         Self {
+            lives: Lives::of_clients(nobody.options.access_ttl),
+            verdicts,
             nobody: Box::new(nobody),
             repositories: Mutex::new(LruCache::new(MAX_RECORDS)),
             clients: Mutex::new(LruCache::new(MAX_RECORDS)),
@@ -127,11 +133,13 @@ impl Witness {
         let Some(credential) = credential else {
             let slot = Arc::clone(lock(&self.repositories).get_or_insert_ref(path, Slot::new));
             let asking = async |within| ask_in_time(exchange, path, wants, within).await;
-            return judge(&slot, &Lives::EVERYBODY, wants, clock, within, asking).await;
+            let (shown, said) = judge(&slot, &Lives::EVERYBODY, wants, clock, within, asking).await;
+            self.count(Whom::Everybody, said, false);
+            return shown;
         };
         // A password that the upstream does not take is not tried for every repository: it would lock the user.
         let login = self.client(credential, "");
-        if known(&login, &Lives::CLIENT, clock.now()) == Known::Hidden {
+        if known(&login, &self.lives, clock.now()) == Known::Hidden {
             return Shown::No { login: true };
         }
         let slot = self.client(credential, path.as_str());
@@ -143,12 +151,25 @@ impl Witness {
             }
             said
         };
-        let shown = judge(&slot, &Lives::CLIENT, wants, clock, within, asking).await;
-        let refused = known(&login, &Lives::CLIENT, clock.now()) == Known::Hidden;
+        let (shown, said) = judge(&slot, &self.lives, wants, clock, within, asking).await;
+        let refused = known(&login, &self.lives, clock.now()) == Known::Hidden;
+        self.count(Whom::Client, said, refused);
         match shown {
             Shown::No { .. } => Shown::No { login: refused },
             shown => shown,
         }
+    }
+
+    fn count(&self, whom: Whom, said: Option<Said>, refused: bool) {
+        let verdict = match said {
+            None => return,
+            Some(_) if refused => Verdict::Login,
+            Some(Said::Shown) => Verdict::Shown,
+            Some(Said::Hidden) => Verdict::Hidden,
+            Some(Said::Missing) => Verdict::Missing,
+            Some(Said::Nothing) => Verdict::Unknown,
+        };
+        self.verdicts.said(whom, verdict);
     }
 
     /// Whether the upstream takes a credential, as far as it says so. Takes no longer than `within`.
@@ -181,15 +202,10 @@ impl Witness {
                 Err(_) => Err(silent()),
             }
         };
-        judge(
-            &slot,
-            &Lives::CLIENT,
-            &Wants::List,
-            exchange.clock,
-            within,
-            asking,
-        )
-        .await
+        let clock = exchange.clock;
+        judge(&slot, &self.lives, &Wants::List, clock, within, asking)
+            .await
+            .0
     }
 
     /// What is known of a client's right to a repository, under a hash: nothing can be read from it.
@@ -255,7 +271,8 @@ fn known(slot: &Slot, lives: &Lives, now: Time) -> Known {
     lock(&slot.state).record.known(lives, now)
 }
 
-/// What is known, else what comes of asking: of those who want to know the same, one asks at a time.
+/// What is known, else what comes of asking, and what was said then: of those who want to know the same, one asks at
+/// a time.
 async fn judge(
     slot: &Slot,
     lives: &Lives,
@@ -263,11 +280,11 @@ async fn judge(
     clock: Clock,
     within: Duration,
     asking: impl AsyncFnOnce(Duration) -> Result<(), Refusal>,
-) -> Shown {
+) -> (Shown, Option<Said>) {
     let no = Shown::No { login: false };
     let _turn = match known(slot, lives, clock.now()) {
-        Known::Shown => return Shown::Yes,
-        Known::Hidden => return no,
+        Known::Shown => return (Shown::Yes, None),
+        Known::Hidden => return (no, None),
         Known::Ask => slot.turn.acquire().await.expect("the semaphore is never closed"),
     };
     let now = clock.now();
@@ -282,9 +299,9 @@ async fn judge(
         )
     };
     match known {
-        Known::Shown => return Shown::Yes,
-        Known::Hidden => return no,
-        Known::Ask if missing => return no,
+        Known::Shown => return (Shown::Yes, None),
+        Known::Hidden => return (no, None),
+        Known::Ask if missing => return (no, None),
         Known::Ask => {}
     }
     let said = asking(if grace { within.min(SHORT) } else { within }).await;
@@ -301,7 +318,7 @@ async fn judge(
         Err(refusal) => (Said::Nothing, Shown::Unknown(refusal)),
     };
     state.record.hear(word, now);
-    shown
+    (shown, Some(word))
 }
 
 async fn ask_in_time(

@@ -17,6 +17,8 @@ use crate::support::{Seawall, Verdict, World};
 
 /// Counted requests that the upstream allows: the last images of the load find none left.
 const BUDGET: u64 = 8;
+/// A registry with a credential.
+const GUARDED: &str = "guarded.example";
 /// How long load goes on: a rate needs a few scrapes.
 const ROUNDS: usize = 12;
 
@@ -80,9 +82,19 @@ pub(crate) fn everything_has_data(world: &World) -> Result<Verdict> {
         return Ok(skipped);
     }
     let upstream = Limited::start(&world.upstream.address, BUDGET, HOUR)?;
-    let unfresh = "freshness = { ttl = \"0s\", stale_if_error = \"7d\" }\n";
     let directory = world.directory()?;
-    let seawall = world.seawall_with(&upstream.address, &directory, unfresh)?;
+    // Where there is a credential, everybody's right is asked about.
+    let password = directory.join("password");
+    std::fs::write(&password, "right")?;
+    let more = format!(
+        "freshness = {{ ttl = \"0s\", stale_if_error = \"7d\" }}\n\
+         [[upstream]]\nregistry = \"{GUARDED}\"\nurl = \"http://{}\"\ninsecure = true\n\
+         allow_addresses = [\"127.0.0.0/8\"]\n\
+         credentials = [{{ username = \"robot\", password = {{ file = '{}' }} }}]\n",
+        world.upstream.address,
+        password.display()
+    );
+    let seawall = world.seawall_with(&upstream.address, &directory, &more)?;
     let prometheus = Prometheus::start(&directory, &seawall)?;
     world.note_log(prometheus.process.log());
     load(world, &seawall, &upstream.address)?;
@@ -137,7 +149,9 @@ fn load(world: &World, seawall: &Seawall, upstream: &str) -> Result {
                 http::get(&seawall.address, &target)?;
             }
         }
+        let guarded = format!("/v2/{GUARDED}/library/app/manifests/{TAG}");
         for target in [
+            &guarded,
             "/v2/",
             "/v2/_catalog",
             "/v2/library/app/tags/list",

@@ -30,7 +30,11 @@ fn choices(sharing: Sharing) -> Choices {
 
 /// A registry with a private image, and a Seawall in front of it.
 fn start(sharing: Sharing) -> (World, Image) {
-    let world = world(choices(sharing));
+    start_with(choices(sharing))
+}
+
+fn start_with(choices: Choices) -> (World, Image) {
+    let world = world(choices);
     let image = image_in(&world.registry, "team/app", Some("1"), 1);
     image_in(&world.registry, "team/bobs", Some("1"), 2);
     image_in(&world.registry, "library/open", Some("1"), 3);
@@ -203,6 +207,38 @@ async fn a_right_costs_free_requests_once_in_five_minutes_and_ends_with_them() {
     tokio::time::advance(2 * MINUTE).await;
     assert!(get(&world.seawall, Some(&login), &path).await.is_good());
     assert_eq!(counted(&world.registry), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn s067_a_right_may_be_asked_about_each_time_and_verdicts_are_counted() {
+    let (world, image) = start_with(Choices {
+        access_ttl: Duration::ZERO,
+        ..choices(Sharing::PerClient)
+    });
+    let path = format!("/v2/team/app/manifests/{}", image.manifest);
+    for _ in 0..3 {
+        assert!(get(&world.seawall, Some(&alice()), &path).await.is_good());
+    }
+    world
+        .registry
+        .close("team/app", &[&basic("robot", "CANARY-robot")]);
+    assert_eq!(get(&world.seawall, Some(&alice()), &path).await.status, 401);
+    get(&world.seawall, Some(&bob()), &path).await;
+    get(&world.seawall, None, "/v2/library/open/manifests/1").await;
+    get(&world.seawall, None, "/v2/library/more/manifests/1").await;
+    let text = world.seawall.metrics.exposition();
+    for (whom, verdict, count) in [
+        ("client", "shown", 3),
+        ("client", "login", 1),
+        ("client", "hidden", 1),
+        ("everybody", "shown", 1),
+        ("everybody", "missing", 1),
+        ("everybody", "unknown", 0),
+    ] {
+        let labels = format!(r#"{{upstream="docker.io",verdict="{verdict}",whom="{whom}"}}"#);
+        let line = format!("seawall_access_verdicts_total{labels} {count}\n");
+        assert!(text.contains(&line), "{line}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

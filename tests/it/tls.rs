@@ -85,6 +85,7 @@ async fn fetch(dialer: &Dialer, ca: &[u8], digest: &Digest) -> Result<usize, Ref
         url: Some("https://hub.test".parse().unwrap()),
         credentials: Vec::new(),
         sharing: Sharing::Shared,
+        access_ttl: Duration::from_secs(300),
         alternates: Vec::new(),
         token_hosts: Vec::new(),
         lanes: None,

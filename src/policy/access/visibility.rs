@@ -51,13 +51,16 @@ impl Lives {
         hidden: Duration::from_secs(600),
         grace: Duration::from_secs(24 * 3600),
     };
-    /// Of what one client may see: a right that was taken away ends within five minutes (S067), and within ten if
-    /// the upstream cannot be asked.
-    pub const CLIENT: Self = Self {
-        shown: Duration::from_secs(300),
-        hidden: Duration::from_secs(60),
-        grace: Duration::from_secs(300),
-    };
+
+    /// Of what one client may see: a right that was taken away ends within `shown` (S067), and within twice that if
+    /// the upstream cannot be asked. A password that it does not take is not tried for a minute, whatever is chosen.
+    pub const fn of_clients(shown: Duration) -> Self {
+        Self {
+            shown,
+            hidden: Duration::from_secs(60),
+            grace: shown,
+        }
+    }
 }
 
 /// After an upstream could not be asked, it is left alone for this long where there is a grace to live on, and by
@@ -149,7 +152,7 @@ mod tests {
 
     use super::*;
 
-    const LIVES: Lives = Lives::CLIENT;
+    const LIVES: Lives = Lives::of_clients(Duration::from_secs(300));
 
     fn at(seconds: u64) -> Time {
         Time::from_millis(1_000_000 + seconds * 1000)
@@ -169,6 +172,18 @@ mod tests {
         assert_eq!(record.known(&LIVES, at(299)), Known::Shown);
         assert_eq!(record.known(&LIVES, at(300)), Known::Ask);
         assert_eq!(Record::default().known(&LIVES, at(0)), Known::Ask);
+    }
+
+    #[test]
+    fn s067_with_no_life_the_upstream_is_asked_each_time_and_an_outage_leaves_nothing() {
+        let lives = Lives::of_clients(Duration::ZERO);
+        let record = heard(&[(0, Said::Shown)]);
+        assert_eq!(record.known(&lives, at(0)), Known::Ask);
+        let silent = heard(&[(0, Said::Shown), (0, Said::Nothing)]);
+        assert_eq!(silent.known(&lives, at(0)), Known::Ask);
+        assert!(!silent.has_grace(&lives, at(0)));
+        // A password that is refused is still not tried again at once.
+        assert_eq!(heard(&[(0, Said::Hidden)]).known(&lives, at(59)), Known::Hidden);
     }
 
     #[test]

@@ -68,6 +68,32 @@ label! {
     }
 }
 
+label! {
+    /// For whom an upstream was asked whether it shows a repository.
+    Whom {
+        /// For everybody at once, without any credential.
+        Everybody = "everybody",
+        /// For one client, with what it logs in with.
+        Client = "client",
+    }
+}
+
+label! {
+    /// What it said.
+    Verdict {
+        /// It shows it.
+        Shown = "shown",
+        /// It does not.
+        Hidden = "hidden",
+        /// What is wanted of it is not there.
+        Missing = "missing",
+        /// It does not take the client's user and password.
+        Login = "login",
+        /// Nothing that tells.
+        Unknown = "unknown",
+    }
+}
+
 /// Bounds of the time to an answer's head, in seconds: a registry nearby answers in some ms, and none is waited
 /// for longer than a client's 25 s.
 const HEAD: &[f64] = &[
@@ -84,6 +110,7 @@ pub struct Upstreams {
     tokens: IntGaugeVec,
     credentials: IntGaugeVec,
     failing: IntGaugeVec,
+    verdicts: IntCounterVec,
 }
 
 /// Metrics that nobody reads: for what is not told apart, and for tests.
@@ -128,6 +155,15 @@ impl Upstreams {
                 "1 while an upstream keeps failing and is left alone for a moment.",
                 &[UPSTREAM],
             ),
+            verdicts: book.counters(
+                "seawall_access_verdicts_total",
+                "Times an upstream was asked whether it shows a repository, by for whom and by what it said.",
+                &[
+                    UPSTREAM,
+                    words("whom", Whom::WORDS),
+                    words("verdict", Verdict::WORDS),
+                ],
+            ),
         }
     }
 
@@ -145,6 +181,15 @@ impl Upstreams {
                 .map(|word| counter(&self.fetched, word))
                 .collect(),
         }
+    }
+
+    /// What counts the verdicts of the upstream of this name.
+    pub fn verdicts(&self, upstream: &str) -> Verdicts {
+        let counters = Whom::WORDS.iter().flat_map(|whom| {
+            let counter = move |verdict| self.verdicts.with_label_values(&[upstream, whom, verdict]);
+            Verdict::WORDS.iter().copied().map(counter)
+        });
+        Verdicts(counters.collect())
     }
 
     /// What counts the bytes that come from this upstream.
@@ -173,6 +218,17 @@ impl Upstreams {
             let gauge = self.credentials.with_label_values(&[upstream, state.word()]);
             gauge.set(figure(count));
         }
+    }
+}
+
+/// What an upstream said of who may see what.
+#[derive(Clone, Debug)]
+pub struct Verdicts(Box<[IntCounter]>);
+
+impl Verdicts {
+    /// It said this.
+    pub fn said(&self, whom: Whom, verdict: Verdict) {
+        self.0[whom as usize * Verdict::WORDS.len() + verdict as usize].inc();
     }
 }
 
@@ -239,6 +295,21 @@ mod tests {
             r#"seawall_upstream_requests_total{answer="unreachable",upstream="docker.io"} 1"#,
             r#"seawall_upstream_answer_seconds_count{upstream="docker.io"} 2"#,
             r#"seawall_token_requests_total{outcome="failed",upstream="docker.io"} 1"#,
+        ] {
+            book.expect(line);
+        }
+    }
+
+    #[test]
+    fn verdicts_are_counted_by_for_whom() {
+        let book = Book::default();
+        let verdicts = Upstreams::new(&book).verdicts("ghcr.io");
+        verdicts.said(Whom::Client, Verdict::Login);
+        verdicts.said(Whom::Everybody, Verdict::Shown);
+        for line in [
+            r#"seawall_access_verdicts_total{upstream="ghcr.io",verdict="login",whom="client"} 1"#,
+            r#"seawall_access_verdicts_total{upstream="ghcr.io",verdict="login",whom="everybody"} 0"#,
+            r#"seawall_access_verdicts_total{upstream="ghcr.io",verdict="shown",whom="everybody"} 1"#,
         ] {
             book.expect(line);
         }

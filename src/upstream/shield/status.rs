@@ -2,9 +2,10 @@
 
 use super::Shield;
 use crate::clock::Time;
-use crate::oci::RepositoryPath;
+use crate::oci::{Registry, RepositoryPath};
 use crate::policy::budget::BucketStatus;
-use crate::upstream::Upstream;
+use crate::policy::naming::Pattern;
+use crate::upstream::{Upstream, Upstreams};
 
 impl Shield {
     /// The accounts that a repository is asked for with.
@@ -50,6 +51,21 @@ impl Upstream {
             failing: account.source_failure(),
         });
         accounts.collect()
+    }
+}
+
+impl Upstreams {
+    /// The registries that are configured by name and were not asked for, with their entry in the configuration.
+    pub fn unused(&self) -> Vec<(usize, Registry)> {
+        let used = self.used();
+        let entries = self.entries.iter().enumerate();
+        let named = entries.filter_map(|(index, entry)| match &entry.options.registry {
+            Pattern::Exact(registry) => Some((index, registry.clone())),
+            Pattern::Suffix(_) | Pattern::Any => None,
+        });
+        named
+            .filter(|(_, registry)| used.iter().all(|known| known.registry != *registry))
+            .collect()
     }
 }
 
