@@ -17,6 +17,8 @@ pub enum NotShown {
     Hidden {
         /// True if the upstream did not take what the client logs in with.
         login: bool,
+        /// True if it was asked just now, and not long ago.
+        tried: bool,
     },
     /// The upstream could not be asked.
     Unknown(Box<Failure>),
@@ -58,19 +60,33 @@ impl Cache {
         };
         match shown {
             Shown::Yes => Ok(()),
-            Shown::No { login } => Err(NotShown::Hidden { login }),
+            Shown::No { login, tried } => Err(NotShown::Hidden { login, tried }),
             Shown::Unknown(refusal) => Err(NotShown::Unknown(Box::new(failure(&refusal)))),
         }
     }
 
-    /// False if the upstream that is meant does not take what a client logs in with. True as well while it cannot be
-    /// asked. Cancel-safe.
-    pub async fn takes(&self, meant: &Chosen, credential: &Credential) -> bool {
+    /// Whether the upstream that is meant takes what a client logs in with. Cancel-safe.
+    ///
+    /// # Errors
+    /// If it does not. While it cannot be asked, it is taken to.
+    pub async fn takes(&self, meant: &Chosen, credential: &Credential) -> Result<(), NotShown> {
         let Ok(upstream) = self.reach(meant) else {
-            return true;
+            return Ok(());
         };
         let path = &meant.repository.path;
-        !matches!(upstream.takes(credential, path, PATIENCE).await, Shown::No { .. })
+        match upstream.takes(credential, path, PATIENCE).await {
+            Shown::No { login, tried } => Err(NotShown::Hidden { login, tried }),
+            Shown::Yes | Shown::Unknown(_) => Ok(()),
+        }
+    }
+
+    /// True if what a client logs in with is no guess: the upstream took it of late, or need not be asked.
+    pub fn knows(&self, chosen: &Chosen, credential: &Credential) -> bool {
+        let path = &chosen.repository.path;
+        let upstream = self.reach(chosen);
+        upstream.map_or(true, |upstream| {
+            upstream.knows(credential, path, self.clock.now())
+        })
     }
 
     /// True if a list of what is held may name a repository to everybody. Asks nobody.

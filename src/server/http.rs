@@ -1,6 +1,7 @@
 //! One request: gate, route, name, cache, answer.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
@@ -140,13 +141,13 @@ async fn handle(
                         runs,
                     };
                     record.repository = Some(chosen.repository.clone());
-                    match permit::check(inner, head, route, &chosen).await {
+                    match permit::check(inner, head, (route, &chosen), peer.ip()).await {
                         Ok(()) => pull::answer(&inner.cache, route, &chosen, &asker, wishes).await,
                         Err(told) => *told,
                     }
                 }
                 (_, Some(Err(unknown))) => pull::of_our_own(pull::no_registry(&unknown)),
-                (_, _) => of_our_own(inner, head, route, (&identity, host.as_ref())).await,
+                (_, _) => of_our_own(inner, head, route, (&identity, host.as_ref()), peer.ip()).await,
             };
             (record.from, record.outcome, record.why) = (told.from, told.outcome, told.why);
             admitted.grant(quotas, route, told.answer)
@@ -170,13 +171,16 @@ async fn of_our_own(
     head: &Parts,
     route: &Route,
     (who, host): (&Identity, Option<&Registry>),
+    address: IpAddr,
 ) -> Told {
     pull::of_our_own(match route {
         Route::Catalog(registry, page) => {
             let grant = inner.options.clients.grant(who);
             pull::catalog(&inner.cache, registry.as_ref(), page, grant, &inner.names).await
         }
-        _ => permit::ping(inner, head, host).await.unwrap_or_else(pull::base),
+        _ => permit::ping(inner, head, host, address)
+            .await
+            .unwrap_or_else(pull::base),
     })
 }
 

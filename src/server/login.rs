@@ -10,6 +10,7 @@ mod foreign;
 #[cfg(test)]
 mod tests;
 mod ticket;
+mod upstreams;
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
@@ -108,6 +109,8 @@ pub(super) struct Logins {
     failing: Mutex<LruCache<u64, Attempts>>,
     turns: Semaphore,
     waiting: Semaphore,
+    /// Turns to have an upstream judge.
+    asking: Semaphore,
     clock: Clock,
 }
 
@@ -123,6 +126,7 @@ impl Logins {
             failing: Mutex::new(LruCache::new(MOST_FAILING)),
             turns: Semaphore::new(AT_ONCE),
             waiting: Semaphore::new(MOST_WAITING),
+            asking: Semaphore::new(upstreams::AT_ONCE),
             clock,
         }
     }

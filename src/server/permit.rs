@@ -1,14 +1,19 @@
 //! Repositories that the upstream shows to some only: who asks has to be one of them.
 //!
 //! By an upstream that is asked for each client, a client logs in with what the registry itself gave it. What it may
-//! not see, and what is not there, look the same.
+//! not see, and what is not there, look the same. Those who guess are slowed down by their address, as those are who
+//! guess our own passwords.
+
+use std::net::IpAddr;
 
 use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
+use tokio::sync::SemaphorePermit;
 
 use super::Inner;
 use super::login::Basic;
 use super::pull::{self, Told};
+use super::refusal;
 use super::respond::{self, Answer};
 use crate::cache::NotShown;
 use crate::oci::{Code, Registry, Route};
@@ -24,8 +29,8 @@ const NOT_TAKEN: &str = "the registry does not take this user name and password"
 pub(super) async fn check(
     inner: &Inner,
     head: &Parts,
-    route: &Route,
-    chosen: &Chosen,
+    (route, chosen): (&Route, &Chosen),
+    address: IpAddr,
 ) -> Result<(), Box<Told>> {
     let guard = inner.cache.guard(chosen);
     let wants = match route {
@@ -36,11 +41,17 @@ pub(super) async fn check(
         Route::Tags(..) | Route::Referrers(..) => Wants::List,
     };
     let credential = credential(&head.headers).filter(|_| guard == Guard::Client);
+    let turn = match turn(inner, chosen, credential.as_ref(), address).await {
+        Ok(turn) => turn,
+        Err(later) => return Err(Box::new(pull::of_our_own(*later))),
+    };
     let permit = Box::pin(inner.cache.permit(chosen, &wants, credential.as_ref())).await;
+    note(inner, address, &permit);
+    drop(turn);
     let told = match permit {
         Ok(()) => return Ok(()),
         Err(NotShown::Unknown(failure)) => pull::failed(&failure),
-        Err(NotShown::Hidden { login: true }) => {
+        Err(NotShown::Hidden { login: true, .. }) => {
             pull::of_our_own(challenge(&chosen.repository.registry, NOT_TAKEN))
         }
         Err(NotShown::Hidden { .. }) if guard == Guard::Client && credential.is_none() => {
@@ -53,7 +64,12 @@ pub(super) async fn check(
 
 /// What is said to `GET /v2/` of a host that means a registry whose clients log in: some clients only log in where this
 /// asks them to, and tell their user by it whether the password is right.
-pub(super) async fn ping(inner: &Inner, head: &Parts, host: Option<&Registry>) -> Option<Answer> {
+pub(super) async fn ping(
+    inner: &Inner,
+    head: &Parts,
+    host: Option<&Registry>,
+    address: IpAddr,
+) -> Option<Answer> {
     let route = Route::parse("/v2/any/tags/list", None).ok()?;
     let meant = inner.names.choose(route.target()?, host).ok()?;
     if inner.cache.guard(&meant) != Guard::Client {
@@ -63,9 +79,41 @@ pub(super) async fn ping(inner: &Inner, head: &Parts, host: Option<&Registry>) -
     match credential(&head.headers) {
         None => Some(challenge(registry, LOG_IN)),
         Some(credential) => {
+            let _turn = match turn(inner, &meant, Some(&credential), address).await {
+                Ok(turn) => turn,
+                Err(later) => return Some(*later),
+            };
             let taken = Box::pin(inner.cache.takes(&meant, &credential)).await;
-            (!taken).then(|| challenge(registry, NOT_TAKEN))
+            note(inner, address, &taken);
+            taken.is_err().then(|| challenge(registry, NOT_TAKEN))
         }
+    }
+}
+
+/// The turn to have an upstream judge what a client logs in with, if that may be a guess; else what is said instead.
+async fn turn<'a>(
+    inner: &'a Inner,
+    chosen: &Chosen,
+    credential: Option<&Credential>,
+    address: IpAddr,
+) -> Result<Option<SemaphorePermit<'a>>, Box<Answer>> {
+    match credential {
+        Some(credential) if !inner.cache.knows(chosen, credential) => {
+            let turn = inner.logins.turn_to_ask(address).await;
+            turn.map(Some).map_err(|wait| Box::new(refusal::later(wait)))
+        }
+        Some(_) | None => Ok(None),
+    }
+}
+
+/// Counts a guess that was wrong.
+fn note(inner: &Inner, address: IpAddr, permit: &Result<(), NotShown>) {
+    if let Err(NotShown::Hidden {
+        login: true,
+        tried: true,
+    }) = permit
+    {
+        inner.logins.failed(address);
     }
 }
 

@@ -266,6 +266,11 @@ impl Auth {
         self.logins.record()
     }
 
+    /// True if the credential was taken of late.
+    pub(super) fn is_proven(&self) -> bool {
+        self.logins.is_proven()
+    }
+
     /// Until when the credential is parked.
     pub(super) fn parked(&self) -> Option<Time> {
         self.logins.parked()

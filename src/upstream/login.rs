@@ -140,7 +140,8 @@ impl Logins {
         }
     }
 
-    fn is_proven(&self) -> bool {
+    /// True if the credential was taken of late.
+    pub(super) fn is_proven(&self) -> bool {
         self.lock().login.is_proven(self.clock.now())
     }
 

@@ -30,6 +30,10 @@ use crate::telemetry::metrics::upstreams::{Verdict, Verdicts, Whom};
 const MAX_RECORDS: NonZeroUsize = NonZeroUsize::new(16_384).expect("is not zero");
 /// The longest that an answer is waited for where an older one will do.
 const SHORT: Duration = Duration::from_secs(2);
+/// What it is remembered under that a credential was taken: no repository's path.
+const PROVEN: &str = " ";
+/// For how long that is believed.
+const PROVEN_LIVES: Lives = Lives::of_clients(Duration::from_secs(300));
 
 /// What somebody wants of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +55,8 @@ pub enum Shown {
     No {
         /// True if the upstream did not take the credential at all.
         login: bool,
+        /// True if it was asked just now, and not long ago.
+        tried: bool,
     },
     /// The upstream could not be asked.
     Unknown(Refusal),
@@ -140,12 +146,16 @@ impl Witness {
         // A password that the upstream does not take is not tried for every repository: it would lock the user.
         let login = self.client(credential, "");
         if known(&login, &self.lives, clock.now()) == Known::Hidden {
-            return Shown::No { login: true };
+            return Shown::No {
+                login: true,
+                tried: false,
+            };
         }
         let slot = self.client(credential, path.as_str());
         let asking = async |within| {
             let named = exchange.named(credential.clone());
             let said = ask_in_time(&named, path, wants, within).await;
+            self.note_proven(credential, &named);
             if named.accounts.iter().any(|account| account.parked().is_some()) {
                 lock(&login.state).record.hear(Said::Hidden, clock.now());
             }
@@ -155,7 +165,10 @@ impl Witness {
         let refused = known(&login, &self.lives, clock.now()) == Known::Hidden;
         self.count(Whom::Client, said, refused);
         match shown {
-            Shown::No { .. } => Shown::No { login: refused },
+            Shown::No { .. } => Shown::No {
+                login: refused,
+                tried: said.is_some(),
+            },
             shown => shown,
         }
     }
@@ -193,6 +206,7 @@ impl Witness {
                 shown_by(&named, &ask, |_| true).await
             };
             let said = timeout(within, Box::pin(asking)).await;
+            self.note_proven(credential, &named);
             let is_refused = named.accounts.iter().any(|account| account.parked().is_some());
             match said {
                 _ if is_refused => Err(Refusal::Denied(StatusCode::UNAUTHORIZED.as_u16())),
@@ -203,9 +217,32 @@ impl Witness {
             }
         };
         let clock = exchange.clock;
-        judge(&slot, &self.lives, &Wants::List, clock, within, asking)
-            .await
-            .0
+        let (shown, said) = judge(&slot, &self.lives, &Wants::List, clock, within, asking).await;
+        match shown {
+            Shown::No { .. } => Shown::No {
+                login: true,
+                tried: said.is_some(),
+            },
+            shown => shown,
+        }
+    }
+
+    /// Remembers a credential that was taken by whoever judges it: an upstream that shows a repository need not
+    /// have looked at it.
+    fn note_proven(&self, credential: &Credential, named: &Exchange) {
+        if named.accounts.iter().any(|account| account.is_proven()) {
+            let proven = self.client(credential, PROVEN);
+            lock(&proven.state).record.hear(Said::Shown, named.clock.now());
+        }
+    }
+
+    /// True if a client's credential is no guess: it was taken of late, or need not be looked at to tell whether the
+    /// client is shown a repository.
+    pub(super) fn knows(&self, credential: &Credential, path: &RepositoryPath, now: Time) -> bool {
+        let known = |path: &str, lives| known(&self.client(credential, path), lives, now);
+        known(PROVEN, &PROVEN_LIVES) == Known::Shown
+            || known("", &self.lives) == Known::Hidden
+            || known(path.as_str(), &self.lives) != Known::Ask
     }
 
     /// What is known of a client's right to a repository, under a hash: nothing can be read from it.
@@ -260,6 +297,12 @@ impl Upstream {
         }
     }
 
+    /// True if it need not be asked to judge a client's credential, or took it of late.
+    pub fn knows(&self, credential: &Credential, path: &RepositoryPath, now: Time) -> bool {
+        let witness = self.witness.as_ref();
+        witness.is_none_or(|witness| witness.knows(credential, path, now))
+    }
+
     /// True if it is known that it shows a repository to everybody. Asks nobody.
     pub fn is_known_public(&self, path: &RepositoryPath, now: Time) -> bool {
         let witness = self.witness.as_ref();
@@ -281,7 +324,10 @@ async fn judge(
     within: Duration,
     asking: impl AsyncFnOnce(Duration) -> Result<(), Refusal>,
 ) -> (Shown, Option<Said>) {
-    let no = Shown::No { login: false };
+    let no = Shown::No {
+        login: false,
+        tried: false,
+    };
     let _turn = match known(slot, lives, clock.now()) {
         Known::Shown => return (Shown::Yes, None),
         Known::Hidden => return (no, None),

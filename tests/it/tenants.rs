@@ -4,6 +4,7 @@
 //! everything else to everybody.
 
 mod digests;
+mod guesses;
 mod timing;
 
 use std::collections::BTreeMap;
