@@ -98,6 +98,7 @@ mod tests {
         assert_eq!(held(&["bearer  the token of grafana"]), grafana);
         assert_eq!(held(&[&basic("x:the token of grafana")]), grafana);
         assert_eq!(held(&[&basic("alice:the token of alice")]), alice);
+        assert_eq!(held(&[&basic(":the token of alice")]), alice);
         for wrong in [
             "Bearer the token of alic",
             "Bearer the token of alice!",
