@@ -33,6 +33,22 @@ fn every_dependency_says_why_it_is_here() {
 }
 
 #[test]
+fn patterns_mean_the_same_in_a_build_without_tests() {
+    // proptest turns these on for every test: without this one, nobody would see that `\d` is refused in a release.
+    let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
+    let features = manifest["dependencies"]["regex"]["features"].as_array().unwrap();
+    for feature in ["unicode-case", "unicode-perl"] {
+        assert!(
+            features.iter().any(|on| on.as_str() == Some(feature)),
+            "{feature}"
+        );
+    }
+    for pattern in [r"^v?\d+\.\d+$", r"\w\s\b", "(?i)main"] {
+        regex::Regex::new(pattern).unwrap();
+    }
+}
+
+#[test]
 fn the_lint_tables_deny() {
     let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
     for (table, lint) in [
