@@ -12,6 +12,7 @@ mod captures;
 mod catalog;
 mod certificates;
 mod crash;
+mod defences;
 mod disk;
 mod explain;
 mod facts;

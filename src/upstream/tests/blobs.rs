@@ -65,12 +65,17 @@ async fn ranges_are_held_against_what_was_wanted() {
     assert_eq!(world.upstream.blob_size(&path(), &digest()).await, Ok(10));
 }
 
-// F018 and the manifest limit
+// F018, S053 and the manifest limit
 #[tokio::test(start_paused = true)]
 async fn bodies_that_must_not_be_used_are_not() {
     let gzip: Script = |_, _, _| answer("200 OK", "content-encoding: gzip\r\n", "0123456789");
     unusable(world(gzip, |_| {}).read(Want::From(0)).await);
     unusable(world(gzip, |_| {}).upstream.manifest(&path(), &tag(), 0).await);
+    // Nobody asked whether it has changed.
+    let unasked: Script = |_, _, _| answer("304 Not Modified", "", "");
+    assert!(world(unasked, |_| {}).read(Want::From(0)).await.is_err());
+    let manifest = world(unasked, |_| {}).upstream.manifest(&path(), &tag(), 0).await;
+    assert!(manifest.is_err());
     let large: Script = |_, _, _| answer("200 OK", "", &"x".repeat(101));
     let text = unusable(world(large, |_| {}).upstream.manifest(&path(), &tag(), 0).await);
     assert!(text.contains("101") && text.contains("100"), "{text}");
