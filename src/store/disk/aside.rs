@@ -253,7 +253,7 @@ impl Disk {
             files::sync(&partial.file, &partial.path)?;
             crash::point(Point::CommitSynced);
             fs::create_dir_all(path.parent().expect("content lives in a folder"))?;
-            let _naming = self.books.naming();
+            let _naming = self.books.naming(&content);
             files::rename(&partial.path, &path)?;
             crash::point(Point::CommitNamed);
             let mut state = self.books.lock();

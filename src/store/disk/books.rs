@@ -1,7 +1,7 @@
 //! What the shelf knows of its files without asking the file system.
 //!
-//! One mutex, held for moments and never while a file is touched. Names of files are given and taken under a
-//! second one ([`Books::naming`]), so that what the books say and what the tree holds cannot drift apart.
+//! One mutex, held for moments and never while a file is touched. The name of a file is given and taken under
+//! another one ([`Books::naming`]), so that what the books say and what the tree holds cannot drift apart.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +18,8 @@ use crate::policy::eviction::{Content, Facts, Index, Rules, Shelf};
 
 /// Most damaged files remembered that cannot be moved away; past it they are found out anew.
 const MAX_HIDDEN: usize = 4096;
+/// Names that may change at the same time: many more than a purge works on, so that few of those have to wait.
+const NAMINGS: usize = 256;
 
 /// What stands on one shelf.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -133,7 +135,7 @@ pub(super) struct State {
 #[derive(Debug)]
 pub(super) struct Books {
     state: Mutex<State>,
-    names: Mutex<()>,
+    names: [Mutex<()>; NAMINGS],
     room: Mutex<()>,
     stirred: Arc<Notify>,
     doubted: Arc<Notify>,
@@ -165,7 +167,7 @@ impl Books {
         };
         Self {
             state: Mutex::new(state),
-            names: Mutex::default(),
+            names: std::array::from_fn(|_| Mutex::default()),
             room: Mutex::default(),
             stirred,
             doubted,
@@ -188,9 +190,12 @@ impl Books {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Held while a name of the tree and what the books say of it change together.
-    pub(super) fn naming(&self) -> MutexGuard<'_, ()> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Held while a name of the tree and what the books say of it change together. Nobody holds two.
+    pub(super) fn naming(&self, content: &Content) -> MutexGuard<'_, ()> {
+        // Not the first: those next to each other in the order of names have that in common.
+        let last = content.digest.as_bytes().last().copied().unwrap_or_default();
+        let names = &self.names[usize::from(last) % NAMINGS];
+        names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Held while files go to make room: who also needs some waits for it instead of chasing out more.

@@ -107,15 +107,16 @@ impl Disk {
     /// # Errors
     /// If the disk refuses.
     pub fn quarantine(&self, shelf: Shelf, digest: &Digest) -> io::Result<()> {
-        let _naming = self.books.naming();
-        self.quarantine_named(&content(shelf, digest))
+        let content = content(shelf, digest);
+        let _naming = self.books.naming(&content);
+        self.quarantine_named(&content)
     }
 
     /// Tries anew to put away what could not be moved, now that the disk takes changes again. Blocks.
     pub fn put_hidden_away(&self) {
         let hidden = self.books.lock().hidden();
         for content in hidden {
-            let _naming = self.books.naming();
+            let _naming = self.books.naming(&content);
             // Somebody may have stored it anew.
             let is_hidden = self.books.lock().is_hidden(&content);
             if is_hidden && self.quarantine_named(&content).is_ok() {
@@ -129,7 +130,7 @@ impl Disk {
     /// # Errors
     /// If the disk refuses.
     pub fn quarantine_file(&self, content: &Content, file: &File) -> io::Result<bool> {
-        let _naming = self.books.naming();
+        let _naming = self.books.naming(content);
         match self.is_named(content, file) {
             true => self.quarantine_named(content).map(|()| true),
             false => Ok(false),
@@ -153,7 +154,7 @@ impl Disk {
         file: &File,
         is_damaged: impl FnOnce() -> bool,
     ) -> io::Result<bool> {
-        let _naming = self.books.naming();
+        let _naming = self.books.naming(content);
         if !self.is_named(content, file) {
             return Ok(true);
         }
@@ -166,7 +167,7 @@ impl Disk {
     /// Puts aside an open file if it still has another length than it was stored with. False if another stands
     /// there by now.
     pub(super) fn reject(&self, content: &Content, file: &File) -> bool {
-        let _naming = self.books.naming();
+        let _naming = self.books.naming(content);
         let known = self.books.lock().index.facts(content).map(|facts| facts.size);
         let size = file.metadata().map_or(0, |metadata| metadata.size());
         if known == Some(size) || !self.is_named(content, file) {

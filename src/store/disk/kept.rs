@@ -4,12 +4,17 @@ use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 
 use super::Disk;
 use super::books::Books;
 use crate::policy::eviction::Content;
 use crate::store::crash::{self, Point};
 use crate::store::files;
+
+/// Files removed at the same time: some file systems wait for the disk with each (ext4 that discards, NFS), and many waits
+/// take no longer than one.
+const REMOVERS: usize = 16;
 
 /// Somebody wants content to stay. Dropping it says that they do no longer.
 struct Stay {
@@ -34,7 +39,7 @@ impl Disk {
     /// # Errors
     /// If the disk refuses.
     pub fn remove(&self, content: &Content) -> io::Result<bool> {
-        let _naming = self.books.naming();
+        let _naming = self.books.naming(content);
         let was_there = match files::remove(&self.path(content.shelf, &content.digest)) {
             Ok(()) => true,
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
@@ -43,6 +48,36 @@ impl Disk {
         crash::point(Point::Removed);
         self.books.lock().remove(content);
         Ok(was_there)
+    }
+
+    /// As [`Self::remove`], for many: several at a time. Says what came of each. Blocks.
+    pub fn remove_all(&self, contents: &[Content]) -> Vec<io::Result<bool>> {
+        let remove =
+            |part: &[Content]| -> Vec<_> { part.iter().map(|content| self.remove(content)).collect() };
+        let parts: Vec<&[Content]> = contents
+            .chunks(contents.len().div_ceil(REMOVERS).max(1))
+            .collect();
+        let Some((own, others)) = parts.split_last() else {
+            return Vec::new();
+        };
+        thread::scope(|scope| {
+            let begun: Vec<_> = others
+                .iter()
+                .map(|part| {
+                    let removing = thread::Builder::new().spawn_scoped(scope, || remove(part));
+                    (*part, removing)
+                })
+                .collect();
+            let own = remove(own);
+            let done = begun.into_iter().flat_map(|(part, removing)| {
+                match removing.map(thread::ScopedJoinHandle::join) {
+                    Ok(Ok(done)) => done,
+                    // Where there is no thread, it is done here; what is removed twice was not there.
+                    Ok(Err(_)) | Err(_) => remove(part),
+                }
+            });
+            done.chain(own).collect()
+        })
     }
 
     /// Keeps these, and no others any more, from being evicted: what is held of them at once, the rest as soon as it
@@ -85,5 +120,39 @@ impl Disk {
     pub fn next_to_go(&self, most: usize) -> Vec<Content> {
         let next = self.books.lock().index.next_to_go(most);
         next.into_iter().map(|(content, _)| content).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::Digest;
+    use crate::policy::eviction::Shelf;
+
+    #[test]
+    fn many_are_removed_at_once_and_what_came_of_each_is_told_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::open(folder.path()).unwrap();
+        let content = |number: u8| Content {
+            shelf: Shelf::Blobs,
+            digest: Digest::sha256(&[number]),
+        };
+        let all: Vec<Content> = (0..100).map(content).collect();
+        for number in (0..100).filter(|number| number % 3 != 0) {
+            disk.put(Shelf::Blobs, &content(number).digest, &[number])
+                .unwrap();
+        }
+        // One that cannot be removed.
+        std::fs::create_dir_all(disk.path(Shelf::Blobs, &content(3).digest)).unwrap();
+        for (number, removed) in disk.remove_all(&all).into_iter().enumerate() {
+            match number {
+                3 => assert!(removed.is_err()),
+                _ => assert_eq!(removed.unwrap(), number % 3 != 0, "{number}"),
+            }
+        }
+        assert_eq!(disk.contents(), []);
+        assert!(disk.remove_all(&[]).is_empty());
+        let mut few = disk.remove_all(&all[..2]).into_iter();
+        assert!(few.all(|removed| !removed.unwrap()));
     }
 }

@@ -250,7 +250,7 @@ impl Disk {
 
     /// Takes on a file that nobody has told of yet.
     fn adopt(&self, content: Content, pull: Option<Time>) -> Option<Stored> {
-        let _naming = self.books.naming();
+        let _naming = self.books.naming(&content);
         let (file, size) = self.health.read("open", self.open_plain(&content)).ok()??;
         let stored = file
             .metadata()
@@ -287,7 +287,7 @@ impl Disk {
 
     /// A file that should be there is not: somebody else removed it.
     fn miss(&self, content: &Content) {
-        let _naming = self.books.naming();
+        let _naming = self.books.naming(content);
         let gone = fs::symlink_metadata(self.path(content.shelf, &content.digest));
         if gone.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
             tracing::info!(digest = %content.digest, "a file of the cache was removed by somebody else");

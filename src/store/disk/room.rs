@@ -211,7 +211,7 @@ impl Disk {
     fn evict(&self, victims: &[Content]) -> usize {
         let mut gone = 0;
         for content in victims {
-            let _naming = self.books.naming();
+            let _naming = self.books.naming(content);
             let stays = {
                 let mut state = self.books.lock();
                 // Somebody may have stored it anew, or wants it kept since it was chosen.

@@ -163,7 +163,7 @@ impl Disk {
             }
         }
         for content in rows.iter().filter(|row| !seen.contains(row)) {
-            let _naming = self.books.naming();
+            let _naming = self.books.naming(content);
             let path = self.path(content.shelf, &content.digest);
             let is_gone = match fs::symlink_metadata(path) {
                 Ok(metadata) => !metadata.is_file(),
@@ -178,7 +178,7 @@ impl Disk {
     }
 
     fn compare_one(&self, content: &Content, found: &mut Found) {
-        let _naming = self.books.naming();
+        let _naming = self.books.naming(content);
         let metadata = fs::symlink_metadata(self.path(content.shelf, &content.digest));
         let Some(metadata) = metadata.ok().filter(fs::Metadata::is_file) else {
             return;
