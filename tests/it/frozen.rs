@@ -188,3 +188,31 @@ async fn f066_a_list_whose_record_cannot_be_read_now_comes_from_the_upstream() {
     assert_eq!(asked(), before + 1);
     frozen.thaw();
 }
+
+#[tokio::test(start_paused = true)]
+async fn f066_who_asks_to_verify_what_cannot_be_looked_up_now_is_told_so_in_time() {
+    let world = world(Choices::default());
+    let image = image(&world.registry, Some("1"), 5);
+    assert!(world.seawall.get(&manifest_path("1")).await.is_good());
+    let frozen = freeze(&world);
+    let asked = |request: serde_json::Value| {
+        let seawall = world.seawall.clone();
+        async move { seawall.post("/api/v1/verify", &request).await }
+    };
+    for request in [
+        serde_json::json!({ "references": ["library/app:1"] }),
+        serde_json::json!({ "digests": [image.manifest.to_string()] }),
+    ] {
+        let answer = tokio::time::timeout(Duration::from_secs(6), asked(request.clone())).await;
+        let answer = answer.expect("in the disk's patience");
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        assert_eq!(answer.status, http::StatusCode::SERVICE_UNAVAILABLE, "{text}");
+        assert!(
+            text.contains("cannot be looked up") && text.contains("nothing was verified"),
+            "{text}"
+        );
+    }
+    frozen.thaw();
+    let answer = asked(serde_json::json!({ "references": ["library/app:1"] })).await;
+    assert!(answer.is_good());
+}

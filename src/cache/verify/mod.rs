@@ -10,7 +10,8 @@ mod queue;
 mod refetch;
 mod told;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -28,12 +29,14 @@ use crate::oci::{Digest, Reference};
 use crate::policy::eviction::Content;
 use crate::policy::naming::{Chosen, Names};
 use crate::policy::scrub::{Sample, Whole};
-use crate::store::{Shelf, blocking};
+use crate::store::Shelf;
 
 pub use self::told::{DamagedObject, Mended, VerifyEvent, VerifyProgress, VerifySummary};
 
 /// How often it is told how far it is.
 const TELL_EVERY: Duration = Duration::from_secs(1);
+/// How long it may take to look through the records of all manifests: a million objects take seconds.
+const LOOK_THROUGH: Duration = Duration::from_secs(60);
 /// Most damaged objects that wait until it is looked up who names them.
 const MOST_WAITING: usize = 64;
 
@@ -89,9 +92,12 @@ struct Run<'a> {
 
 impl Cache {
     /// Names of what is to be verified and is not held, nor kept as damaged; empty if all is well.
-    pub async fn not_held(&self, what: &Verifiable) -> Vec<String> {
+    ///
+    /// # Errors
+    /// If the disk does not tell in time.
+    pub async fn not_held(&self, what: &Verifiable) -> io::Result<Vec<String>> {
         let Verifiable::Of(targets) = what else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
         let (shelves, targets) = (self.shelves.clone(), targets.clone());
         let look = move || {
@@ -100,7 +106,7 @@ impl Cache {
                 .filter(|target| shelves.starts_of(target).is_empty());
             Ok(missing.map(ToString::to_string).collect())
         };
-        blocking(look).await.unwrap_or_default()
+        self.shelves.disk.health().looking(look).await
     }
 
     /// Verifies, and tells how it goes; the last event is the summary.
@@ -128,7 +134,12 @@ impl Cache {
 impl Run<'_> {
     async fn drive(mut self) {
         let shelves = self.cache.shelves.clone();
-        let mut queue = Queue::new(&shelves, &self.verify.what).await;
+        let mut queue = Queue::default();
+        if let Err(error) = queue.begin(&shelves, &self.verify.what).await {
+            let why =
+                format!("what is named cannot be looked up: {error}; see to the disk, then verify it again");
+            self.counts.unreadable.push(why);
+        }
         while let Some(item) = queue.next(&shelves, self.cache.clock).await {
             let sample = self.verify.sample;
             if sample.is_none_or(|sample| sample.takes(&item.content.digest)) {
@@ -139,7 +150,11 @@ impl Run<'_> {
                 if self.verify.refetch && self.is_found(&item.content) {
                     self.settle().await;
                 }
-                queue.follow(&shelves, &item).await;
+                if let Err(error) = queue.follow(&shelves, &item).await {
+                    let digest = item.content.digest;
+                    let why = format!("what {digest} names cannot be looked up: {error}; verify it again");
+                    self.counts.unreadable.push(why);
+                }
             }
             self.tell(queue.known).await;
         }
@@ -205,9 +220,12 @@ impl Run<'_> {
         let found = std::mem::take(&mut self.found);
         let wanted: HashSet<Digest> = found.iter().map(|found| found.item.content.digest).collect();
         let shelves = self.cache.shelves.clone();
-        let names = blocking(move || Ok(shelves.names_of(&wanted)))
-            .await
-            .unwrap_or_default();
+        let look = move || Ok(shelves.names_of(&wanted));
+        let names = self.cache.shelves.disk.health().working(LOOK_THROUGH, look).await;
+        let names = names.unwrap_or_else(|error| {
+            tracing::warn!(%error, "who names what is damaged cannot be looked up");
+            HashMap::new()
+        });
         for Found { item, damage } in found {
             let named = names.get(&item.content.digest);
             let content = match (item.aside, named) {

@@ -1,16 +1,17 @@
 //! What a run of verify has still to look at.
 
 use std::collections::{HashSet, VecDeque};
+use std::io;
 use std::sync::Arc;
 
-use super::{Verifiable, VerifyTarget};
+use super::Verifiable;
 use crate::cache::Shelves;
 use crate::cache::scrub::Walk;
 use crate::clock::Clock;
 use crate::policy::eviction::Content;
 use crate::policy::naming::Chosen;
 use crate::policy::scrub::Whole;
-use crate::store::{Shelf, blocking};
+use crate::store::Shelf;
 
 /// One object that is to be looked at.
 #[derive(Clone, Debug)]
@@ -37,24 +38,38 @@ pub(super) struct Queue {
     pub(super) known: Whole,
 }
 
-impl Queue {
-    pub(super) async fn new(shelves: &Arc<Shelves>, what: &Verifiable) -> Self {
-        let mut queue = Self {
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
             source: Source::Named(VecDeque::new()),
             seen: HashSet::new(),
             known: Whole::default(),
-        };
+        }
+    }
+}
+
+impl Queue {
+    /// Begins with what is to be verified.
+    ///
+    /// # Errors
+    /// If the disk does not say in time where that is; then it is empty.
+    pub(super) async fn begin(&mut self, shelves: &Arc<Shelves>, what: &Verifiable) -> io::Result<()> {
         match what {
             Verifiable::Everything => {
-                queue.source = Source::Tree(Box::new(Walk::new(None)));
-                queue.known = shelves.whole();
+                self.source = Source::Tree(Box::new(Walk::new(None)));
+                self.known = shelves.whole();
             }
             Verifiable::Of(targets) => {
-                let items = starts(shelves.clone(), targets.clone()).await;
-                queue.add(shelves, items);
+                let (shared, targets) = (shelves.clone(), targets.clone());
+                let starts = move || {
+                    let starts = targets.iter().flat_map(|target| shared.starts_of(target));
+                    Ok(starts.collect())
+                };
+                let items = shelves.disk.health().looking(starts).await?;
+                self.add(shelves, items);
             }
         }
-        queue
+        Ok(())
     }
 
     /// The next object.
@@ -70,14 +85,18 @@ impl Queue {
     }
 
     /// Goes on with what a manifest names, as far as it is held or was put aside.
-    pub(super) async fn follow(&mut self, shelves: &Arc<Shelves>, item: &Item) {
+    ///
+    /// # Errors
+    /// If the disk does not tell in time.
+    pub(super) async fn follow(&mut self, shelves: &Arc<Shelves>, item: &Item) -> io::Result<()> {
         if matches!(self.source, Source::Tree(_)) {
-            return;
+            return Ok(());
         }
         let (shared, item) = (shelves.clone(), item.clone());
-        let found = blocking(move || Ok(named_by(&shared, &item)));
-        let found = found.await.unwrap_or_default();
+        let look = move || Ok(named_by(&shared, &item));
+        let found = shelves.disk.health().looking(look).await?;
         self.add(shelves, found);
+        Ok(())
     }
 
     fn add(&mut self, shelves: &Shelves, found: Vec<Item>) {
@@ -92,16 +111,6 @@ impl Queue {
             }
         }
     }
-}
-
-async fn starts(shelves: Arc<Shelves>, targets: Vec<VerifyTarget>) -> Vec<Item> {
-    let all = move || {
-        Ok(targets
-            .iter()
-            .flat_map(|target| shelves.starts_of(target))
-            .collect())
-    };
-    blocking(all).await.unwrap_or_default()
 }
 
 /// What a manifest names and is here. Blocks.

@@ -4,7 +4,7 @@ use crate::cache::{Asker, Body, Cache, Failure};
 use crate::policy::budget::PREFETCH;
 use crate::policy::eviction::Content;
 use crate::policy::naming::Chosen;
-use crate::store::{Shelf, blocking};
+use crate::store::Shelf;
 
 /// The number under which a run asks, among clients: no address and no rule has it.
 const CLIENT: u64 = (u64::MAX >> 1) - 1;
@@ -61,8 +61,9 @@ impl Cache {
 
     async fn is_kept(&self, content: &Content) -> bool {
         let (shelves, content) = (self.shelves.clone(), *content);
-        let look = blocking(move || Ok(shelves.disk.holds(content.shelf, &content.digest)));
-        look.await.unwrap_or(false)
+        let look = move || Ok(shelves.disk.holds(content.shelf, &content.digest));
+        let looked = self.shelves.disk.health().looking(look).await;
+        looked.unwrap_or(false)
     }
 
     /// Who asks: somebody who waits for no turn and spends only what would expire unused.

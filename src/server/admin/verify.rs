@@ -45,7 +45,13 @@ pub(super) async fn answer(inner: &Arc<Inner>, ask: &Ask) -> Option<Reply> {
         Ok(verify) => verify,
         Err(why) => return Some(Reply::error(StatusCode::BAD_REQUEST, why)),
     };
-    let missing = inner.cache.not_held(&verify.what).await;
+    let missing = match inner.cache.not_held(&verify.what).await {
+        Ok(missing) => missing,
+        Err(error) => {
+            let why = format!("what is named cannot be looked up: {error}; nothing was verified");
+            return Some(Reply::error(StatusCode::SERVICE_UNAVAILABLE, why));
+        }
+    };
     if !missing.is_empty() {
         let more = if missing.len() > MOST_TOLD { ", …" } else { "" };
         let names: Vec<&str> = missing.iter().take(MOST_TOLD).map(String::as_str).collect();
