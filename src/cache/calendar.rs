@@ -1,8 +1,14 @@
 //! What is done by the calendar.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::{Cache, Purged};
+use super::purge::By;
+use super::{Cache, PurgeError, Purged};
+use crate::clock::Time;
 use crate::policy::retention::{Purge, Rules};
 use crate::policy::schedule::Schedule;
 
@@ -13,6 +19,113 @@ pub struct ScheduledPurge {
     pub rules: Rules,
     /// When.
     pub schedule: Schedule,
+}
+
+/// How a scheduled purge stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScheduledStatus {
+    /// Which tags go.
+    pub filters: Vec<String>,
+    /// When it runs: a cron expression, and a time zone.
+    pub schedule: String,
+    /// When it runs next, in milliseconds since the Unix epoch; `None` while it does.
+    pub next: Option<u64>,
+    /// What its last run came to, since the configuration was last read.
+    pub last: Option<LastRun>,
+}
+
+/// What a run came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastRun {
+    /// When it ended, in milliseconds since the Unix epoch.
+    pub ended: u64,
+    /// How many tags, manifests and blobs went.
+    pub removed: usize,
+    /// Bytes won.
+    pub bytes: u64,
+    /// Tags and files that could not be removed.
+    pub failed: usize,
+    /// What stayed although it was to go, because it came to be wanted.
+    pub spared: usize,
+    /// What it had not come to when it was stopped.
+    pub left: usize,
+    /// Why nothing was removed.
+    pub error: Option<String>,
+}
+
+/// The purges that have a schedule, in the order in which they are configured.
+#[derive(Debug, Default)]
+pub(super) struct Calendar {
+    rows: Mutex<Vec<(u64, ScheduledStatus)>>,
+    number: AtomicU64,
+}
+
+/// A purge is in the calendar until this is dropped.
+struct Row<'a> {
+    calendar: &'a Calendar,
+    number: u64,
+}
+
+impl Calendar {
+    fn rows(&self) -> MutexGuard<'_, Vec<(u64, ScheduledStatus)>> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, purge: &ScheduledPurge) -> Row<'_> {
+        let number = self.number.fetch_add(1, Ordering::Relaxed);
+        let status = ScheduledStatus {
+            filters: purge.rules.filters.iter().map(ToString::to_string).collect(),
+            schedule: purge.schedule.to_string(),
+            ..ScheduledStatus::default()
+        };
+        self.rows().push((number, status));
+        let calendar = self;
+        Row { calendar, number }
+    }
+
+    pub(super) fn status(&self) -> Vec<ScheduledStatus> {
+        self.rows().iter().map(|(_, status)| status.clone()).collect()
+    }
+}
+
+impl Row<'_> {
+    fn change(&self, change: impl FnOnce(&mut ScheduledStatus)) {
+        let mut rows = self.calendar.rows();
+        if let Some((_, status)) = rows.iter_mut().find(|(number, _)| *number == self.number) {
+            change(status);
+        }
+    }
+}
+
+impl Drop for Row<'_> {
+    fn drop(&mut self) {
+        self.calendar.rows().retain(|(number, _)| *number != self.number);
+    }
+}
+
+impl LastRun {
+    fn of(purged: &Result<Purged, PurgeError>, now: Time) -> Self {
+        let ended = now.as_millis();
+        match purged {
+            Ok(purged) => {
+                let removed = purged.removed();
+                Self {
+                    ended,
+                    removed: removed.goes.len(),
+                    bytes: removed.bytes(),
+                    failed: purged.failed,
+                    spared: purged.spared.len(),
+                    left: purged.left.len(),
+                    error: None,
+                }
+            }
+            Err(error) => Self {
+                ended,
+                error: Some(error.to_string()),
+                ..Self::default()
+            },
+        }
+    }
 }
 
 impl Cache {
@@ -31,10 +144,21 @@ impl Cache {
     /// Purges whenever it is time, until `replaced`, which lets a purge that is under way end. To be dropped when
     /// Seawall stops.
     pub async fn purge_by_calendar(&self, purge: &ScheduledPurge, replaced: &CancellationToken) {
-        while self.next_run(&purge.schedule, replaced).await.is_some() {
-            let filters: Vec<String> = purge.rules.filters.iter().map(ToString::to_string).collect();
-            let filters = filters.join(" ");
-            match self.purge(Purge::Rules(purge.rules.clone()), None).await {
+        let row = self.calendar.add(purge);
+        let filters: Vec<String> = purge.rules.filters.iter().map(ToString::to_string).collect();
+        let filters = filters.join(" ");
+        loop {
+            let next = purge.schedule.next(self.clock.now());
+            row.change(|status| status.next = next.map(Time::as_millis));
+            if self.next_run(&purge.schedule, replaced).await.is_none() {
+                return;
+            }
+            row.change(|status| status.next = None);
+            let rules = Purge::Rules(purge.rules.clone());
+            let purged = self.purge_by(By::Schedule, rules, None).await;
+            let last = LastRun::of(&purged, self.clock.now());
+            row.change(|status| status.last = Some(last));
+            match purged {
                 Ok(purged) => tell(&filters, &purged),
                 Err(error) => {
                     tracing::error!(filters, %error, "a scheduled purge failed; the next one comes")
@@ -54,6 +178,7 @@ fn tell(filters: &str, purged: &Purged) {
         bytes = removed.bytes(),
         failed = purged.failed,
         spared = purged.spared_in_words(),
+        left = purged.left.len(),
         "purged by schedule"
     );
 }
@@ -99,6 +224,7 @@ mod tests {
             },
             failed: 0,
             spared: spared.collect(),
+            left: Vec::new(),
         };
         let paper = Paper::default();
         let writer = paper.clone();

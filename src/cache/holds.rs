@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use tokio::sync::MutexGuard;
+use tokio::sync::{MutexGuard, OwnedMutexGuard};
 
 use super::{Cache, Shelves};
 use crate::clock::Time;
@@ -69,6 +69,11 @@ impl Keeper {
     /// Nothing is held or released before this is dropped: soon, since somebody waits. Blocks.
     pub(super) fn still(&self) -> MutexGuard<'_, ()> {
         self.changing.blocking_lock()
+    }
+
+    /// As [`Self::still`], for who waits without blocking.
+    pub(super) async fn changing_alone(&self) -> OwnedMutexGuard<()> {
+        self.changing.clone().lock_owned().await
     }
 
     /// What a plan removes cannot be held before this is dropped. Blocks.
@@ -198,7 +203,7 @@ impl Cache {
         &self,
         change: impl FnOnce(&mut Holds) -> Result<(), R> + Send + 'static,
     ) -> io::Result<Result<(), R>> {
-        let still = self.shelves.keeper.changing.clone().lock_owned().await;
+        let still = self.shelves.keeper.changing_alone().await;
         let shelves = self.shelves.clone();
         let changed = blocking(move || {
             let _still = still;

@@ -69,7 +69,7 @@ use janitor::recall;
 
 pub use crate::policy::budget::Asker;
 pub use bundle::{Export, ExportError, Exported, ImportError, Imported, ImportedImage, Importer};
-pub use calendar::ScheduledPurge;
+pub use calendar::{LastRun, ScheduledPurge, ScheduledStatus};
 pub use disk::DiskStatus;
 pub use explain::{
     Explained, ExplainedContent, ExplainedFreshness, ExplainedParts, ExplainedRecord, ExplainedWithheld,
@@ -78,7 +78,7 @@ pub use failure::{Failure, Kind};
 pub use fills::{FillStatus, FillsStatus};
 pub use holds::HoldError;
 pub use permit::NotShown;
-pub use purge::{PurgeError, Purged};
+pub use purge::{PurgeError, PurgeStatus, Purged, PurgesReport};
 pub use quotas::{Client, NotNow, Pacer, Quotas};
 pub use reader::{Broken, Following, Piece, Reader};
 pub use reports::{ChangeRow, GoesRow, HoldRow, HoldsReport, PurgeReport, StaysRow};
@@ -272,6 +272,10 @@ pub struct Cache {
     surveys: Arc<Semaphore>,
     /// One purge at a time is carried out.
     purges: Arc<Semaphore>,
+    /// How far they are.
+    purging: Arc<purge::Purges>,
+    /// When they come.
+    calendar: Arc<calendar::Calendar>,
     tasks: TaskTracker,
     clock: Clock,
     /// Counts what is spent for whoever asks by this clone: a warm has one of its own.
@@ -337,6 +341,8 @@ impl Cache {
             quotas: Arc::new(quotas),
             surveys: Arc::new(Semaphore::new(1)),
             purges: Arc::new(Semaphore::new(1)),
+            purging: Arc::default(),
+            calendar: Arc::default(),
             tasks,
             clock,
             spent: Arc::default(),

@@ -1,4 +1,4 @@
-//! A purge, carried out: tags first, then the manifests, then the blobs.
+//! A purge, carried out: of some repositories after the others, their tags first, then the manifests, then the blobs.
 //!
 //! Whatever it is interrupted at leaves content that nothing names, and nothing that names what is gone. Files lose
 //! their names only: who reads one reads on. A download under way goes on: it is paid for, and somebody waits for
@@ -6,6 +6,7 @@
 //! wherever there is a copy: the shelves, quarantine, unfinished downloads, memory.
 
 mod apply;
+mod under_way;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -19,6 +20,9 @@ use crate::policy::holds::Kind;
 use crate::policy::retention::{Exact, Going, Item, Leftover, Plan, Purge, Staying, Why, plan};
 use crate::store::blocking;
 
+pub(super) use under_way::{By, Purges};
+pub use under_way::{PurgeStatus, PurgesReport};
+
 /// Most of what was spared that a line of the log names.
 const MOST_TOLD: usize = 5;
 
@@ -31,16 +35,19 @@ pub struct Purged {
     pub failed: usize,
     /// What the plan names and was not removed, because it came to be wanted after the plan was made; and why.
     pub spared: Vec<Staying>,
+    /// What it had not come to when it was stopped; none if it was not.
+    pub left: Vec<Item>,
 }
 
 impl Purged {
-    /// The plan without what was spared.
+    /// The plan without what was spared, and what is left.
     pub fn removed(&self) -> Plan {
-        let spared: HashSet<&Item> = self.spared.iter().map(|spared| &spared.item).collect();
+        let spared = self.spared.iter().map(|spared| &spared.item);
+        let stays: HashSet<&Item> = spared.chain(&self.left).collect();
         let goes = self.plan.goes.iter();
         Plan {
             goes: goes
-                .filter(|going| !spared.contains(&going.item))
+                .filter(|going| !stays.contains(&going.item))
                 .cloned()
                 .collect(),
             ..self.plan.clone()
@@ -95,29 +102,46 @@ impl Cache {
     /// Removes what a purge removes now; if a fingerprint is given, only if that is the plan of that name. One purge at
     /// a time does; lists are drawn up while it removes.
     ///
-    /// Not cancel-safe in effect: once begun it goes on when the caller goes away.
+    /// Not cancel-safe in effect: once begun it goes on when the caller goes away, until [`Self::stop_purges`].
     ///
     /// # Errors
     /// [`PurgeError`]; nothing was removed then.
     pub async fn purge(&self, purge: Purge, fingerprint: Option<String>) -> Result<Purged, PurgeError> {
+        self.purge_by(By::Operator, purge, fingerprint).await
+    }
+
+    /// As [`Self::purge`], told as begun by somebody.
+    pub(super) async fn purge_by(
+        &self,
+        by: By,
+        purge: Purge,
+        fingerprint: Option<String>,
+    ) -> Result<Purged, PurgeError> {
+        let entered = self
+            .purging
+            .enter(by, &purge, fingerprint.clone(), self.clock.now());
         let alone = self.purges.clone().acquire_owned().await;
         let alone = alone.map_err(io::Error::other)?;
         let turn = self.turn().await?;
         let (shelves, now) = (self.shelves.clone(), self.clock.now());
         let purged = blocking(move || {
             let _alone = alone;
+            let under_way = entered.get();
+            under_way.begin();
             let planned = shelves.plan(&purge, now);
             drop(turn);
             let (plan, pointed) = planned?;
-            if fingerprint.is_some_and(|fingerprint| fingerprint != plan.fingerprint()) {
+            let name = plan.fingerprint();
+            if fingerprint.is_some_and(|fingerprint| fingerprint != name) {
                 return Ok(Err(PurgeError::Changed(plan)));
             }
+            under_way.planned(&plan, name);
             let plan = Arc::new(plan);
             let going = shelves.keeper.let_go(plan.clone());
-            let (failed, spared) = shelves.apply(&plan, &purge, &pointed);
+            let purged = shelves.apply(&plan, &purge, &pointed, under_way);
             drop(going);
             let plan = Arc::unwrap_or_clone(plan);
-            Ok(Ok(Purged { plan, failed, spared }))
+            Ok(Ok(Purged { plan, ..purged }))
         });
         purged.await?
     }

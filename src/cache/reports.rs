@@ -46,6 +46,9 @@ pub struct PurgeReport {
     /// What that was and why; at most 100,000 of it.
     #[serde(default)]
     pub spared: Vec<StaysRow>,
+    /// How much it had not come to when it was stopped.
+    #[serde(default)]
+    pub left: usize,
 }
 
 /// Something that goes.
@@ -133,6 +136,7 @@ impl PurgeReport {
             failed: 0,
             spared_count: 0,
             spared: Vec::new(),
+            left: 0,
         }
     }
 
@@ -144,6 +148,7 @@ impl PurgeReport {
             failed: purged.failed,
             spared_count: purged.spared.len(),
             spared: purged.spared.iter().take(MOST_ROWS).map(StaysRow::of).collect(),
+            left: purged.left.len(),
             ..Self::of_plan(&purged.removed(), now)
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cache, DiskStatus};
+use super::{Cache, DiskStatus, PurgeStatus, ScheduledStatus};
 use crate::clock::Time;
 use crate::policy::budget::{self, Standing};
 use crate::policy::clients::Tier;
@@ -70,6 +70,12 @@ pub struct CacheStatus {
     /// How far everything held has been hashed again.
     #[serde(default)]
     pub scrub: ScrubStatus,
+    /// The purge under way, and those that wait for it.
+    #[serde(default)]
+    pub purges: Vec<PurgeStatus>,
+    /// The purges that come by the calendar.
+    #[serde(default)]
+    pub scheduled: Vec<ScheduledStatus>,
 }
 
 /// The scrub.
@@ -190,6 +196,8 @@ impl Cache {
             disk: self.disk_status(),
             quarantined: self.shelves.disk.quarantined().objects,
             scrub: self.scrub_status(),
+            purges: self.purging.status(),
+            scheduled: self.calendar.status(),
         }
     }
 

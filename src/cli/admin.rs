@@ -18,10 +18,11 @@ use hyper::body::{Body, Frame, Incoming};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use tokio::net::TcpStream;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::operator::{Encrypted, Listener, Shown};
-use super::patience::{LIVES, patiently};
+use super::patience::{LIVES, patiently, watched};
 use super::progress::Progress;
 use super::words::span;
 use crate::net::dial::Io;
@@ -53,12 +54,17 @@ pub(super) enum NoAnswer {
     Unreachable(String),
     /// It said why not, with this status.
     Refused(StatusCode, String),
+    /// Who asked does not wait for it.
+    Left,
 }
 
 impl std::fmt::Display for NoAnswer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Unreachable(why) | Self::Refused(_, why) => f.write_str(why),
+            Self::Left => f.write_str(
+                "the answer is not waited for; what was begun goes on, or stops if that was asked for",
+            ),
         }
     }
 }
@@ -90,6 +96,37 @@ impl Admin {
     /// What `path` answers to a POST of `value`; however long that takes, while Seawall lives.
     pub(super) fn post(&self, path: &str, value: &impl Serialize) -> Result<Bytes, NoAnswer> {
         self.run(whole(self, Method::POST, path, json(value)), || true)
+    }
+
+    /// Posts `value`, and meanwhile hands over what `path` answers to a GET now and then. Ctrl-C posts `stop` below that
+    /// path, and the answer is waited for all the same; a second one ends that.
+    pub(super) fn watched(
+        &self,
+        path: &str,
+        value: &impl Serialize,
+        stop: &impl Serialize,
+        mut look: impl FnMut(&[u8]),
+    ) -> Result<Bytes, NoAnswer> {
+        let stopping = format!("{path}/stop");
+        let exchange = async {
+            let lost = |error: io::Error| NoAnswer::Unreachable(error.to_string());
+            let mut interrupts = signal(SignalKind::interrupt()).map_err(lost)?;
+            let asking = whole(self, Method::POST, path, json(value));
+            let pressed = async || {
+                interrupts.recv().await;
+            };
+            let stopped = async || {
+                let asked = whole(self, Method::POST, &stopping, json(stop));
+                asked.await.is_ok()
+            };
+            let look = async || {
+                if let Ok(body) = whole(self, Method::GET, path, Bytes::new()).await {
+                    look(&body);
+                }
+            };
+            watched(asking, pressed, stopped, look).await
+        };
+        self.run(exchange, || false)
     }
 
     /// Posts `value`, and hands over each line of the answer as it comes; however long that takes, while Seawall
@@ -219,7 +256,7 @@ impl Admin {
                  as [server] admin?",
                 self.listener.authority()
             )),
-            refused @ NoAnswer::Refused(..) => refused,
+            other @ (NoAnswer::Refused(..) | NoAnswer::Left) => other,
         })
     }
 }

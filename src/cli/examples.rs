@@ -94,6 +94,7 @@ const EXAMPLES: [(&str, &[Example]); 24] = [
                 "seawall purge --filter 'ghcr.io/team/.*:dev-.*' --ago 7d --untagged --dry-run",
                 "only what would go",
             ),
+            ("seawall purge --stop", "no further: what is under way ends soon"),
         ],
     ),
     (

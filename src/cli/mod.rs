@@ -290,7 +290,7 @@ fn refused(no_answer: &NoAnswer) -> ExitCode {
     match no_answer {
         NoAnswer::Refused(StatusCode::NOT_FOUND, _) => ExitCode::from(NOT_HELD),
         NoAnswer::Refused(StatusCode::BAD_REQUEST, _) => ExitCode::from(WRONG_ARGUMENTS),
-        NoAnswer::Refused(..) | NoAnswer::Unreachable(_) => ExitCode::FAILURE,
+        NoAnswer::Refused(..) | NoAnswer::Unreachable(_) | NoAnswer::Left => ExitCode::FAILURE,
     }
 }
 

@@ -3,13 +3,15 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::admin::NoAnswer;
 use super::words::span;
 
 /// How long an answer may take before it is asked whether anybody is still at work on it; and how long that may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked how far something is.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Where that is asked: it waits for nothing.
 pub(super) const LIVES: &str = "/livez";
 
@@ -46,11 +48,37 @@ pub(super) async fn patiently<T>(
     }
 }
 
+/// Waits for an answer, and looks now and then how far it is. When Ctrl-C is `pressed`, has it stopped, and asks for that
+/// until it is understood; the answer is waited for all the same. Pressed once more, it is not.
+pub(super) async fn watched<T>(
+    asking: impl Future<Output = Result<T, NoAnswer>>,
+    mut pressed: impl AsyncFnMut(),
+    stop: impl AsyncFn() -> bool,
+    mut look: impl AsyncFnMut(),
+) -> Result<T, NoAnswer> {
+    let mut asking = pin!(asking);
+    let (mut stops, mut is_told) = (false, false);
+    loop {
+        tokio::select! {
+            biased;
+            answer = &mut asking => return answer,
+            () = pressed() => {
+                if std::mem::replace(&mut stops, true) {
+                    return Err(NoAnswer::Left);
+                }
+            }
+            () = sleep(LOOK_EVERY) => {}
+        }
+        if stops && !is_told {
+            is_told = stop().await;
+        }
+        look().await;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-
-    use tokio::time::sleep;
 
     use super::*;
 
@@ -104,5 +132,42 @@ mod tests {
             "{why}"
         );
         assert_eq!(answered(15, hangs).await, (Ok(15), Vec::new()));
+    }
+
+    /// An answer after so many seconds, while Ctrl-C is pressed at some; and how often it was looked and asked to stop.
+    async fn pressed_at(after: u64, presses: &[u64]) -> (Result<u64, NoAnswer>, usize, usize) {
+        let begun = Instant::now();
+        let mut left = presses.iter();
+        let mut next = left.next();
+        let (looks, stops) = (Cell::new(0), Cell::new(0));
+        let asking = async {
+            sleep(Duration::from_secs(after)).await;
+            Ok(after)
+        };
+        let pressed = async || match next {
+            Some(at) => {
+                tokio::time::sleep_until(begun + Duration::from_secs(*at)).await;
+                next = left.next();
+            }
+            None => std::future::pending().await,
+        };
+        let stop = async || {
+            stops.set(stops.get() + 1);
+            // It is understood the second time.
+            stops.get() == 2
+        };
+        let look = async || looks.set(looks.get() + 1);
+        let answer = watched(asking, pressed, stop, look).await;
+        (answer, looks.get(), stops.get())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_watched_and_stopped_once_and_waited_for_until_nobody_wants_to() {
+        assert_eq!(pressed_at(1, &[]).await, (Ok(1), 3, 0));
+        let (answer, looks, stops) = pressed_at(10, &[2]).await;
+        assert_eq!((answer, stops), (Ok(10), 2));
+        assert!(looks > 30, "{looks}");
+        let (answer, _, stops) = pressed_at(10, &[2, 4]).await;
+        assert_eq!((answer, stops), (Err(NoAnswer::Left), 2));
     }
 }

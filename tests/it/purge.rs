@@ -234,15 +234,34 @@ async fn a_scheduled_purge_runs_at_its_time_and_again() {
     let cache = world.seawall.cache.clone();
     let purging =
         tokio::spawn(async move { cache.purge_by_calendar(&purge, &CancellationToken::new()).await });
+    let told = || world.seawall.cache.status().cache.scheduled;
+    settle(|| !told().is_empty()).await;
+    let begun = &told()[0];
+    let now = world.seawall.cache.status().now;
+    assert_eq!(
+        (begun.filters.as_slice(), begun.schedule.as_str()),
+        (&[".*:dev".to_owned()][..], "30 3 * * * Europe/Berlin")
+    );
+    assert!((now..now + 25 * 3_600_000).contains(&begun.next.unwrap()));
+    assert_eq!(begun.last, None);
     // The first run comes within a day, when the tag is too young; the third within three.
     tokio::time::sleep(Duration::from_secs(25 * 3600)).await;
     assert!(blob_file(world.directory.path(), &dev.layer).exists());
+    let mut went = None;
     for _ in 0..50 {
         tokio::time::sleep(Duration::from_secs(3600)).await;
+        went = went.or_else(|| told()[0].last.clone().filter(|last| last.removed > 0));
     }
     settle(|| !blob_file(world.directory.path(), &dev.layer).exists()).await;
+    let last = went.expect("it was told");
+    assert_eq!(
+        (last.removed, last.failed, last.left, last.error),
+        (4, 0, 0, None)
+    );
+    assert!(last.bytes > 0 && last.ended > begun.next.unwrap());
     assert!(!purging.is_finished());
     purging.abort();
+    settle(|| told().is_empty()).await;
     assert!(world.seawall.get(&manifest_path("v1")).await.is_good());
 }
 
@@ -298,6 +317,36 @@ async fn the_operator_purges_by_a_plan_and_only_by_that() {
     assert!(!blob_file(world.directory.path(), &dev.layer).exists());
     let gone = format!(r#"{{"references":["{}"]}}"#, dev.layer);
     assert_eq!(post("purge", gone).await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_operator_is_told_that_no_purge_is_under_way_that_could_be_stopped() {
+    let (world, ..) = pulled().await;
+    let ask = async |method, path: &str, body: &str| asked_of(&world.seawall, method, path, body).await;
+    let (status, told) = ask(Method::GET, "purge", "").await;
+    assert_eq!(
+        (status, &told["purges"]),
+        (StatusCode::OK, &serde_json::json!([]))
+    );
+    for (body, why) in [
+        ("{}", "no purge waits or is under way"),
+        (
+            r#"{"fingerprint":"0123456789abcdef"}"#,
+            "no purge of plan 0123456789abcdef waits",
+        ),
+    ] {
+        let (status, refused) = ask(Method::POST, "purge/stop", body).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{refused}");
+        assert!(refused["error"].as_str().unwrap().starts_with(why), "{refused}");
+    }
+    assert_eq!(
+        ask(Method::POST, "purge/stop", r#"{"plan":1}"#).await.0,
+        StatusCode::BAD_REQUEST
+    );
+    assert_eq!(
+        ask(Method::GET, "purge/stop", "").await.0,
+        StatusCode::METHOD_NOT_ALLOWED
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -107,8 +107,9 @@ impl Held {
     fn purge(&self, purge: &Purge, between: impl FnOnce()) -> Purged {
         let (plan, pointed) = self.shelves.plan(purge, NOW).unwrap();
         between();
-        let (failed, spared) = self.shelves.apply(&plan, purge, &pointed);
-        Purged { plan, failed, spared }
+        let entered = Arc::new(Purges::default()).enter(By::Operator, purge, None, NOW);
+        let purged = self.shelves.apply(&plan, purge, &pointed, entered.get());
+        Purged { plan, ..purged }
     }
 
     fn has(&self, shelf: Shelf, digest: &Digest) -> bool {
@@ -123,6 +124,17 @@ impl Held {
 
 /// A manifest that names one layer is pulled under a tag.
 pub(super) fn put_image(shelves: &Shelves, layer: Digest, name: &str, content: &str) -> Digest {
+    put_image_of(shelves, &repository(), layer, name, content)
+}
+
+/// The same, of some repository.
+fn put_image_of(
+    shelves: &Shelves,
+    repository: &Repository,
+    layer: Digest,
+    name: &str,
+    content: &str,
+) -> Digest {
     let digest = Digest::sha256(content.as_bytes());
     let written = shelves.disk.put(Shelf::Manifests, &digest, content.as_bytes());
     written.unwrap();
@@ -139,12 +151,12 @@ pub(super) fn put_image(shelves: &Shelves, layer: Digest, name: &str, content: &
         created: None,
         subject: None,
     };
-    shelves.records.put_held(&repository(), &digest, &record);
+    shelves.records.put_held(repository, &digest, &record);
     let record = TagRecord {
         descriptor: descriptor(digest),
         validated: NOW,
     };
-    shelves.records.put_tag(&repository(), &tag(name), record);
+    shelves.records.put_tag(repository, &tag(name), record);
     shelves.records.flush();
     digest
 }
@@ -350,4 +362,77 @@ fn a_download_under_way_stays_and_so_do_all_copies_of_what_is_held() {
     let plan = held.shelves.plan(&exactly(layer), NOW).unwrap().0;
     assert_eq!((kinds(&plan), plan.stays.len()), (vec![], 1));
     assert_eq!(disk.leftovers(&layer).len(), 1);
+}
+
+/// Another repository with an image of its own, which names the same layer.
+fn other(held: &Held) -> Digest {
+    let other: Repository = "docker.io/library/other".parse().unwrap();
+    put_image_of(&held.shelves, &other, held.layer, "dev", "other")
+}
+
+#[test]
+fn a_purge_that_is_stopped_leaves_whole_images_and_says_what_is_left() {
+    let held = held();
+    let other = other(&held);
+    let (plan, pointed) = held.shelves.plan(&everything(), NOW).unwrap();
+    assert_eq!(kinds(&plan), ["tag", "tag", "manifest", "manifest", "blob"]);
+    let entered = Arc::new(Purges::default()).enter(By::Operator, &everything(), None, NOW);
+    entered.get().stop_at(1);
+    let purged = held.shelves.apply(&plan, &everything(), &pointed, entered.get());
+    let purged = Purged { plan, ..purged };
+    assert_eq!((purged.failed, spared(&purged)), (0, vec![]));
+    let (gone, left) = (purged.removed(), &purged.left);
+    assert_eq!(kinds(&gone), ["tag", "manifest"]);
+    assert_eq!((gone.bytes(), left.len()), (3, 3));
+    assert_eq!(held.tagged("dev"), None);
+    assert!(!held.has(Shelf::Manifests, &held.manifest));
+    assert!(held.has(Shelf::Manifests, &other) && held.has(Shelf::Blobs, &held.layer));
+    // Asked again, it goes on where it was.
+    let purged = held.purge(&everything(), || ());
+    assert_eq!(kinds(&purged.removed()), ["tag", "manifest", "blob"]);
+    assert!(!held.has(Shelf::Manifests, &other) && !held.has(Shelf::Blobs, &held.layer));
+}
+
+#[test]
+fn how_far_a_purge_is_is_told_to_its_end() {
+    let held = held();
+    other(&held);
+    let (plan, pointed) = held.shelves.plan(&everything(), NOW).unwrap();
+    let purges = Arc::new(Purges::default());
+    let entered = purges.enter(By::Operator, &everything(), None, NOW);
+    entered.get().begin();
+    assert_eq!(purges.status()[0].state, "planning");
+    entered.get().planned(&plan, plan.fingerprint());
+    let told = &purges.status()[0];
+    assert_eq!(
+        (told.planned, told.done, told.bytes, told.of_bytes),
+        (Some(5), 0, 0, 13)
+    );
+    assert_eq!(told.fingerprint, Some(plan.fingerprint()));
+    held.shelves.apply(&plan, &everything(), &pointed, entered.get());
+    let told = &purges.status()[0];
+    assert_eq!((told.done, told.bytes, told.state.as_str()), (5, 13, "removing"));
+    drop(entered);
+    assert_eq!(purges.status(), []);
+}
+
+#[test]
+fn a_tag_of_a_later_part_that_has_moved_keeps_what_it_points_at_of_an_earlier_one() {
+    let held = held();
+    let other: Repository = "docker.io/library/other".parse().unwrap();
+    put_image_of(&held.shelves, &other, held.layer, "dev", "other");
+    let move_it = || {
+        let record = TagRecord {
+            descriptor: descriptor(held.manifest),
+            validated: NOW,
+        };
+        held.shelves.records.put_tag(&other, &tag("dev"), record);
+    };
+    let purged = held.purge(&everything(), move_it);
+    assert!(
+        held.has(Shelf::Manifests, &held.manifest),
+        "{:?}",
+        spared(&purged)
+    );
+    assert!(held.has(Shelf::Blobs, &held.layer));
 }

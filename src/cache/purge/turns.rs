@@ -59,10 +59,56 @@ async fn purges_and_dry_runs_walk_when_it_is_their_turn_and_not_before() {
 async fn a_purge_that_removes_keeps_others_from_purging_and_nobody_from_looking() {
     let folder = tempfile::tempdir().unwrap();
     let (cache, _) = cache(&folder);
-    let _removing = cache.purges.clone().acquire_owned().await.unwrap();
+    // It cannot remove anything before this is dropped.
+    let still = cache.shelves.keeper.changing_alone().await;
+    let (removing, began) = (cache.clone(), cache.clone());
+    // In a runtime of its own: this one's time goes on while it waits.
+    let purging = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(removing.purge(everything(), None)).unwrap()
+    });
+    let states = || {
+        let purges = began.purges_under_way().purges.into_iter();
+        purges.map(|one| one.state).collect::<Vec<_>>()
+    };
+    while states() != ["removing"] {
+        std::thread::yield_now();
+    }
     assert!(timeout(LONG, cache.purge(everything(), None)).await.is_err());
-    assert!(timeout(LONG, cache.plan_purge(everything())).await.is_ok());
+    assert_eq!(states(), ["removing"], "who went away does not wait");
+    let planned = timeout(LONG, cache.plan_purge(everything())).await;
+    assert_eq!(planned.unwrap().unwrap().goes.len(), 2);
     assert!(timeout(LONG, cache.usage(1, 1)).await.is_ok());
+    drop(still);
+    assert_eq!(purging.join().unwrap().removed().goes.len(), 2);
+    assert!(states().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_purge_that_waits_is_told_and_removes_nothing_if_it_was_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let (cache, _) = cache(&folder);
+    let name = cache.plan_purge(everything()).await.unwrap().fingerprint();
+    let before = cache.purges.clone().acquire_owned().await.unwrap();
+    let (purging, planned) = (cache.clone(), name.clone());
+    let mut purging = std::pin::pin!(async move { purging.purge(everything(), Some(planned)).await });
+    assert!(timeout(LONG, &mut purging).await.is_err());
+    let told = cache.purges_under_way().purges;
+    assert_eq!(
+        (told.len(), told[0].state.as_str(), told[0].planned),
+        (1, "waiting", None)
+    );
+    assert_eq!(
+        (told[0].by.as_str(), told[0].what.as_str()),
+        ("operator", ".*:dev")
+    );
+    assert!(cache.stop_purges(Some("another plan")).purges.is_empty());
+    assert_eq!(cache.stop_purges(Some(&name)).purges[0].state, "stopping");
+    drop(before);
+    let purged = purging.await.unwrap();
+    assert_eq!((purged.left.len(), purged.removed().goes.len()), (2, 0));
+    assert_eq!(cache.plan_purge(everything()).await.unwrap().goes.len(), 2);
+    assert!(cache.stop_purges(None).purges.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::GAUGE;
-use crate::cache::{CacheStatus, DiskStatus};
+use crate::cache::{CacheStatus, DiskStatus, LastRun, PurgeStatus, ScheduledStatus};
 use crate::cli::colours::{Colours, Tone};
-use crate::cli::words::{age, size, span};
+use crate::cli::words::{age, clean, due, size, span};
 
 /// Draws the cache, if anything was told of it.
 pub(super) fn draw(out: &mut String, cache: &CacheStatus, now: u64, colours: Colours) {
@@ -18,6 +18,7 @@ pub(super) fn draw(out: &mut String, cache: &CacheStatus, now: u64, colours: Col
     if cache.configured > 0 {
         draw_space(out, cache, colours);
         draw_scrub(out, cache, now, colours);
+        draw_purges(out, cache, now, colours);
     }
     draw_trouble(out, &cache.disk, now, colours);
     out.push('\n');
@@ -99,6 +100,54 @@ fn draw_scrub(out: &mut String, cache: &CacheStatus, now: u64, colours: Colours)
     }
 }
 
+/// How far purges are, and when the next ones come.
+fn draw_purges(out: &mut String, cache: &CacheStatus, now: u64, colours: Colours) {
+    for purge in &cache.purges {
+        let line = under_way(purge, now);
+        let _ = writeln!(out, "  purge        {}", colours.paint(Tone::Warning, &line));
+    }
+    for purge in &cache.scheduled {
+        let _ = writeln!(out, "  scheduled    {}", scheduled(purge, now));
+    }
+}
+
+fn under_way(purge: &PurgeStatus, now: u64) -> String {
+    let how_far = purge.planned.map_or(String::new(), |planned| {
+        let (won, of) = (size(purge.bytes), size(purge.of_bytes));
+        format!(", {} of {planned} gone, {won} of {of} won", purge.done)
+    });
+    let (what, since) = (clean(&purge.what), age(now, purge.since));
+    format!(
+        "{what}: {} for {since}{how_far}, by the {}",
+        purge.state, purge.by
+    )
+}
+
+fn scheduled(purge: &ScheduledStatus, now: u64) -> String {
+    let next = purge.next.map_or("now".to_owned(), |next| due(next, now));
+    let last = match &purge.last {
+        None => String::new(),
+        Some(LastRun {
+            ended,
+            error: Some(error),
+            ..
+        }) => format!("; {} ago it failed: {}", age(now, *ended), clean(error)),
+        Some(last) => {
+            let counts = [
+                (last.spared, "spared"),
+                (last.failed, "not removed"),
+                (last.left, "left"),
+            ];
+            let counts = counts.iter().filter(|(count, _)| *count > 0);
+            let counts: String = counts.map(|(count, word)| format!(", {count} {word}")).collect();
+            let (ended, won) = (age(now, last.ended), size(last.bytes));
+            format!("; {ended} ago {} gone, {won} won{counts}", last.removed)
+        }
+    };
+    let what = clean(&purge.filters.join(" "));
+    format!("purge of {what}: {next}, at {}{last}", purge.schedule)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,6 +186,7 @@ mod tests {
                 damaged: 2,
                 ended: Some(60_000),
             },
+            ..CacheStatus::default()
         };
         let picture = [
             "cache",
@@ -155,6 +205,59 @@ mod tests {
             "",
         ];
         assert_eq!(drawn(&cache), picture.join("\n"));
+    }
+
+    #[test]
+    fn purges_are_drawn_with_how_far_they_are_when_they_come_and_what_came_of_them() {
+        let purge = |state: &str, planned| PurgeStatus {
+            by: "operator".to_owned(),
+            what: "ghcr.io/team/.*:dev-.*".to_owned(),
+            state: state.to_owned(),
+            since: 290_000,
+            planned,
+            done: 300,
+            of_bytes: 8 << 30,
+            bytes: 3 << 30,
+            ..PurgeStatus::default()
+        };
+        let scheduled = |next, last| ScheduledStatus {
+            filters: vec!["quay.io/.*:pr-.*".to_owned()],
+            schedule: "30 3 * * * Europe/Berlin".to_owned(),
+            next,
+            last,
+        };
+        let last = LastRun {
+            ended: 60_000,
+            removed: 12,
+            bytes: 1 << 20,
+            spared: 2,
+            ..LastRun::default()
+        };
+        let went = last.clone();
+        let failed = LastRun {
+            error: Some("the cache directory cannot be read".to_owned()),
+            ..last
+        };
+        let cache = CacheStatus {
+            purges: vec![purge("removing", Some(1200)), purge("waiting", None)],
+            scheduled: vec![
+                scheduled(Some(360_000), None),
+                scheduled(None, Some(went)),
+                scheduled(Some(360_000), Some(failed)),
+            ],
+            ..CacheStatus::default()
+        };
+        let mut out = String::new();
+        draw_purges(&mut out, &cache, 300_000, Colours::None);
+        let picture = [
+            "  purge        ghcr.io/team/.*:dev-.*: removing for 10 s, 300 of 1200 gone, 3.0 GiB of 8.0 GiB won, by the operator",
+            "  purge        ghcr.io/team/.*:dev-.*: waiting for 10 s, by the operator",
+            "  scheduled    purge of quay.io/.*:pr-.*: in 60 s, at 30 3 * * * Europe/Berlin",
+            "  scheduled    purge of quay.io/.*:pr-.*: now, at 30 3 * * * Europe/Berlin; 4 min ago 12 gone, 1.0 MiB won, 2 spared",
+            "  scheduled    purge of quay.io/.*:pr-.*: in 60 s, at 30 3 * * * Europe/Berlin; 4 min ago it failed: the cache directory cannot be read",
+            "",
+        ];
+        assert_eq!(out, picture.join("\n"));
     }
 
     #[test]

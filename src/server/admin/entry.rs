@@ -145,7 +145,9 @@ mod tests {
             (&post, "/api/v1/warm", Some(Role::Operate)),
             (&post, "/api/v1/warm/", Some(Role::Admin)),
             (&post, "/api/v1/%77arm", Some(Role::Admin)),
+            (&get, "/api/v1/purge", Some(Role::Read)),
             (&post, "/api/v1/purge", Some(Role::Admin)),
+            (&post, "/api/v1/purge/stop", Some(Role::Admin)),
             (&post, "/api/v1/import", Some(Role::Admin)),
             (&post, "/api/v1/anything", Some(Role::Admin)),
         ] {

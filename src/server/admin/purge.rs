@@ -30,6 +30,13 @@ struct PurgeAsk {
     fingerprint: Option<String>,
 }
 
+/// Which purge shall stop: that of this plan, or all.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct StopAsk {
+    fingerprint: Option<String>,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct HoldAsk {
@@ -43,12 +50,14 @@ struct Refused(StatusCode, String);
 pub(super) async fn answer(inner: &Arc<Inner>, ask: &Ask) -> Option<Reply> {
     let reply = match (ask.method == Method::POST, ask.path.as_str()) {
         (true, "purge") => purge(inner, ask).await,
+        (true, "purge/stop") => stop(inner, ask),
+        (false, "purge") => Ok(Reply::json(&inner.cache.purges_under_way())),
         (true, "lock") => hold(inner, ask, Kind::Lock).await,
         (true, "pin") => hold(inner, ask, Kind::Pin).await,
         (true, "unlock") => release(inner, ask, Kind::Lock).await,
         (true, "unpin") => release(inner, ask, Kind::Pin).await,
         (false, "holds") => Ok(holds(inner)),
-        (false, "purge" | "lock" | "pin" | "unlock" | "unpin") => Err(Refused(
+        (false, "purge/stop" | "lock" | "pin" | "unlock" | "unpin") => Err(Refused(
             StatusCode::METHOD_NOT_ALLOWED,
             "this changes something: ask by POST".to_owned(),
         )),
@@ -173,9 +182,25 @@ async fn purge(inner: &Arc<Inner>, ask: &Ask) -> Result<Reply, Refused> {
         bytes = report.bytes,
         failed = report.failed,
         spared = report.spared_count,
+        left = report.left,
         "purged by the operator"
     );
     Ok(Reply::json(&report))
+}
+
+fn stop(inner: &Inner, ask: &Ask) -> Result<Reply, Refused> {
+    let asked: StopAsk = body(ask)?;
+    let fingerprint = asked.fingerprint.as_deref();
+    let stopping = inner.cache.stop_purges(fingerprint);
+    if stopping.purges.is_empty() {
+        let of = fingerprint.map_or(String::new(), |name| format!(" of plan {name}"));
+        let why = format!("no purge{of} waits or is under way");
+        return Err(Refused(StatusCode::NOT_FOUND, why));
+    }
+    for one in &stopping.purges {
+        tracing::info!(what = one.what, by = one.by, "a purge shall stop");
+    }
+    Ok(Reply::json(&stopping))
 }
 
 fn what(inner: &Inner, asked: &PurgeAsk) -> Result<Purge, String> {
