@@ -346,4 +346,20 @@ mod tests {
         assert_eq!(serving.configuration.config, Some("a.toml".into()));
         assert!(Arguments::try_parse_from(["seawall"]).is_err());
     }
+
+    #[test]
+    fn scripts_are_told_by_the_exit_code_why_there_is_no_answer() {
+        let refusal = |status| NoAnswer::Refused(status, "why".to_owned());
+        for (no_answer, code) in [
+            (refusal(StatusCode::NOT_FOUND), 3),
+            (refusal(StatusCode::BAD_REQUEST), 2),
+            (refusal(StatusCode::CONFLICT), 1),
+            (refusal(StatusCode::SERVICE_UNAVAILABLE), 1),
+            (NoAnswer::Unreachable("why".to_owned()), 1),
+            (NoAnswer::Left, 1),
+        ] {
+            let told = format!("{:?}", refused(&no_answer));
+            assert_eq!(told, format!("{:?}", ExitCode::from(code)), "{no_answer:?}");
+        }
+    }
 }

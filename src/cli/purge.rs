@@ -247,3 +247,49 @@ fn confirmed(report: &PurgeReport) -> bool {
     let read = std::io::stdin().read_line(&mut answer);
     read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The exit code of what ended so.
+    fn code(report: &PurgeReport) -> String {
+        format!("{:?}", outcome(report, ExitCode::SUCCESS))
+    }
+
+    #[test]
+    fn scripts_are_told_by_the_exit_code_what_a_purge_came_to() {
+        let is = |code: u8| format!("{:?}", ExitCode::from(code));
+        let done = PurgeReport::default();
+        assert_eq!(code(&done), is(0));
+        let stays = |reason: &str| StaysRow {
+            reason: reason.to_owned(),
+            ..StaysRow::default()
+        };
+        for reason in ["locked", "pinned", "filling"] {
+            let stays = vec![stays(reason)];
+            let named = PurgeReport {
+                stays: stays.clone(),
+                ..done.clone()
+            };
+            assert_eq!(code(&named), is(4), "{reason}");
+            let by_rules = PurgeReport {
+                repositories: 1,
+                stays,
+                ..done.clone()
+            };
+            assert_eq!(code(&by_rules), is(0), "rules are kept: {reason}");
+        }
+        let spared = PurgeReport {
+            spared: vec![stays("moved")],
+            ..done.clone()
+        };
+        let failed = PurgeReport {
+            failed: 1,
+            ..done.clone()
+        };
+        assert_eq!((code(&spared), code(&failed)), (is(4), is(4)));
+        let stopped = PurgeReport { left: 1, ..done };
+        assert_eq!(code(&stopped), is(1));
+    }
+}
