@@ -102,7 +102,7 @@ pub(super) fn check(root: &Path) -> Result<usize, String> {
 /// Writes a crash state out below `root`, opens the shelf on it, and checks what it holds.
 fn recover(state: &Files, root: &Path) -> Result<usize, String> {
     write_out(state, root);
-    let disk = Disk::open(root).unwrap();
+    let disk = super::open_when_free(root);
     // As if all of it was written down: what is put there has room.
     disk.recall(|_| true);
     let count = check(root)?;
@@ -129,7 +129,7 @@ fn try_recorded(
     let (mut tried, mut found) = (0, 0);
     while tried < states {
         let worked = directory();
-        let disk = Disk::open(worked.path()).unwrap();
+        let disk = super::open_when_free(worked.path());
         let failing = random.random();
         let steps = record(worked.path(), failing, &mut || work(&disk, &mut random));
         let steps = spoil(steps);

@@ -17,6 +17,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use super::{Disk, OpenError};
 pub(super) use backend::Noted;
 use model::Files;
 
@@ -172,4 +173,16 @@ fn write_out(state: &Files, root: &Path) {
 fn states(usual: usize) -> usize {
     let wanted = std::env::var("SEAWALL_CRASH_STATES").ok();
     wanted.and_then(|wanted| wanted.parse().ok()).unwrap_or(usual)
+}
+
+/// Opens a directory that was in use until a moment ago. A process that another test starts at that moment has the lock
+/// too, until it is the program that it is to be.
+fn open_when_free(root: &Path) -> Disk {
+    for _ in 0..10_000 {
+        match Disk::open(root) {
+            Err(OpenError::InUse(_)) => std::thread::yield_now(),
+            opened => return opened.unwrap(),
+        }
+    }
+    Disk::open(root).unwrap()
 }

@@ -44,7 +44,7 @@ struct Open {
 }
 
 fn open(root: &Path) -> Open {
-    let disk = Disk::open(root).unwrap();
+    let disk = super::open_when_free(root);
     // As if all of it was written down: what is put there has room.
     disk.recall(|_| true);
     let records = Records::open(&disk.records_path());
