@@ -24,7 +24,10 @@ pub(super) fn read(path: &Path) -> Result<Vec<User>, String> {
 }
 
 /// Reads the lines of a file; empty ones and those that begin with `#` are passed over.
-fn parse(text: &str) -> Result<Vec<User>, String> {
+///
+/// # Errors
+/// Why it cannot be used, with the line. Nothing of a hash is told.
+pub fn parse(text: &str) -> Result<Vec<User>, String> {
     let mut users = Vec::new();
     let mut seen = HashSet::new();
     for (number, line) in text.lines().enumerate() {

@@ -19,7 +19,7 @@ mod defaults;
 mod environment;
 mod file;
 mod freshness;
-mod htpasswd;
+pub mod htpasswd;
 mod identities;
 mod issuers;
 mod logins;

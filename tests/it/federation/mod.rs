@@ -2,6 +2,7 @@
 
 mod attacks;
 mod rotation;
+mod secrets;
 
 use std::time::Duration;
 
