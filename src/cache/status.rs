@@ -126,6 +126,9 @@ pub struct AccountStatus {
     /// How its source fails.
     #[serde(default)]
     pub why: Option<String>,
+    /// When what its source gave ends, if it said so.
+    #[serde(default)]
+    pub ends: Option<u64>,
 }
 
 /// One allowance.
@@ -259,6 +262,7 @@ fn account_status(account: upstream::AccountStatus) -> AccountStatus {
         state: state.to_owned(),
         until: account.parked.map(Time::as_millis),
         why: account.failing,
+        ends: account.ends.map(Time::as_millis),
     }
 }
 

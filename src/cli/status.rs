@@ -93,7 +93,14 @@ fn draw_account(account: &AccountStatus, now: u64, colours: Colours) -> String {
         .until
         .map(|until| format!(", tried again {}", due(until, now)));
     let why = account.why.as_ref().map(|why| format!(": {why}"));
-    let state = [Some(account.state.clone()), until, why];
+    let ends = account
+        .ends
+        .filter(|ends| *ends > now)
+        .map(|ends| match account.state.as_str() {
+            "ok" => format!(", ends {}", due(ends, now)),
+            _ => format!("; what is held ends {}", due(ends, now)),
+        });
+    let state = [Some(account.state.clone()), until, why, ends];
     let state: String = state.into_iter().flatten().collect();
     let tone = if account.state == "ok" {
         Tone::Good
@@ -194,7 +201,7 @@ mod tests {
             name: name.to_owned(),
             state: state.to_owned(),
             until,
-            why: None,
+            ..AccountStatus::default()
         }
     }
 
@@ -285,6 +292,18 @@ mod tests {
             draw_issuer(&mut out, &issuer, 601_000, Colours::None);
             assert_eq!(out, drawn);
         }
+    }
+
+    #[test]
+    fn an_account_tells_why_its_source_fails_and_when_what_it_gave_ends() {
+        let mut aws = account("aws", "ok", None);
+        aws.ends = Some(41_000_000);
+        let drawn = |aws: &AccountStatus| draw_account(aws, 1_000, Colours::None);
+        assert_eq!(drawn(&aws), "aws ok, ends in 12 h");
+        (aws.state, aws.why) = ("failing".to_owned(), Some("ECR: late".to_owned()));
+        assert_eq!(drawn(&aws), "aws failing: ECR: late; what is held ends in 12 h");
+        aws.ends = Some(1_000);
+        assert_eq!(drawn(&aws), "aws failing: ECR: late");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! `credentials` of an upstream: a user with a password, or a source that has one.
 
+mod clouds;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,7 +23,7 @@ const MAX_FILE: u64 = 1 << 20;
 /// How long a program may take: clouds' helpers ask their services meanwhile.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The keys that say what kind of source it is. One stands in each entry.
-const KINDS: [&str; 4] = ["username", "docker_config", "helper", "plugin"];
+const KINDS: [&str; 5] = ["username", "docker_config", "helper", "plugin", "cloud"];
 
 /// Reads one element of the list: an account, or as many as a file has for this registry.
 pub(super) fn read(
@@ -37,6 +39,7 @@ pub(super) fn read(
         "docker_config",
         "helper",
         "plugin",
+        "cloud",
         "args",
         "env",
         "timeout",
@@ -64,6 +67,10 @@ pub(super) fn read(
         }
         ["helper"] => Some(Source::Helper(helper(&each, environment, problems)).into()),
         ["plugin"] => Some(Source::Plugin(plugin(&each, environment, problems)).into()),
+        ["cloud"] => {
+            let host = host(entry, registry);
+            clouds::read(&each, &host, environment, problems).map(|cloud| Source::Cloud(cloud).into())
+        }
         _ => {
             let what = format!(
                 "{}: expected one of {}",
@@ -79,6 +86,14 @@ pub(super) fn read(
         .map(|identity| Account { identity, prefix })
         .into_iter()
         .collect()
+}
+
+/// Where the registry is: at the host of its `url`, whose problems are told elsewhere, or of its name.
+fn host(entry: &Section<'_>, registry: &Registry) -> String {
+    let read = |node: &Node| values::url(node).map(Some);
+    let url = entry.read("url", None, read, &mut Problems::default());
+    let host = url.as_ref().and_then(http::Uri::host);
+    host.unwrap_or(registry.host()).to_ascii_lowercase()
 }
 
 fn password(each: &Section<'_>, environment: &Environment, problems: &mut Problems) -> Option<Identity> {
@@ -262,6 +277,11 @@ pub(super) fn show(account: &Account) -> String {
             format!("args = {}", list(&plugin.arguments)),
             show_variables(&plugin.environment),
             format!("timeout = \"{}\"", show_duration(plugin.timeout)),
+        ],
+        Identity::Source(Source::Cloud(cloud)) => vec![
+            format!("cloud = \"{}\"", cloud.provider.name()),
+            show_variables(&cloud.variables.0),
+            format!("timeout = \"{}\"", show_duration(cloud.timeout)),
         ],
     };
     if !account.prefix.is_all() {

@@ -194,7 +194,7 @@ fn every_example_loads() {
         assert!(loaded.warnings.is_empty());
         count += 1;
     }
-    assert_eq!(count, 5);
+    assert_eq!(count, 6);
 }
 
 #[test]

@@ -121,6 +121,11 @@ impl Auth {
         self.identity.as_ref()?.failure()
     }
 
+    /// When the credential ends, if its source said so.
+    pub(super) fn credential_end(&self) -> Option<Time> {
+        self.identity.as_ref()?.end()
+    }
+
     /// What the registry will want for `path`, going by what it wanted before.
     pub(super) async fn foresee(&self, client: &Wire, path: &RepositoryPath) -> Result<Proof, Refusal> {
         let known = self.known().clone();

@@ -36,7 +36,7 @@ use ipnet::IpNet;
 pub use self::alternate::AlternateOptions;
 pub use self::body::Incoming;
 pub use self::guard::Guard;
-pub use self::identity::{Account, Helper, Identity, Plugin, Source};
+pub use self::identity::{Account, Cloud, Helper, Identity, Plugin, Provider, Source, Variables};
 pub use self::registry::{Budgets, Upstream, Upstreams, Used};
 pub use self::shield::AccountStatus;
 pub use self::visibility::{Shown, Wants};

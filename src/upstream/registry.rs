@@ -12,7 +12,7 @@ use super::alternate::Alternates;
 use super::auth::Auth;
 use super::changed::purse;
 use super::exchange::Exchange;
-use super::identity::{Holder, Reach};
+use super::identity::{Holder, Reach, Site};
 use super::lanes::Lanes;
 use super::negative::Negatives;
 use super::retry::Retries;
@@ -195,7 +195,7 @@ impl Upstreams {
             },
             entries: options.into_iter().map(entry).collect(),
             dialer: dialer.clone(),
-            reach: Arc::default(),
+            reach: Arc::new(Reach::new(dialer, &usual)),
             usual,
             clock,
         }
@@ -350,13 +350,6 @@ fn exchange(
     let times = options.timeouts;
     let purse = purse(&accounts, registry, known, clock, before);
     let kept = before.and_then(|before| before.way_to(options));
-    let accounts = accounts.into_iter().zip(purse.logins).map(|(account, login)| {
-        let known = kept.and_then(|kept| kept.accounts.iter().find(|auth| auth.is_of(account.as_ref())));
-        let hosts = token_hosts.clone();
-        let holder = || account.map(|account| Holder::new(account, registry, reach, clock));
-        let new = || Auth::new(base.clone(), holder(), hosts, times.idle, login, clock);
-        known.map_or_else(|| Arc::new(new()), Arc::clone)
-    });
     let wire = || {
         let tls = if own { &entry.tls } else { &entry.usual };
         let client = Client::new(dialer.clone(), gate, tls, times.connect, times.headers);
@@ -365,12 +358,25 @@ fn exchange(
         let counted = known.metrics.of(&options.registry.to_string());
         Arc::new(Wire::new(client, told, counted, clock))
     };
+    let wire = kept.map_or_else(wire, |kept| kept.client.clone());
+    let site = Site {
+        registry: registry.clone(),
+        base: base.clone(),
+        wire: Arc::clone(&wire),
+    };
+    let accounts = accounts.into_iter().zip(purse.logins).map(|(account, login)| {
+        let known = kept.and_then(|kept| kept.accounts.iter().find(|auth| auth.is_of(account.as_ref())));
+        let hosts = token_hosts.clone();
+        let holder = || account.map(|account| Holder::new(account, &site, reach, clock));
+        let new = || Auth::new(base.clone(), holder(), hosts, times.idle, login, clock);
+        known.map_or_else(|| Arc::new(new()), Arc::clone)
+    });
     let lanes = || options.lanes.unwrap_or_else(|| profile::lanes(registry.as_str()));
     let same =
         kept.filter(|_| before.is_some_and(|before| before.options.credentials == options.credentials));
     Ok(Exchange {
         accounts: accounts.collect(),
-        client: kept.map_or_else(wire, |kept| kept.client.clone()),
+        client: wire,
         retries: kept.map_or_else(|| Arc::new(Retries::new()), |kept| kept.retries.clone()),
         throttle: kept.map_or_else(Arc::default, |kept| kept.throttle.clone()),
         lanes: kept.map_or_else(|| Arc::new(Lanes::new(lanes())), |kept| kept.lanes.clone()),

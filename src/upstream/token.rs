@@ -25,7 +25,7 @@ use crate::policy::identity::docker::IDENTITY_TOKEN;
 use crate::telemetry::metrics::upstreams::Token as Told;
 
 /// The media type of a form.
-const FORM: &str = "application/x-www-form-urlencoded";
+pub(super) const FORM: &str = "application/x-www-form-urlencoded";
 /// Most tokens kept for one upstream; a token is for one repository.
 const MAX_TOKENS: NonZeroUsize = NonZeroUsize::new(1024).expect("is not zero");
 
@@ -347,7 +347,7 @@ impl Key {
 }
 
 /// Appends what is not empty to a query, or a form.
-fn append<'a>(query: &mut String, pairs: impl Iterator<Item = (&'a str, &'a str)>) {
+pub(super) fn append<'a>(query: &mut String, pairs: impl Iterator<Item = (&'a str, &'a str)>) {
     for (name, value) in pairs.filter(|(_, value)| !value.is_empty()) {
         let and = if query.is_empty() { "" } else { "&" };
         let value = utf8_percent_encode(value, NON_ALPHANUMERIC);

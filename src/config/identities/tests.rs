@@ -156,7 +156,7 @@ fn what_cannot_be_meant_is_refused_with_its_place_and_without_what_is_secret() {
         ),
         (
             entry("{ helper = \"a\", username = \"u\", password = { env = \"HOME\" } }"),
-            "credentials: expected one of username, docker_config, helper, plugin".into(),
+            "credentials: expected one of username, docker_config, helper, plugin, cloud".into(),
             "or name a source",
         ),
         (

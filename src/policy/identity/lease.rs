@@ -81,6 +81,11 @@ impl Lease {
         }
     }
 
+    /// When what is held ends, if that is known.
+    pub fn end(&self) -> Option<Time> {
+        self.held?.end
+    }
+
     /// The source gave a credential.
     pub fn got(&mut self, life: Life, now: Time) {
         *self = Self {

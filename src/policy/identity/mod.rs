@@ -1,6 +1,7 @@
 //! Credentials that come from elsewhere: which entry is for whom, and when a source is asked again.
 
 pub mod docker;
+pub mod ecr;
 mod lease;
 pub mod plugin;
 mod prefix;

@@ -86,6 +86,7 @@ fn busy() -> View {
             state: "parked".to_owned(),
             until: Some(NOW + 5_000),
             why: Some(EVIL.to_owned()),
+            ends: None,
         }],
         buckets: vec![bucket],
         ..UpstreamStatus::default()

@@ -5,6 +5,7 @@
 //! ([`Lease`](crate::policy::identity::Lease) decides). One that the registry refuses is replaced at once, if its
 //! source has another by now: a rotation costs nobody a pull.
 
+mod cloud;
 mod helper;
 mod plugin;
 mod process;
@@ -15,11 +16,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use self::cloud::Web;
+pub use self::cloud::{Cloud, Provider, Variables};
 pub use self::helper::Helper;
 pub use self::plugin::Plugin;
 pub(super) use self::reach::Reach;
+use super::wire::Wire;
 use super::{Credential, Refusal};
-use crate::clock::Clock;
+use crate::clock::{Clock, Time};
+use crate::net::url::Url;
 use crate::oci::Registry;
 use crate::policy::identity::{Lease, Life, Prefix, Step};
 
@@ -48,6 +53,16 @@ pub enum Source {
     Helper(Helper),
     /// A plugin of the kubelet.
     Plugin(Plugin),
+    /// A cloud.
+    Cloud(Cloud),
+}
+
+/// Where a credential is for, and the way there.
+#[derive(Clone)]
+pub(super) struct Site {
+    pub(super) registry: Registry,
+    pub(super) base: Url,
+    pub(super) wire: Arc<Wire>,
 }
 
 /// What a source gave: a credential, unless it has none for this registry, and how long it is good for.
@@ -75,7 +90,7 @@ struct Asked {
     /// The account, as people call it.
     name: String,
     prefix: Prefix,
-    registry: Registry,
+    site: Site,
     reach: Arc<Reach>,
     state: Mutex<State>,
     turn: Semaphore,
@@ -124,6 +139,7 @@ impl Source {
         match self {
             Self::Helper(helper) => helper.command(),
             Self::Plugin(plugin) => plugin.name(),
+            Self::Cloud(cloud) => cloud.provider.name().to_owned(),
         }
     }
 }
@@ -138,13 +154,13 @@ impl From<Credential> for Account {
 }
 
 impl Holder {
-    pub(super) fn new(account: Account, registry: &Registry, reach: &Arc<Reach>, clock: Clock) -> Self {
+    pub(super) fn new(account: Account, site: &Site, reach: &Arc<Reach>, clock: Clock) -> Self {
         let asked = |source: &Source| {
             Arc::new(Asked {
                 source: source.clone(),
                 name: account.name(),
                 prefix: account.prefix.clone(),
-                registry: registry.clone(),
+                site: site.clone(),
                 reach: Arc::clone(reach),
                 state: Mutex::default(),
                 turn: Semaphore::new(1),
@@ -220,6 +236,11 @@ impl Holder {
         lent.filter(|lent| lent.version > refused)
     }
 
+    /// When what the source gave ends, if it said so.
+    pub(super) fn end(&self) -> Option<Time> {
+        self.asked.as_ref()?.lock().lease.end()
+    }
+
     /// Why the source fails, while it does.
     pub(super) fn failure(&self) -> Option<String> {
         self.asked.as_ref()?.lock().failure.clone()
@@ -262,10 +283,17 @@ impl Asked {
 
     /// Asks the source. The turn must be held.
     async fn ask(&self) {
-        let (reach, registry, prefix) = (&*self.reach, &self.registry, &self.prefix);
+        let (reach, registry, prefix) = (&*self.reach, &self.site.registry, &self.prefix);
         let given = match &self.source {
             Source::Helper(helper) => helper.ask(reach, registry, prefix).await,
             Source::Plugin(plugin) => plugin.ask(reach, registry, prefix).await,
+            Source::Cloud(cloud) => {
+                let web = Web {
+                    reach,
+                    clock: self.clock,
+                };
+                cloud.ask(&web, &self.site).await
+            }
         };
         self.keep(given);
     }
@@ -277,7 +305,7 @@ impl Asked {
         match given {
             Ok((credential, life)) => {
                 if state.failure.take().is_some() {
-                    tracing::info!(registry = %self.registry, "the credential of {name} can be had again");
+                    tracing::info!(registry = %self.site.registry, "the credential of {name} can be had again");
                 }
                 if state.credential != credential || state.version == 0 {
                     state.version += 1;
@@ -289,7 +317,7 @@ impl Asked {
                 state.lease.failed(now);
                 let held = matches!(state.lease.step(now), Step::Use | Step::Renew);
                 tracing::warn!(
-                    registry = %self.registry,
+                    registry = %self.site.registry,
                     reason = %why,
                     held,
                     "the credential of {name} cannot be had; what is held is used as long as it is good"

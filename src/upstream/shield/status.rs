@@ -49,6 +49,7 @@ impl Upstream {
             name: name.clone(),
             parked: state.budget.parked_account(index, now),
             failing: account.source_failure(),
+            ends: account.credential_end(),
         });
         accounts.collect()
     }
@@ -78,4 +79,6 @@ pub struct AccountStatus {
     pub parked: Option<Time>,
     /// Why the source of its credential fails, while it does.
     pub failing: Option<String>,
+    /// When what its source gave ends, if it said so.
+    pub ends: Option<Time>,
 }

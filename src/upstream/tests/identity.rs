@@ -2,8 +2,14 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use crate::net::client::Client;
+use crate::net::dial::Gate;
+use crate::net::tls;
+use crate::net::url::Url;
 use crate::policy::identity::Prefix;
-use crate::upstream::identity::{Holder, Reach};
+use crate::telemetry::metrics::upstreams as metrics;
+use crate::upstream::identity::{Holder, Reach, Site};
+use crate::upstream::wire::Wire;
 
 use super::*;
 
@@ -53,12 +59,7 @@ impl Program {
             identity: Source::Plugin(plugin).into(),
             prefix: Prefix::parse(prefix).unwrap(),
         };
-        Holder::new(
-            account,
-            &registry.parse().unwrap(),
-            &Arc::default(),
-            Clock::start(),
-        )
+        holder(account, registry)
     }
 
     fn account(&self) -> Account {
@@ -75,9 +76,26 @@ impl Program {
     }
 
     fn holder(&self, registry: &str) -> Holder {
-        let reach = Arc::new(Reach::default());
-        Holder::new(self.account(), &registry.parse().unwrap(), &reach, Clock::start())
+        holder(self.account(), registry)
     }
+}
+
+/// Of an account at a registry that is never reached.
+fn holder(account: Account, registry: &str) -> Holder {
+    let (dialer, tls, clock) = (Dialer::system(), tls::client_config(&[]), Clock::start());
+    let second = Duration::from_secs(1);
+    let client = Client::new(dialer.clone(), Gate::open(), &tls, second, second);
+    let site = Site {
+        registry: registry.parse().unwrap(),
+        base: Url::parse(&format!("https://{registry}")).unwrap(),
+        wire: Arc::new(Wire::new(
+            client,
+            None,
+            metrics::Upstreams::default().of("r"),
+            clock,
+        )),
+    };
+    Holder::new(account, &site, &Arc::new(Reach::new(&dialer, &tls)), clock)
 }
 
 fn answer_of(username: &str, secret: &str) -> String {

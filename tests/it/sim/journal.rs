@@ -14,6 +14,12 @@ pub(crate) enum Role {
     Alternate,
     /// A host that nothing good leads to.
     Stranger,
+    /// The metadata service of a machine.
+    Metadata,
+    /// The agent that pods get their identity from.
+    Agent,
+    /// The services of a cloud.
+    Cloud,
 }
 
 /// What a request is about.

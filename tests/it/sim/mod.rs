@@ -5,7 +5,8 @@
 //!                                                                    ├─ auth.example.com      tokens
 //!                                                                    ├─ cdn0, cdn1.example.net  stores
 //!                                                                    ├─ mirror.example.org    another registry
-//!                                                                    └─ stranger.example.org  nobody's friend
+//!                                                                    ├─ stranger.example.org  nobody's friend
+//!                                                                    └─ 169.254.169.254 …     who vouches for us
 //! ```
 //! [`switches`] says what an upstream does, as data; [`presets`] bundles switches as the registries of this
 //! world have them; the [`journal`] keeps every request; [`tripwires`] fail the test that makes Seawall do
@@ -16,6 +17,7 @@
 
 mod client;
 mod content;
+mod identities;
 mod journal;
 mod limits;
 mod presets;
@@ -39,6 +41,7 @@ use rand::rngs::StdRng;
 use tokio::time::Instant;
 
 use self::content::{Content, Image};
+use self::identities::Identities;
 use self::journal::{Ended, Entry, Role};
 use self::limits::{Limits, millis};
 use self::state::{BodyFault, Faults, Reply, Request, State};
@@ -65,6 +68,7 @@ impl Sim {
                 tokens: HashMap::new(),
                 signatures: Vec::new(),
                 faults: Faults::default(),
+                identities: Identities::new(),
                 journal: Vec::new(),
                 heads: HashMap::new(),
                 forgotten: 0,
@@ -121,6 +125,11 @@ impl Sim {
     pub(crate) fn lock_account(&self, user: &str, length: Duration) {
         let until = self.now() + millis(length);
         self.lock().limits.lock(user, until);
+    }
+
+    /// Changes what the clouds know, and how they answer.
+    pub(crate) fn identities(&self, change: impl FnOnce(&mut Identities)) {
+        change(&mut self.lock().identities);
     }
 
     /// Makes every token void.

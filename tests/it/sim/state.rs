@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 use seawall::oci::Digest;
 
 use super::content::Content;
+use super::identities::Identities;
 use super::journal::{About, Entry, Role};
 use super::limits::Limits;
 use super::switches::Switches;
@@ -27,6 +28,7 @@ pub(super) struct State {
     pub(super) tokens: HashMap<String, token::Issued>,
     pub(super) signatures: Vec<store::Signature>,
     pub(super) faults: Faults,
+    pub(super) identities: Identities,
     pub(super) journal: Vec<Entry>,
     /// The last answer to a HEAD, by path.
     pub(super) heads: HashMap<String, u16>,
@@ -71,6 +73,15 @@ pub(super) struct Request {
     pub(super) path: String,
     pub(super) query: String,
     pub(super) headers: HeaderMap,
+    pub(super) body: String,
+}
+
+impl Request {
+    /// A header's text.
+    pub(super) fn header(&self, name: &str) -> Option<String> {
+        let value = self.headers.get(name)?.to_str().ok()?;
+        Some(value.to_owned())
+    }
 }
 
 /// What is answered.
@@ -173,10 +184,12 @@ impl State {
 
     fn answer(&mut self, request: &Request, about: &About) -> Reply {
         match request.role {
+            Role::Registry if request.path == "/oauth2/exchange" => self.identities.exchange(request),
             Role::Registry => self.registry(request, about),
             Role::Tokens => self.issue(request),
             Role::Store(_) => self.store(request),
             Role::Alternate => self.alternate(request, about),
+            Role::Metadata | Role::Agent | Role::Cloud => self.identities.answer(request),
             Role::Stranger => Reply::new(200).text("application/json", r#"{"token":"stolen"}"#),
         }
     }
@@ -235,7 +248,9 @@ impl State {
         let rest = match request.role {
             Role::Registry => path.strip_prefix(self.switches.prefix),
             Role::Alternate => path.strip_prefix("/v2/artifacts/images").map(|_| path),
-            Role::Tokens | Role::Store(_) | Role::Stranger => None,
+            Role::Tokens | Role::Store(_) | Role::Stranger | Role::Metadata | Role::Agent | Role::Cloud => {
+                None
+            }
         };
         let Some(rest) = rest.and_then(|rest| rest.strip_prefix("/v2/")) else {
             let signed = ["/blobs/", "/manifests/"]

@@ -26,6 +26,14 @@ const HOSTS: [(Role, &str, u8); 6] = [
     (Role::Stranger, "stranger.example.org", 6),
 ];
 
+/// Those who are at an address of this machine or its link: the metadata service, the agent, and what stands for a
+/// cloud's own services.
+const NEAR: [(Role, [u8; 4]); 3] = [
+    (Role::Metadata, [169, 254, 169, 254]),
+    (Role::Agent, [169, 254, 170, 23]),
+    (Role::Cloud, [127, 0, 0, 9]),
+];
+
 /// The name of a host.
 pub(crate) fn host(role: Role) -> &'static str {
     let found = HOSTS.into_iter().find(|(known, ..)| *known == role);
@@ -38,6 +46,14 @@ fn address(last: u8) -> IpAddr {
 }
 
 impl Sim {
+    /// Who is at an address.
+    fn role_at(&self, at: IpAddr) -> Option<Role> {
+        let far = HOSTS.into_iter().find(|(.., last)| address(*last) == at);
+        let near = NEAR.into_iter().find(|(_, near)| IpAddr::from(*near) == at);
+        let near = near.filter(|_| self.lock().identities.reachable);
+        far.map(|(role, ..)| role).or(near.map(|(role, _)| role))
+    }
+
     /// A dialer that reaches the simulator's hosts, and nothing else.
     pub(crate) fn dialer(&self) -> Dialer {
         let sim = self.clone();
@@ -51,8 +67,7 @@ impl Sim {
             connect: Arc::new(move |target| {
                 let sim = sim.clone();
                 Box::pin(async move {
-                    let found = HOSTS.into_iter().find(|(.., last)| address(*last) == target.ip());
-                    let Some((role, ..)) = found else {
+                    let Some(role) = sim.role_at(target.ip()) else {
                         sim.tripwires(|trips| trips.spring(Trip::PrivateDial, target.to_string()));
                         return Err(std::io::ErrorKind::ConnectionRefused.into());
                     };
@@ -75,7 +90,11 @@ async fn serve(sim: Sim, role: Role, mut io: DuplexStream) {
         if sim.is_down(role) {
             return;
         }
-        let request = parse(&head, role, sim.now());
+        let mut request = parse(&head, role, sim.now());
+        let Some(body) = read_body(&mut io, &mut buffer, &request).await else {
+            return;
+        };
+        request.body = body;
         let (number, reply) = sim.handle(&request);
         tokio::time::sleep(reply.delay).await;
         let (sent, ended) = send(&mut io, &request, &reply).await;
@@ -100,6 +119,21 @@ async fn read_head(io: &mut DuplexStream, buffer: &mut Vec<u8>) -> Option<String
             _ => return None,
         }
     }
+}
+
+/// The body that a head promises.
+async fn read_body(io: &mut DuplexStream, buffer: &mut Vec<u8>, request: &Request) -> Option<String> {
+    let length = request
+        .header("content-length")
+        .map_or(0, |length| length.parse().unwrap());
+    while buffer.len() < length {
+        let mut piece = [0; 8192];
+        match io.read(&mut piece).await {
+            Ok(count) if count > 0 => buffer.extend_from_slice(&piece[..count]),
+            _ => return None,
+        }
+    }
+    Some(String::from_utf8(buffer.drain(..length).collect()).unwrap())
 }
 
 /// Where the empty line after a head is. Line by line: one of them may hold a token of thousands of bytes.
@@ -131,6 +165,7 @@ fn parse(head: &str, role: Role, at: u64) -> Request {
         path: path.to_owned(),
         query: query.to_owned(),
         headers,
+        body: String::new(),
     }
 }
 

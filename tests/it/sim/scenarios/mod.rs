@@ -34,6 +34,7 @@
 //! | freshness as the operator chose it; a registry that fails is left alone | `policies` | all |
 //! | alternate holds | `alternates` | public ones where HEAD tells |
 //! | alternate lacks, corrupts, is down; nothing left at home | `alternates` | the same, steady |
+//! | tokens of clouds at half of their life, with their services down; tokens in files rotated; throttled exchange | `clouds` | ECR's, ACR's, GAR's |
 //! | clients like containerd, dockerd, podman | `clients` | 23 |
 //! | restart in the middle; clock jumps | `windows`, `across` | 23 |
 //! | faults of all kinds by chance | `every` | all |
@@ -41,6 +42,8 @@
 //! Waiting for what is not there yet: a private repository that one client may have and another may not;
 //! secret files that are rotated under load; cloud identities (half-life of ECR's tokens, throttled ACR
 //! exchange, rotated OIDC keys and floods of unknown ones). GOAWAY storms wait for a simulator that speaks
+//! Waiting for what is not there yet: a private repository that one client may have and another may not;
+//! secret files that are rotated under load; rotated OIDC keys and floods of unknown ones. GOAWAY storms wait for a simulator that speaks
 //! HTTP/2.
 
 mod across;
@@ -48,6 +51,7 @@ mod alternates;
 mod bodies;
 mod challenges;
 mod clients;
+mod clouds;
 mod credentials;
 mod every;
 mod freshness;

@@ -1,0 +1,92 @@
+//! Files of Google's in every form, and answers that are none.
+
+use bytes::Bytes;
+
+use super::*;
+
+fn answer(status: u16, body: &str) -> Answer {
+    Answer {
+        status,
+        body: Bytes::from(body.to_owned()),
+        date: None,
+    }
+}
+
+#[test]
+fn tokens_are_read_with_their_lives_and_what_is_none_is_not_quoted() {
+    let now = Time::parse("2026-01-02T03:00:00Z").unwrap();
+    let plain = issued(
+        &answer(
+            200,
+            r#"{"access_token":"CANARY","expires_in":3599,"token_type":"Bearer"}"#,
+        ),
+        STS,
+    );
+    let taken = impersonated(
+        &answer(
+            200,
+            r#"{"accessToken":"CANARY","expireTime":"2026-01-02T03:30:00Z"}"#,
+        ),
+        now,
+    );
+    for (given, seconds) in [(plain, 3599), (taken, 1800)] {
+        let (credential, life) = given.unwrap();
+        let credential = credential.unwrap();
+        assert_eq!(
+            (credential.username.as_str(), credential.password.expose()),
+            (TOKEN_USER, "CANARY")
+        );
+        assert_eq!(life, Life::of(Duration::from_secs(seconds)));
+    }
+    for text in [
+        r#"{"CANARY":1}"#,
+        "CANARY",
+        r#"{"accessToken":"CANARY","expireTime":"CANARY"}"#,
+    ] {
+        let told = [
+            issued(&answer(200, text), STS),
+            impersonated(&answer(200, text), now),
+        ];
+        for told in told.map(Result::unwrap_err) {
+            assert!(
+                told.contains("answered with") && !told.contains("CANARY"),
+                "{told}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_metadata_service_is_where_the_variable_says() {
+    let place = |host: Option<&str>| {
+        let pair = |host: &str| ("GCE_METADATA_HOST".to_owned(), Secret::new(host.to_owned()));
+        metadata(&Variables(host.map(pair).into_iter().collect())).map(|url| url.to_string())
+    };
+    let path = "/computeMetadata/v1/instance/service-accounts/default/token";
+    assert_eq!(place(None), Ok(format!("http://169.254.169.254{path}")));
+    assert_eq!(
+        place(Some("127.0.0.1:988")),
+        Ok(format!("http://127.0.0.1:988{path}"))
+    );
+    assert!(place(Some("a b")).is_err_and(|why| why.starts_with("GCE_METADATA_HOST: ")));
+}
+
+#[test]
+fn a_description_may_name_a_file_or_a_url_with_headers_and_a_field() {
+    let text = r#"{"type":"external_account","audience":"a","subject_token_type":"t","token_url":"https://sts.googleapis.com/v1/token",
+        "credential_source":{"url":"https://ci.example/token","headers":{"Authorization":"bearer CANARY"},
+        "format":{"type":"json","subject_token_field_name":"value"}}}"#;
+    let described: Described = serde_json::from_str(text).unwrap();
+    assert_eq!(
+        described.credential_source.url.as_deref(),
+        Some("https://ci.example/token")
+    );
+    assert_eq!(described.credential_source.headers.len(), 1);
+    assert_eq!(
+        described.credential_source.format.subject_token_field_name,
+        "value"
+    );
+    let bare: Described =
+        serde_json::from_str(r#"{"type":"service_account","private_key":"CANARY"}"#).unwrap();
+    assert_eq!(bare.kind, "service_account");
+}

@@ -1,0 +1,106 @@
+//! The parts of those who vouch for machines, pods and jobs: metadata services, agents, and the clouds' own services.
+//!
+//! What they issue for a registry is what its account is then asked for, until it ends.
+
+mod aws;
+mod azure;
+pub(crate) mod google;
+
+use std::collections::HashMap;
+
+use seawall::clock::{Clock, Time};
+
+use super::journal::Role;
+use super::limits::millis;
+use super::state::{Reply, Request};
+use aws::Aws;
+use azure::Azure;
+use google::Google;
+
+/// Where the clouds' own services are: on this machine, so that no TLS is asked of them.
+pub(crate) const CLOUD: &str = "http://127.0.0.9";
+
+/// All of them.
+pub(crate) struct Identities {
+    pub(crate) aws: Aws,
+    pub(crate) azure: Azure,
+    pub(crate) google: Google,
+    /// What was issued for registries, and until when it is good, in ms.
+    issued: HashMap<String, u64>,
+    /// How many there were.
+    given: u64,
+    clock: Clock,
+    /// How far the clouds' clock is ahead, in seconds.
+    pub(crate) ahead: u64,
+    /// There is something at their addresses; else whoever dials them went where nothing may lead.
+    pub(crate) reachable: bool,
+}
+
+impl Identities {
+    pub(super) fn new() -> Self {
+        Self {
+            aws: Aws::default(),
+            azure: Azure::default(),
+            google: Google::default(),
+            issued: HashMap::new(),
+            given: 0,
+            clock: Clock::start(),
+            ahead: 0,
+            reachable: false,
+        }
+    }
+
+    /// What time it is there.
+    fn now(&self) -> Time {
+        self.clock.now() + std::time::Duration::from_secs(self.ahead)
+    }
+
+    /// True for a password that was issued and did not end.
+    pub(super) fn accepts(&self, password: &str, at: u64) -> bool {
+        self.issued.get(password).is_some_and(|end| at < *end)
+    }
+
+    /// Makes all that was issued void.
+    pub(crate) fn revoke(&mut self) {
+        self.issued.clear();
+    }
+
+    /// A password for the registry.
+    fn issue(&mut self, at: u64, life: std::time::Duration) -> String {
+        self.given += 1;
+        let password = format!("issued-{}", self.given);
+        self.accept(&password, at, life);
+        password
+    }
+
+    fn accept(&mut self, password: &str, at: u64, life: std::time::Duration) {
+        self.issued.insert(password.to_owned(), at + millis(life));
+    }
+
+    /// Answers a request.
+    pub(super) fn answer(&mut self, request: &Request) -> Reply {
+        let reply = match request.role {
+            Role::Metadata if request.path.starts_with("/metadata/identity") => self.managed(request),
+            Role::Metadata if request.path.starts_with("/computeMetadata") => self.machine(request),
+            Role::Metadata => self.instance(request),
+            Role::Agent => self.agent(request),
+            _ => self.service(request),
+        };
+        reply.with("date", self.now().to_string())
+    }
+
+    fn service(&mut self, request: &Request) -> Reply {
+        match request.header("x-amz-target") {
+            Some(target) => self.ecr(request, &target),
+            None if request.path.ends_with("/oauth2/v2.0/token") => self.directory(request),
+            None if request.path.ends_with(":generateAccessToken") => self.impersonate(request),
+            None if request.path == "/v1/token" => self.federate(request),
+            None => self.sts(request),
+        }
+    }
+}
+
+/// The fields of a form.
+fn form(request: &Request) -> HashMap<String, String> {
+    super::token::parameters(&request.body).into_iter().collect()
+}

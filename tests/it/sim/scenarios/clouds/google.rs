@@ -1,0 +1,101 @@
+//! Artifact Registry, by the account of a machine or pod, and by a pool's.
+
+use std::path::Path;
+
+use seawall::upstream::Provider;
+
+use super::super::super::identities::CLOUD;
+use super::super::super::journal::Role;
+use super::{Turn, account, asked, fails, pass, pull, shop, standing, write};
+
+/// What is written for a pool: with an account to take, or without.
+fn described(directory: &Path, token: &str, impersonate: bool) -> String {
+    use super::super::super::identities::google::{ACCOUNT, AUDIENCE};
+    let account = match impersonate {
+        true => format!(r#""service_account_impersonation_url":"{CLOUD}{ACCOUNT}","#),
+        false => String::new(),
+    };
+    let text = format!(
+        r#"{{"type":"external_account","audience":"{AUDIENCE}",{account}
+            "subject_token_type":"urn:ietf:params:oauth:token-type:jwt","token_url":"{CLOUD}/v1/token",
+            "credential_source":{{"file":"{token}"}}}}"#
+    );
+    let path = directory.join("google.json");
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_identity_of_google_is_a_token_that_is_renewed_at_half_of_its_life_through_outages() {
+    let directory = tempfile::tempdir().unwrap();
+    let token = write(directory.path(), "ci.jwt.1");
+    for (impersonate, questions) in [(None, 1), (Some(false), 1), (Some(true), 2)] {
+        let file = impersonate.map(|impersonate| described(directory.path(), &token, impersonate));
+        let variables: Vec<(&str, &str)> = file
+            .iter()
+            .map(|file| ("GOOGLE_APPLICATION_CREDENTIALS", file.as_str()))
+            .collect();
+        let shop = shop("gar", account(Provider::Google, &variables));
+        shop.sim
+            .identities(|all| all.google.subject = "ci.jwt.1".to_owned());
+        for tenth in 0..40 {
+            assert!(pull(&shop, tenth).await, "{tenth}: {:?}", standing(&shop));
+            pass(0.05).await;
+        }
+        let identity = asked(&shop, Role::Metadata) + asked(&shop, Role::Cloud);
+        assert_eq!(
+            identity,
+            4 * questions,
+            "{impersonate:?}: a token is good for an hour"
+        );
+        shop.sim.go_down(&[Role::Metadata, Role::Cloud]);
+        for tenth in 40..48 {
+            assert!(pull(&shop, tenth).await, "{tenth}: {:?}", standing(&shop));
+            pass(0.05).await;
+        }
+        let standing = standing(&shop);
+        assert_eq!(
+            (standing.name.as_str(), standing.state.as_str()),
+            ("google", "failing")
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_google_refuses_is_told_with_the_next_step() {
+    let directory = tempfile::tempdir().unwrap();
+    let token = write(directory.path(), "CANARY.jwt");
+    let federated = described(directory.path(), &token, true);
+    let person = directory.path().join("person.json");
+    std::fs::write(&person, r#"{"type":"authorized_user","refresh_token":"CANARY"}"#).unwrap();
+    let person = person.to_str().unwrap().to_owned();
+    let file = |path: &str| vec![("GOOGLE_APPLICATION_CREDENTIALS".to_owned(), path.to_owned())];
+    let no_account: Turn = |all| all.google.no_account = true;
+    let denied: Turn = |all| {
+        all.google.subject = "CANARY.jwt".to_owned();
+        all.google.denied = true;
+    };
+    for (variables, turn, why) in [
+        (Vec::new(), no_account, "knows no service account"),
+        (file(&federated), |_: &mut _| (), "whether the token is renewed"),
+        (file(&federated), denied, "roles/iam.workloadIdentityUser"),
+        (
+            file(&person),
+            |_: &mut _| (),
+            "describes neither an external_account nor a service_account",
+        ),
+        (
+            file("/nowhere"),
+            |_: &mut _| (),
+            "GOOGLE_APPLICATION_CREDENTIALS: /nowhere cannot be read",
+        ),
+    ] {
+        let pairs: Vec<(&str, &str)> = variables
+            .iter()
+            .map(|(name, value)| (&**name, &**value))
+            .collect();
+        let shop = shop("gar", account(Provider::Google, &pairs));
+        shop.sim.identities(turn);
+        fails(&shop, why).await;
+    }
+}
