@@ -173,9 +173,7 @@ impl Cache {
         self.note_belongs(chosen, digest);
         Ok(())
     }
-}
 
-impl Cache {
     /// True if something of this digest is held, or on its way for another repository.
     async fn is_anywhere(&self, chosen: &Chosen, digest: &Digest) -> bool {
         let filling = lock(&self.flights).peek(digest).cloned();
