@@ -104,25 +104,18 @@ impl Ecr {
             true => "api.amazonwebservices.com.cn",
             false => "api.aws",
         };
-        match self.kind {
-            Kind::Public => format!("https://api.ecr-public.{region}.{suffix}"),
-            Kind::Private {
-                dual: false,
-                fips: false,
-            } => format!("https://api.ecr.{region}.{suffix}"),
-            Kind::Private {
-                dual: false,
-                fips: true,
-            } => format!("https://ecr-fips.{region}.{suffix}"),
-            Kind::Private {
-                dual: true,
-                fips: false,
-            } => format!("https://ecr.{region}.{dual_suffix}"),
-            Kind::Private {
-                dual: true,
-                fips: true,
-            } => format!("https://ecr-fips.{region}.{dual_suffix}"),
-        }
+        let (service, suffix) = match self.kind {
+            Kind::Public => ("api.ecr-public", suffix),
+            Kind::Private { dual, fips } => {
+                let service = match (dual, fips) {
+                    (_, true) => "ecr-fips",
+                    (true, false) => "ecr",
+                    (false, false) => "api.ecr",
+                };
+                (service, if dual { dual_suffix } else { suffix })
+            }
+        };
+        format!("https://{service}.{region}.{suffix}")
     }
 }
 

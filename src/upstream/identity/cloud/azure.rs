@@ -8,7 +8,6 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
 use super::super::{Given, Site};
@@ -109,10 +108,7 @@ impl Method {
     }
 
     fn managed(variables: &Variables, client: Option<&str>) -> Result<Self, String> {
-        let mut query = format!("resource={}", encoded(AUDIENCE));
-        if let Some(client) = client {
-            query += &format!("&client_id={}", encoded(client));
-        }
+        let query = form([("resource", AUDIENCE), ("client_id", client.unwrap_or_default())]);
         if let Some(endpoint) = variables.get("IDENTITY_ENDPOINT") {
             let header = variables.needed("IDENTITY_HEADER", "IDENTITY_ENDPOINT")?;
             let url = guarded(
@@ -261,10 +257,6 @@ fn life(token: &str) -> Option<Duration> {
     let claims: Claims = serde_json::from_slice(&claims).ok()?;
     let seconds = claims.exp - claims.iat;
     (seconds > 0.0).then(|| Duration::from_secs_f64(seconds.min(LONGEST.as_secs_f64())))
-}
-
-fn encoded(text: &str) -> String {
-    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
 #[cfg(test)]

@@ -86,7 +86,7 @@ impl Cloud {
     }
 }
 
-/// A form with what is not empty.
+/// A form, or a query, with what is not empty.
 fn form<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let mut text = String::new();
     append(&mut text, pairs.into_iter());

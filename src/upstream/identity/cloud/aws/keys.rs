@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use http::Method as Verb;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
 use super::super::form;
 use super::super::variables::token_in;
@@ -227,7 +226,7 @@ async fn of_agent(web: &Web<'_>, url: Url, authorization: Option<Authorization>)
         message = message.with("authorization", token.expose());
     }
     let answer = web.send(&message).await?;
-    read::<Written>(&answer, AGENT, "keys").map(Keys::from)
+    written(&answer, AGENT)
 }
 
 /// By the second version of the protocol, which a request that something was tricked into cannot speak.
@@ -275,12 +274,12 @@ async fn of_instance(web: &Web<'_>, base: &Url) -> Result<Keys, String> {
         return Err(none());
     }
     let answer = ask(format!("{ROLES}{role}")).await?;
-    read::<Written>(&answer, IMDS, "keys").map(Keys::from)
+    written(&answer, IMDS)
 }
 
-fn read<T: DeserializeOwned>(answer: &Answer, to: &str, what: &str) -> Result<T, String> {
+fn written(answer: &Answer, to: &str) -> Result<Keys, String> {
     match answer.status {
-        200 => answer.read(to, what),
+        200 => answer.read::<Written>(to, "keys").map(Keys::from),
         _ => Err(answer.refused(to, "", "")),
     }
 }

@@ -42,7 +42,7 @@ impl Signing<'_> {
         let names = names.join(";");
         let text = format!(
             "AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{}",
-            hash(self.canonical(&names).as_bytes())
+            Digest::sha256(self.canonical(&names).as_bytes()).hex()
         );
         let secret = format!("AWS4{}", keys.secret.expose());
         let mut key = secret.into_bytes();
@@ -62,7 +62,7 @@ impl Signing<'_> {
             let value: Vec<&str> = value.split_whitespace().collect();
             let _ = writeln!(text, "{name}:{}", value.join(" "));
         }
-        let _ = write!(text, "\n{names}\n{}", hash(self.body));
+        let _ = write!(text, "\n{names}\n{}", Digest::sha256(self.body).hex());
         text
     }
 }
@@ -70,10 +70,6 @@ impl Signing<'_> {
 fn keyed(key: &[u8], text: &[u8]) -> Vec<u8> {
     let key = hmac::Key::new(hmac::HMAC_SHA256, key);
     hmac::sign(&key, text).as_ref().to_vec()
-}
-
-fn hash(bytes: &[u8]) -> String {
-    hex(Digest::sha256(bytes).as_bytes())
 }
 
 fn hex(bytes: &[u8]) -> String {

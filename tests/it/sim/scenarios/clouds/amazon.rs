@@ -29,15 +29,20 @@ const AGENT: (&str, &str) = (
     "http://169.254.170.23/v1/credentials",
 );
 
+/// The variables of the two ways that show a token in a file: to STS, and to an agent.
+fn by_file(file: &str) -> [[(&str, &str); 2]; 2] {
+    let web = [
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", file),
+        ("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/pull"),
+    ];
+    [web, [AGENT, ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", file)]]
+}
+
 #[tokio::test(start_paused = true)]
 async fn every_way_to_keys_leads_to_ecr_and_a_hundred_pulls_cost_one_token() {
     let directory = tempfile::tempdir().unwrap();
     let file = write(directory.path(), "pod.jwt.1");
-    let web = [
-        ("AWS_WEB_IDENTITY_TOKEN_FILE", file.as_str()),
-        ("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/pull"),
-    ];
-    let agent = [AGENT, ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", file.as_str())];
+    let [web, agent] = by_file(&file);
     // The requests that each way takes besides that for the token.
     for (account, near, far) in [
         (account(Provider::Aws, &STATIC), 0, 1),
@@ -132,11 +137,7 @@ async fn an_outage_of_the_cloud_is_lived_through_to_the_end_of_the_token_and_tol
 async fn tokens_in_files_are_read_anew_each_time_and_old_ones_are_told() {
     let directory = tempfile::tempdir().unwrap();
     let file = write(directory.path(), "pod.jwt.1");
-    let web = [
-        ("AWS_WEB_IDENTITY_TOKEN_FILE", file.as_str()),
-        ("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/pull"),
-    ];
-    let agent = [AGENT, ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", file.as_str())];
+    let [web, agent] = by_file(&file);
     for (account, why) in [
         (
             aws(&web),
