@@ -1,7 +1,7 @@
 //! What a hit costs in instructions, which say the same on every day and beside any load: `tests/bench/instructions`.
 //!
 //! ```text
-//! main ── count   runs this very program under cachegrind, N and 2N times each; reads and writes the figures
+//! main ── count   runs this very program under cachegrind, N and 11N times each; reads and writes the figures
 //!      └─ work    the operations: a whole Seawall on an in-memory connection, one thread, virtual time
 //! ```
 //! Without `--run` it counts every operation, prints the table and compares it with what is recorded for this
