@@ -8,12 +8,13 @@ use super::holds::record_of;
 use super::{Asker, Cache, UpstreamStatus};
 use crate::clock::Time;
 use crate::oci::{Digest, Manifest, Reference, Tag};
+use crate::policy::access::visibility;
 use crate::policy::budget::{Because, Withheld};
 use crate::policy::freshness::{self, Before, Rules, TagRecord};
 use crate::policy::naming::Chosen;
-use crate::policy::outlook::{self, Known, Named};
+use crate::policy::outlook::{self, Known, Named, Permit};
 use crate::store::Shelf;
-use crate::upstream::Refusal;
+use crate::upstream::{Guard, Refusal, Wants};
 
 /// The word for what is not held.
 const NOWHERE: &str = "nowhere";
@@ -25,6 +26,9 @@ pub struct Explained {
     pub now: u64,
     /// `served`, `refreshing`, `validated`, `fetched`, `stale` or `refused`.
     pub outlook: String,
+    /// Whether who asks may have it: `open`: that is no question; `shown`, `hidden`: the upstream said so of late;
+    /// `asked`: it is asked first; `login`: it said that it does not show it to who has not logged in.
+    pub visibility: String,
     /// What is known of the tag; `None` if it is not named by one, or nothing is known.
     pub record: Option<ExplainedRecord>,
     /// How fresh that is; `None` if it is named by digest.
@@ -128,18 +132,24 @@ impl Cache {
             Err(Refusal::Withheld(withheld)) => Some(withheld),
             Ok(()) | Err(_) => None,
         };
+        let reachable = !offline && upstream.left_alone().is_none() && !upstream.is_parked();
+        let silent = !reachable || upstream.is_not_asked();
+        let permit = self.foreseen(chosen, reference, silent && !offline, now);
+        let reachable = reachable && !(permit == Permit::Asked && silent);
         let outlook = outlook::of(Known {
+            permit,
             named,
             held: content
                 .as_ref()
                 .is_some_and(|content| content.manifest != NOWHERE),
             follows: content.as_ref().is_some_and(|content| content.complete),
-            reachable: !offline && upstream.left_alone().is_none() && !upstream.is_parked(),
+            reachable,
             affordable: withheld.is_none(),
         });
         Explained {
             now: now.as_millis(),
             outlook: outlook.name().to_owned(),
+            visibility: permit.name().to_owned(),
             record: record.map(|record| explained_record(&record, named)),
             freshness: explained_freshness(reference, named, rules),
             content,
@@ -150,6 +160,25 @@ impl Cache {
                 offline,
             ),
             withheld: withheld.map(|withheld| explained_withheld(&withheld)),
+        }
+    }
+
+    /// Whether somebody who has not logged in may have this, as far as is known without asking the upstream, which
+    /// may be `silent`.
+    fn foreseen(&self, chosen: &Chosen, reference: &Reference, silent: bool, now: Time) -> Permit {
+        let hidden = match self.guard(chosen) {
+            Guard::Nobody => return Permit::Open,
+            Guard::Client => Permit::Login,
+            Guard::Everybody => Permit::Hidden,
+        };
+        let upstream = self.upstreams.get(chosen);
+        let wants = Wants::Manifest(reference.clone());
+        match upstream.said_of(&chosen.repository.path, &wants, now) {
+            (visibility::Known::Shown, _) => Permit::Shown,
+            (visibility::Known::Hidden, _) => hidden,
+            // It does not answer, and that it was shown is believed meanwhile.
+            (visibility::Known::Ask, true) if silent => Permit::Shown,
+            (visibility::Known::Ask, _) => Permit::Asked,
         }
     }
 

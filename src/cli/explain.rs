@@ -86,6 +86,7 @@ fn draw(explanation: &Explanation, full: bool, look: Look) -> String {
         ("access", access(explanation)),
     ];
     if let Some(pull) = &explanation.pull {
+        steps.extend(shown(pull, &explanation.registry).map(|found| ("shown", found)));
         of_pull(pull, full, &mut steps);
     }
     let name = look.colours.paint(Tone::Name, &clean(&explanation.name));
@@ -144,6 +145,19 @@ fn access(explanation: &Explanation) -> String {
         other => other,
     }
     .to_owned()
+}
+
+/// Whether the registry shows it, where that is a question.
+fn shown(pull: &Explained, registry: &str) -> Option<String> {
+    Some(match pull.visibility.as_str() {
+        "shown" => format!("{registry} shows it to everybody, as it said of late"),
+        "hidden" => format!("{registry} does not show it to everybody, as it said of late"),
+        "asked" => format!("{registry} is asked first, for free, whether it shows it to everybody"),
+        "login" => {
+            format!("{registry} does not show it to everybody, and is asked for each client that logs in")
+        }
+        _ => return None,
+    })
 }
 
 fn of_pull(pull: &Explained, full: bool, steps: &mut Vec<Step>) {
@@ -275,6 +289,13 @@ fn ending(explanation: &Explanation) -> (Tone, String) {
 }
 
 fn refusal(pull: &Explained, registry: &str) -> String {
+    match pull.visibility.as_str() {
+        "hidden" => {
+            return format!("refused: what {registry} does not show to everybody is served to nobody");
+        }
+        "login" => return format!("refused before it logs in, with what {registry} itself takes"),
+        _ => {}
+    }
     match (&pull.withheld, pull.upstream.state.as_str()) {
         (_, "offline") => format!("refused: what is held is not enough, and {registry} is offline"),
         (_, "failing") => {

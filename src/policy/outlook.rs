@@ -23,9 +23,39 @@ pub enum Named {
     },
 }
 
+/// Whether who asks may have what is of a repository, as far as is known without asking its upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permit {
+    /// That is no question: who may pull from here may have it.
+    Open,
+    /// The upstream shows it to everybody, as it said of late.
+    Shown,
+    /// It does not, as it said of late.
+    Hidden,
+    /// It is asked before anything is served, which costs nothing.
+    Asked,
+    /// It does not, as it said of late, to who has not logged in; who has, it is asked for by that login.
+    Login,
+}
+
+impl Permit {
+    /// The word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Shown => "shown",
+            Self::Hidden => "hidden",
+            Self::Asked => "asked",
+            Self::Login => "login",
+        }
+    }
+}
+
 /// What is known of a pull.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
+    /// Whether who asks may have it.
+    pub permit: Permit,
     /// How it names its manifest.
     pub named: Named,
     /// Whether that manifest is held, as far as is known which one it is.
@@ -72,6 +102,13 @@ impl Outlook {
 /// Foretells one pull.
 pub fn of(known: Known) -> Outlook {
     let Known { held, follows, .. } = known;
+    match known.permit {
+        Permit::Hidden | Permit::Login => return Outlook::Refused,
+        // Whatever is held: nobody says that it may be served.
+        Permit::Asked if !known.reachable => return Outlook::Refused,
+        // If the upstream shows it.
+        Permit::Asked | Permit::Open | Permit::Shown => {}
+    }
     match known.named {
         Named::Digest | Named::Locked if held => Outlook::Served,
         Named::Digest | Named::Locked => fetch(known),
@@ -111,5 +148,68 @@ fn fetch(known: Known) -> Outlook {
     match known.reachable && known.affordable {
         true => Outlook::Fetched,
         false => Outlook::Refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every pull of which this is known.
+    fn all(permit: Permit) -> Vec<Known> {
+        let befores = [Before::Serve, Before::Refresh, Before::Ask, Before::Offline];
+        let mut names = vec![Named::Digest, Named::Locked];
+        for before in befores {
+            for (known, may_be_stale) in [(false, false), (true, false), (true, true)] {
+                names.push(Named::Tag {
+                    before,
+                    known,
+                    may_be_stale,
+                });
+            }
+        }
+        let bits = |named: Named| {
+            (0..16_u8).map(move |bits| Known {
+                permit,
+                named,
+                held: bits & 1 != 0,
+                follows: bits & 2 != 0,
+                reachable: bits & 4 != 0,
+                affordable: bits & 8 != 0,
+            })
+        };
+        names.into_iter().flat_map(bits).collect()
+    }
+
+    #[test]
+    fn what_is_hidden_is_refused_whatever_is_held() {
+        for permit in [Permit::Hidden, Permit::Login] {
+            for known in all(permit) {
+                assert_eq!(of(known), Outlook::Refused, "{known:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_to_be_asked_about_comes_to_the_same_if_somebody_can_be_asked() {
+        for known in all(Permit::Asked) {
+            let open = Known {
+                permit: Permit::Open,
+                ..known
+            };
+            let expected = if known.reachable {
+                of(open)
+            } else {
+                Outlook::Refused
+            };
+            assert_eq!(of(known), expected, "{known:?}");
+        }
+        for known in all(Permit::Shown) {
+            let open = Known {
+                permit: Permit::Open,
+                ..known
+            };
+            assert_eq!(of(known), of(open), "{known:?}");
+        }
     }
 }

@@ -113,6 +113,21 @@ impl Witness {
         slot.is_some_and(|slot| known(slot, &Lives::EVERYBODY, now) == Known::Shown)
     }
 
+    /// What is known of whether everybody is shown a repository, of which somebody wants this; and whether it would be
+    /// while the upstream cannot be asked. Asks nobody.
+    fn said_of(&self, path: &RepositoryPath, wants: &Wants, now: Time) -> (Known, bool) {
+        let slots = lock(&self.repositories);
+        let Some(slot) = slots.peek(path) else {
+            return (Known::Ask, false);
+        };
+        let state = lock(&slot.state);
+        let known = match state.record.known(&Lives::EVERYBODY, now) {
+            Known::Ask if state.is_missing(wants, now) => Known::Hidden,
+            known => known,
+        };
+        (known, state.record.has_grace(&Lives::EVERYBODY, now))
+    }
+
     /// True if the upstream did not answer a moment ago when it was asked about a repository.
     pub(super) fn rests(&self, path: &RepositoryPath, now: Time) -> bool {
         let mut slots = lock(&self.repositories);
@@ -259,6 +274,14 @@ impl Witness {
     }
 }
 
+impl State {
+    /// True if this was not there a moment ago.
+    fn is_missing(&self, wants: &Wants, now: Time) -> bool {
+        let missing = self.missing.as_ref();
+        missing.is_some_and(|(missing, until)| missing == wants && now < *until)
+    }
+}
+
 impl Slot {
     fn new() -> Arc<Self> {
         Arc::new(Self {
@@ -303,6 +326,21 @@ impl Upstream {
         witness.is_none_or(|witness| witness.knows(credential, path, now))
     }
 
+    /// What is known of whether it shows a repository to everybody, of which somebody wants this; and whether that is
+    /// believed while it cannot be asked. Asks nobody.
+    pub fn said_of(&self, path: &RepositoryPath, wants: &Wants, now: Time) -> (Known, bool) {
+        match &self.witness {
+            Some(witness) => witness.said_of(path, wants, now),
+            None => (Known::Shown, true),
+        }
+    }
+
+    /// True if it is left alone for a moment by who asks what it shows.
+    pub fn is_not_asked(&self) -> bool {
+        let witness = self.witness.as_ref();
+        witness.is_some_and(|witness| witness.nobody.left_alone().is_some() || witness.nobody.is_parked())
+    }
+
     /// True if it is known that it shows a repository to everybody. Asks nobody.
     pub fn is_known_public(&self, path: &RepositoryPath, now: Time) -> bool {
         let witness = self.witness.as_ref();
@@ -336,12 +374,10 @@ async fn judge(
     let now = clock.now();
     let (known, grace, missing) = {
         let state = lock(&slot.state);
-        let missing = state.missing.as_ref();
-        let missing = missing.is_some_and(|(missing, until)| missing == wants && now < *until);
         (
             state.record.known(lives, now),
             state.record.has_grace(lives, now),
-            missing,
+            state.is_missing(wants, now),
         )
     };
     match known {

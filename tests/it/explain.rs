@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use http::{Method, StatusCode};
+use seawall::policy::access::visibility::Sharing;
 use seawall::policy::freshness::{Policy, Rules};
 use serde_json::{Value, json};
 
 use super::support::registry::Script;
-use super::support::seawall::{Answer, Choices, Seawall, read, usual_freshness};
+use super::support::seawall::{Answer, Choices, Seawall, login, read, usual_freshness};
 use super::support::world::{Image, World, blob_path, image, manifest_path, world};
 
 /// A tag is fresh for five minutes, and a little stale for ten more.
@@ -212,4 +213,73 @@ async fn who_asks_and_whether_they_may_is_told_and_what_is_wrong_is_named() {
         let error = error["error"].as_str().unwrap();
         assert!(error.contains(named), "{query}: {error}");
     }
+}
+
+/// Behind a credential that sees more than everybody.
+fn with_credential(sharing: Sharing) -> Choices {
+    Choices {
+        credentials: vec![login("robot", "secret")],
+        sharing,
+        ..choices(rules())
+    }
+}
+
+fn visibility(explained: &Value) -> &str {
+    explained["pull"]["visibility"].as_str().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_registry_shows_is_foretold_from_what_it_said_of_late() {
+    let world = world(with_credential(Sharing::Public));
+    let held = image(&world.registry, Some("1"), 1);
+    assert_eq!(visibility(&foretold(&world, "1", "fetched").await), "asked");
+    pull(&world, "1", &held).await;
+    assert_eq!(visibility(&foretold(&world, "1", "served").await), "shown");
+    // It is believed for an hour. Then it is asked, and does not show it any more.
+    world.registry.close("library/app", &["Basic cm9ib3Q6c2VjcmV0"]);
+    pass(600).await;
+    assert_eq!(visibility(&foretold(&world, "1", "refreshing").await), "shown");
+    pass(3600).await;
+    let (_, before) = explained(&world.seawall, "reference=library/app:1").await;
+    assert_eq!(visibility(&before), "asked");
+    assert_eq!(
+        world.seawall.get(&manifest_path("1")).await.status,
+        StatusCode::NOT_FOUND
+    );
+    assert_eq!(visibility(&foretold(&world, "1", "refused").await), "hidden");
+    let digest = held.manifest.to_string();
+    assert_eq!(visibility(&foretold(&world, &digest, "refused").await), "hidden");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_shown_is_foretold_to_be_served_while_its_registry_is_down_for_a_day() {
+    let world = world(with_credential(Sharing::Public));
+    let held = image(&world.registry, Some("1"), 1);
+    pull(&world, "1", &held).await;
+    pass(4000).await;
+    world.registry.go_down();
+    fail(&world).await;
+    assert_eq!(visibility(&foretold(&world, "1", "stale").await), "shown");
+    pass(25 * 3600).await;
+    fail(&world).await;
+    let refused = foretold(&world, "1", "refused").await;
+    assert_eq!(visibility(&refused), "asked");
+    assert_eq!(refused["pull"]["content"]["manifest"], "memory");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_each_client_logs_in_who_has_not_is_foretold_what_everybody_is_shown() {
+    let world = world(with_credential(Sharing::PerClient));
+    let held = image(&world.registry, Some("1"), 1);
+    assert_eq!(visibility(&foretold(&world, "1", "fetched").await), "asked");
+    pull(&world, "1", &held).await;
+    assert_eq!(visibility(&foretold(&world, "1", "served").await), "shown");
+    world.registry.close("library/app", &["Basic cm9ib3Q6c2VjcmV0"]);
+    pass(3700).await;
+    let refused = world.seawall.get(&manifest_path("1")).await;
+    assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(visibility(&foretold(&world, "1", "refused").await), "login");
+    let open = self::world(with_credential(Sharing::Shared));
+    image(&open.registry, Some("1"), 1);
+    assert_eq!(visibility(&foretold(&open, "1", "fetched").await), "open");
 }
