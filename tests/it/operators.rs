@@ -1,5 +1,8 @@
 //! Who may use the operator's pages from other machines, by what they show.
 
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{Method, StatusCode};
@@ -147,4 +150,58 @@ async fn who_stands_behind_a_proxy_is_not_on_this_machine() {
         .await
         .status;
     assert_eq!(status, StatusCode::FORBIDDEN);
+}
+
+/// What is logged.
+#[derive(Clone, Default)]
+struct Paper(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Paper {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_change_is_logged_with_who_asked_for_it_and_no_token_is() {
+    let (paper, world) = (Paper::default(), tokens());
+    let sink = paper.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || sink.clone())
+        .finish();
+    let logging = tracing::subscriber::set_default(subscriber);
+    let operator = bearer(Role::Operate);
+    let headers = [JSON, ("authorization", operator.as_str())];
+    for (method, path) in [
+        (Method::GET, "/api/v1/status"),
+        (Method::POST, "/api/v1/lock"),
+        (Method::POST, "/api/v1/purge"),
+    ] {
+        ask(&world.seawall, ELSEWHERE, method, path, &headers).await;
+    }
+    ask(&world.seawall, HERE, Method::POST, "/api/v1/lock", &[JSON]).await;
+    drop(logging);
+    let log = String::from_utf8(paper.0.lock().unwrap().clone()).unwrap();
+    let changes: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("change something"))
+        .collect();
+    // What a role does not allow has changed nothing.
+    let [by_token, from_here] = changes[..] else {
+        panic!("{log}")
+    };
+    for part in ["by=\"who may operate\"", "192.0.2.9", "/api/v1/lock", "status="] {
+        assert!(by_token.contains(part), "{part} is not in {by_token}");
+    }
+    assert!(
+        from_here.contains("127.0.0.1") && from_here.contains("by="),
+        "{from_here}"
+    );
+    assert!(!log.contains(&token(Role::Operate)), "{log}");
 }
