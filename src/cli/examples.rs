@@ -305,4 +305,53 @@ mod tests {
             }
         }
     }
+
+    /// What a page of documentation has people type, by its fenced blocks; and what an example for CI runs.
+    fn typed(name: &str) -> Vec<String> {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        let text = std::fs::read_to_string(path).unwrap().replace("\\\n", " ");
+        let mut block: Option<String> = None;
+        let mut found = Vec::new();
+        for line in text.lines().map(str::trim) {
+            let line = match (line.strip_prefix("```"), block.as_deref(), name) {
+                (Some(language), None, _) => {
+                    block = Some(language.to_owned()).filter(|_| name.ends_with(".md"));
+                    continue;
+                }
+                (Some(_), Some(_), _) => {
+                    block = None;
+                    continue;
+                }
+                (None, Some("sh"), _) => Some(line),
+                (None, Some(_), _) => line.strip_prefix("$ "),
+                (None, None, "README.md") => None,
+                (None, None, _) => Some(line.trim_start_matches("- ").trim_start_matches("run: ")),
+            };
+            let line = line.filter(|line| line.starts_with("seawall "));
+            let ends = [" #", " || ", " && "];
+            let end = |line: &str| ends.iter().filter_map(|end| line.find(end)).min();
+            found.extend(line.map(|line| line[..end(line).unwrap_or(line.len())].replace('"', "")));
+        }
+        found
+    }
+
+    #[test]
+    fn what_the_readme_and_the_examples_have_people_type_is_taken() {
+        let mut count = 0;
+        for name in [
+            "README.md",
+            "config/examples/ci/github-actions.yml",
+            "config/examples/ci/gitlab-ci.yml",
+        ] {
+            for line in typed(name) {
+                // A digest that is left out is for the reader to put in.
+                let line = line.replace("sha256:…", &format!("sha256:{}", "a".repeat(64)));
+                let line = line.replace("$RUNNER_CACHE", "cache.internal:5000");
+                let parsed = added(Arguments::command()).try_get_matches_from(words(&line));
+                assert!(parsed.is_ok(), "{name}: {line}: {}", parsed.unwrap_err());
+                count += 1;
+            }
+        }
+        assert!(count > 30, "only {count} lines were found");
+    }
 }
