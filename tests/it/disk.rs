@@ -1,7 +1,8 @@
 //! A disk that refuses, or is taken away: the client never learns of it.
 
-use std::path::Path;
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use http::{Method, StatusCode};
 
@@ -140,6 +141,51 @@ async fn without_hashing_at_the_first_serve_the_length_is_still_checked() {
             1 + usize::from(truncated)
         );
     }
+}
+
+/// Every file below a directory, with its length and when it was changed last.
+fn standing(directory: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let (path, metadata) = entry
+            .map(|entry| (entry.path(), entry.metadata().unwrap()))
+            .unwrap();
+        match metadata.is_dir() {
+            true => found.extend(standing(&path)),
+            false => drop(found.insert(path, (metadata.len(), metadata.modified().unwrap()))),
+        }
+    }
+    found
+}
+
+#[tokio::test(start_paused = true)]
+async fn hits_write_nothing_on_their_way_and_are_written_down_later() {
+    let world = world(Choices::default());
+    let image = image(&world.registry, Some("1"), 5);
+    let large = world.registry.blob("library/app", content(2 * MIB, 6));
+    let paths = [
+        manifest_path("1"),
+        manifest_path(image.manifest),
+        blob_path(&image.layer),
+        blob_path(&large),
+    ];
+    for path in &paths {
+        assert!(world.seawall.get(path).await.is_good());
+    }
+    // Until that is written down.
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    world.seawall.cache.flush().await;
+    let before = standing(world.directory.path());
+    for _ in 0..20 {
+        for path in &paths {
+            assert!(world.seawall.get(path).await.is_good());
+        }
+        // What would be written behind would be by now.
+        tokio::task::spawn_blocking(|| {}).await.unwrap();
+    }
+    assert_eq!(standing(world.directory.path()), before);
+    world.seawall.cache.flush().await;
+    assert_ne!(standing(world.directory.path()), before, "pulls are written down");
 }
 
 #[test]
