@@ -13,7 +13,7 @@ use super::Shelves;
 use crate::oci::{Digest, Hasher};
 use crate::policy::eviction::Content;
 use crate::policy::scrub::Blame;
-use crate::store::{Look, OpenFile, Shelf, Stored, blocking};
+use crate::store::{Look, OpenFile, PATIENCE, SYNC_PATIENCE, Shelf, Stored, reading};
 use crate::telemetry::metrics::Place;
 
 /// Bytes hashed between two rests: 40 ms of a disk that reads 100 MB/s, which is as long as others wait for it.
@@ -54,17 +54,14 @@ impl Shelves {
         rest: impl FnMut(u64) -> Duration,
     ) -> (Checked, u64) {
         let shelves = self.clone();
-        let look = match blocking(move || Ok(shelves.disk.inspect(content))).await {
+        let look = move || Ok(shelves.disk.inspect(content));
+        let look = match self.disk.health().working(PATIENCE, look).await {
             Ok(look) => look,
             Err(error) => Look::Unreadable(error),
         };
         match look {
             Look::Missing => (Checked::Missing, 0),
-            Look::Unreadable(error) => {
-                let shelves = self.clone();
-                let why = blocking(move || Ok(shelves.disk.tell_unreadable(&content, &error)));
-                (Checked::Unreadable(why.await.unwrap_or_default()), 0)
-            }
+            Look::Unreadable(error) => (self.unreadable(content, error).await, 0),
             Look::Damaged { expected, found } => {
                 let why = format!("has {found} bytes instead of {expected}");
                 (self.damaged(content, why, expected).await, 0)
@@ -106,6 +103,10 @@ impl Shelves {
                 }
                 "does not hash to its name".to_owned()
             }
+            // Nothing is known of it.
+            Some(error) if error.kind() == io::ErrorKind::TimedOut => {
+                return (self.unreadable(content, error).await, at);
+            }
             Some(error) if error.kind() == io::ErrorKind::UnexpectedEof || self.blame().broken() => {
                 format!("cannot be read: {error}")
             }
@@ -120,7 +121,8 @@ impl Shelves {
             }
         };
         let shelves = self.clone();
-        let aside = blocking(move || shelves.disk.quarantine_file(&content, &file)).await;
+        let aside = move || shelves.disk.quarantine_file(&content, &file);
+        let aside = self.disk.health().working(PATIENCE, aside).await;
         match aside {
             // Another file stands there by now, which was hashed on its way in.
             Ok(false) => (Checked::Good, at),
@@ -132,6 +134,20 @@ impl Shelves {
         }
     }
 
+    /// What is to be told of a file that stays, though it cannot be read.
+    async fn unreadable(self: &Arc<Self>, content: Content, error: io::Error) -> Checked {
+        let shelves = self.clone();
+        let late = error.kind() == io::ErrorKind::TimedOut;
+        let digest = content.digest;
+        let hung = format!("{digest} cannot be read: {error}; see to the disk, then verify it again");
+        let tell = move || Ok(shelves.disk.tell_unreadable(&content, &error));
+        if !late && let Ok(why) = self.disk.health().working(PATIENCE, tell).await {
+            return Checked::Unreadable(why);
+        }
+        tracing::warn!("{hung}");
+        Checked::Unreadable(hung)
+    }
+
     /// Who is to blame for what cannot be read. Held for nanoseconds, never across an await.
     pub(super) fn blame(&self) -> MutexGuard<'_, Blame> {
         self.blame.lock().unwrap_or_else(PoisonError::into_inner)
@@ -141,7 +157,8 @@ impl Shelves {
     async fn damaged(self: &Arc<Self>, content: Content, why: String, size: u64) -> Checked {
         self.metrics.integrity_failure(Place::Disk);
         let shelves = self.clone();
-        let restored = blocking(move || shelves.restore(content)).await;
+        let restore = move || shelves.restore(content);
+        let restored = self.disk.health().working(SYNC_PATIENCE, restore).await;
         Checked::Damaged(Damage {
             why,
             size,
@@ -167,7 +184,7 @@ impl Shelves {
 }
 
 async fn hash_piece(mut hasher: Hasher, file: Arc<OpenFile>, at: u64, len: u64) -> io::Result<Hasher> {
-    blocking(move || {
+    reading(move || {
         let resident = file.is_resident(at, len);
         let mut buffer = vec![0; usize::try_from(len).unwrap_or(0)];
         file.read_exact_at(&mut buffer, at)?;

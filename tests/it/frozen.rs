@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use http::Method;
 use seawall::store::{PATIENCE, READERS, WORKERS, reading};
+use serde_json::json;
 use tokio::task::JoinSet;
 
+use crate::support::operator::lines;
 use crate::support::seawall::{Choices, Seawall};
 use crate::support::world::{
     MIB, World, blob_file, blob_path, content, image, is_quarantined, manifest_path, world,
@@ -215,4 +217,36 @@ async fn f066_who_asks_to_verify_what_cannot_be_looked_up_now_is_told_so_in_time
     frozen.thaw();
     let answer = asked(serde_json::json!({ "references": ["library/app:1"] })).await;
     assert!(answer.is_good());
+}
+
+#[tokio::test(start_paused = true)]
+async fn f066_a_verification_ends_on_a_disk_that_hangs_and_blames_no_file_for_it() {
+    if !in_a_process_of_its_own(
+        "frozen::f066_a_verification_ends_on_a_disk_that_hangs_and_blames_no_file_for_it",
+    ) {
+        return;
+    }
+    let world = world(Choices::default());
+    let digest = world.registry.blob("library/app", content(2 * MIB, 1));
+    assert!(world.seawall.get(&blob_path(&digest)).await.is_good());
+    let verified = || async {
+        let answer = world.seawall.post("/api/v1/verify", &json!({"all": true})).await;
+        let events = lines(&answer);
+        events.last().unwrap().clone()
+    };
+    let frozen = Frozen::take(READERS, reading);
+    let summary = verified().await;
+    assert_eq!(summary["damaged"], json!(0), "{summary}");
+    let why = summary["unreadable"][0].as_str().unwrap();
+    assert!(
+        why.contains(&digest.to_string()) && why.contains("in time"),
+        "{why}"
+    );
+    assert!(blob_file(world.directory.path(), &digest).exists());
+    frozen.thaw();
+    let summary = verified().await;
+    assert_eq!(
+        (&summary["objects"], &summary["unreadable"]),
+        (&json!(1), &json!([]))
+    );
 }
