@@ -20,6 +20,7 @@ mod lame;
 mod login;
 mod metrics;
 mod mirrors;
+mod operator;
 mod page;
 mod pulls;
 mod refused;
@@ -46,7 +47,7 @@ type Test = (&'static str, fn(&World) -> Result<Verdict>);
 /// Most tests that run at a time, each in a world of its own.
 const MAX_LANES: usize = 4;
 
-const TESTS: [Test; 48] = [
+const TESTS: [Test; 50] = [
     (
         "all clients together cost one upstream GET per digest when cold",
         pulls::cold_together,
@@ -122,6 +123,14 @@ const TESTS: [Test; 48] = [
     (
         "a bundle is imported and pulled where there is no upstream",
         bundle::imported,
+    ),
+    (
+        "what a Kubernetes manifest and a list name is warmed, and a miss shows in the exit code",
+        operator::warms,
+    ),
+    (
+        "a purge removes what its dry run showed, keeps what is locked, and says so by its exit code",
+        operator::purges,
     ),
     (
         "a SIGKILL in the middle of a pull leaves nothing wrong behind",

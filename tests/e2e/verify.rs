@@ -1,13 +1,13 @@
 //! Damage on a real disk, found and mended by the command.
 
 use std::os::unix::fs::FileExt;
-use std::process::Output;
 use std::time::Duration;
 
 use crate::support::http::request;
 use crate::support::images::TAG;
-use crate::support::process::{command, wait_until};
-use crate::support::{Result, Seawall, Verdict, World};
+use crate::support::operator::expect;
+use crate::support::process::wait_until;
+use crate::support::{Result, Verdict, World};
 
 /// A bit flips in a layer of 200 MB; the command finds it, fetches it again, and says so by its exit codes.
 pub(crate) fn damage_is_found_and_mended(world: &World) -> Result<Verdict> {
@@ -30,7 +30,11 @@ pub(crate) fn damage_is_found_and_mended(world: &World) -> Result<Verdict> {
     // It has its name once it is on stable storage, which comes after the client's last byte.
     wait_until("the layer to be kept", Duration::from_secs(60), || file.exists())?;
     let image = format!("{repository}:{TAG}");
-    expect(&seawall, &[&image], 0, &["none is damaged"])?;
+    let verify = |arguments: &[&str], code, words: &[&str]| {
+        let arguments = [&["verify"], arguments].concat();
+        expect(&seawall, &arguments, "", code, words)
+    };
+    verify(&[&image], 0, &["none is damaged"])?;
     let open = std::fs::OpenOptions::new().read(true).write(true).open(&file)?;
     let mut byte = [0];
     open.read_exact_at(&mut byte, 100_000_000)?;
@@ -41,37 +45,14 @@ pub(crate) fn damage_is_found_and_mended(world: &World) -> Result<Verdict> {
         "docker.io/library/app",
         "put aside",
     ];
-    expect(&seawall, &[&image], 4, &found)?;
+    verify(&[&image], 4, &found)?;
     if file.exists() {
         return Err("the damaged file still has its name".into());
     }
     let mended = ["fetched again", "1 damaged, 1 of them mended"];
-    expect(&seawall, &["--digest", layer, "--refetch"], 4, &mended)?;
-    expect(&seawall, &["--all"], 0, &["none is damaged"])?;
-    expect(&seawall, &[&format!("{repository}:none")], 3, &["not held here"])?;
-    expect(&seawall, &[], 2, &["--all"])?;
+    verify(&["--digest", layer, "--refetch"], 4, &mended)?;
+    verify(&["--all"], 0, &["none is damaged"])?;
+    verify(&[&format!("{repository}:none")], 3, &["not held here"])?;
+    verify(&[], 2, &["--all"])?;
     Ok(Verdict::Passed)
-}
-
-/// Runs `seawall verify`, which must end with `code` and say all of `words`.
-fn expect(seawall: &Seawall, arguments: &[&str], code: i32, words: &[&str]) -> Result {
-    let mut verify = command(env!("CARGO_BIN_EXE_seawall"));
-    verify
-        .arg("verify")
-        .args(["--admin", &seawall.admin])
-        .args(arguments);
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = verify.output()?;
-    let text = [stdout, stderr].concat();
-    let text = String::from_utf8_lossy(&text);
-    if status.code() == Some(code) && words.iter().all(|word| text.contains(word)) {
-        return Ok(());
-    }
-    Err(format!(
-        "verify {arguments:?} ended with {status} and said:\n{text}\nexpected {code} and all of {words:?}"
-    )
-    .into())
 }

@@ -4,6 +4,7 @@ pub(crate) mod content;
 pub(crate) mod http;
 pub(crate) mod images;
 pub(crate) mod limited;
+pub(crate) mod operator;
 pub(crate) mod process;
 pub(crate) mod relay;
 pub(crate) mod seawall;
