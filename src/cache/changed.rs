@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::blob::lock;
+use super::trust::Verdicts;
 use super::{Cache, Options};
 use crate::policy::budget::Rules;
 use crate::upstream::{self, Budgets};
@@ -35,7 +36,13 @@ impl Cache {
             .store(options.verify_first_serve, Ordering::Relaxed);
         lock(&self.flights).set_rules(options.flights);
         let quotas = self.quotas.changed(options.clients.clone(), options.bandwidth);
+        let trust = match options.trust == self.options.trust {
+            true => self.trust.clone(),
+            // Whoever is believed now may not be who was.
+            false => Arc::new(Verdicts::new(self.tasks.clone(), self.clock)),
+        };
         Self {
+            trust,
             upstreams: Arc::new(self.upstreams.changed(upstreams, budgets)),
             quotas: Arc::new(quotas),
             options: Arc::new(Options {

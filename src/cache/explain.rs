@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::holds::record_of;
+use super::trust::Verdict;
 use super::{Asker, Cache, UpstreamStatus};
 use crate::clock::Time;
 use crate::oci::{Digest, Manifest, Reference, Tag};
@@ -12,7 +13,7 @@ use crate::policy::access::visibility;
 use crate::policy::budget::{Because, Withheld};
 use crate::policy::freshness::{self, Before, Rules, TagRecord};
 use crate::policy::naming::Chosen;
-use crate::policy::outlook::{self, Known, Named, Permit};
+use crate::policy::outlook::{self, Known, Named, Outlook, Permit};
 use crate::store::Shelf;
 use crate::upstream::{Guard, Refusal, Wants};
 
@@ -35,6 +36,9 @@ pub struct Explained {
     pub freshness: Option<ExplainedFreshness>,
     /// What is held of the manifest; `None` if nobody here knows which one it would be.
     pub content: Option<ExplainedContent>,
+    /// Whether it is signed as it has to be; `None` if no rule wants that.
+    #[serde(default)]
+    pub trust: Option<ExplainedTrust>,
     /// The upstream that would be asked.
     pub upstream: UpstreamStatus,
     /// Why a manifest cannot be bought now; `None` if it can.
@@ -95,6 +99,15 @@ pub struct ExplainedParts {
     pub held_size: u64,
 }
 
+/// What is known of the signatures of a manifest.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ExplainedTrust {
+    /// `trusted`, `refused` or `unknown`: they would have to be looked for.
+    pub verdict: String,
+    /// Who signed it, or why it is refused; empty if nothing is known.
+    pub because: String,
+}
+
 /// Why nothing can be bought.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ExplainedWithheld {
@@ -132,6 +145,10 @@ impl Cache {
             Err(Refusal::Withheld(withheld)) => Some(withheld),
             Ok(()) | Err(_) => None,
         };
+        let verdict = match digest {
+            Some(digest) => self.known_verdict(chosen, &digest).await,
+            None => None,
+        };
         let reachable = !offline && upstream.left_alone().is_none() && !upstream.is_parked();
         let silent = !reachable || upstream.is_not_asked();
         let permit = self.foreseen(chosen, reference, silent && !offline, now);
@@ -146,6 +163,7 @@ impl Cache {
             reachable,
             affordable: withheld.is_none(),
         });
+        let outlook = judged(outlook, verdict.as_ref(), named);
         Explained {
             now: now.as_millis(),
             outlook: outlook.name().to_owned(),
@@ -153,6 +171,7 @@ impl Cache {
             record: record.map(|record| explained_record(&record, named)),
             freshness: explained_freshness(reference, named, rules),
             content,
+            trust: self.wants_signatures(chosen).then(|| explained_trust(verdict)),
             upstream: self.status_of(
                 chosen.repository.registry.to_string(),
                 &self.upstreams.label(chosen),
@@ -275,6 +294,28 @@ fn explained_freshness(reference: &Reference, named: Named, rules: &Rules) -> Op
         stale_if_error: rules.stale_if_error.as_secs(),
         immutable: rules.immutable.matches(tag.as_str()),
     })
+}
+
+/// What a pull comes to, by what is known of the signatures of what it would be served.
+fn judged(outlook: Outlook, verdict: Option<&Verdict>, named: Named) -> Outlook {
+    // A tag that is asked about first may have moved to what is signed.
+    let may_move = matches!(named, Named::Tag { before, .. } if before == Before::Ask);
+    match verdict {
+        Some(Verdict::Refused(..)) if !may_move => Outlook::Refused,
+        Some(Verdict::Refused(..) | Verdict::Trusted(_)) | None => outlook,
+    }
+}
+
+fn explained_trust(verdict: Option<Verdict>) -> ExplainedTrust {
+    let (verdict, because) = match verdict {
+        Some(Verdict::Trusted(by)) => ("trusted", by),
+        Some(Verdict::Refused(why, _)) => ("refused", why),
+        None => ("unknown", "".into()),
+    };
+    ExplainedTrust {
+        verdict: verdict.to_owned(),
+        because: because.to_string(),
+    }
 }
 
 fn explained_withheld(withheld: &Withheld) -> ExplainedWithheld {

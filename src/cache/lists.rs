@@ -38,7 +38,7 @@ impl Cache {
         };
         let listed = in_time(
             &chosen.repository.registry,
-            Box::pin(self.list(chosen, "tags", "", ask)),
+            Box::pin(self.list(chosen, ("tags", ""), self.rules(chosen, None).ttl, ask)),
         )
         .await?;
         let listed = listed.ok_or_else(Failure::internal)?;
@@ -60,23 +60,41 @@ impl Cache {
         digest: &Digest,
         asker: &Asker,
     ) -> Result<Served, Failure> {
+        let ttl = self.rules(chosen, None).ttl;
+        let listing = self.referrers_within(chosen, digest, asker, ttl);
+        in_time(&chosen.repository.registry, Box::pin(listing)).await
+    }
+
+    /// As [`Self::referrers`], but never a list, or a tag, that is older than this question, unless no other can be
+    /// had.
+    pub(super) async fn referrers_now(
+        &self,
+        chosen: &Chosen,
+        digest: &Digest,
+        asker: &Asker,
+    ) -> Result<Served, Failure> {
+        self.referrers_within(chosen, digest, asker, Duration::ZERO).await
+    }
+
+    async fn referrers_within(
+        &self,
+        chosen: &Chosen,
+        digest: &Digest,
+        asker: &Asker,
+        ttl: Duration,
+    ) -> Result<Served, Failure> {
         let upstream = self.reach(chosen);
         let (path, subject) = (chosen.repository.path.clone(), *digest);
         let ask = async move {
             let index = upstream?.referrers(&path, &subject).await?;
             Ok(index.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
         };
-        let subject = digest.to_string();
-        let listing = async {
-            match self.list(chosen, "referrers", &subject, ask).await? {
-                Some(listed) => Ok(index_served(&listed)),
-                None => {
-                    self.by_tag(chosen, &Tag::of_referrers(digest), false, asker)
-                        .await
-                }
-            }
-        };
-        in_time(&chosen.repository.registry, Box::pin(listing)).await
+        let (subject, tag) = (digest.to_string(), Tag::of_referrers(digest));
+        match self.list(chosen, ("referrers", &subject), ttl, ask).await? {
+            Some(listed) => Ok(index_served(&listed)),
+            None if ttl.is_zero() => self.validate(chosen, &tag, false, asker, PATIENCE).await,
+            None => self.by_tag(chosen, &tag, false, asker).await,
+        }
     }
 
     /// The repositories held here: of one registry by their own names, of all with the registry in front.
@@ -91,7 +109,7 @@ impl Cache {
     }
 
     /// A list from the records; `None` as well while the disk does not tell: the upstream does.
-    async fn recorded_list(&self, key: &str) -> Option<List> {
+    pub(super) async fn recorded_list(&self, key: &str) -> Option<List> {
         if let Some(list) = self.shelves.records.hot_list(key) {
             return Some(list);
         }
@@ -100,13 +118,13 @@ impl Cache {
         self.shelves.disk.health().looking(look).await.ok().flatten()
     }
 
-    /// A list from the records if it is fresh, else from the upstream, else the stale one. `None` if the
+    /// A list from the records if it is younger than `ttl`, else from the upstream, else the stale one. `None` if the
     /// upstream keeps no such list.
     async fn list(
         &self,
         chosen: &Chosen,
-        kind: &str,
-        of: &str,
+        (kind, of): (&str, &str),
+        ttl: Duration,
         ask: impl Future<Output = Result<Option<String>, Refusal>> + Send + 'static,
     ) -> Result<Option<Listed>, Failure> {
         let key = key(kind, &chosen.repository, of);
@@ -116,7 +134,7 @@ impl Cache {
         let record = self.recorded_list(&key).await;
         let now = clock.now();
         let age = |list: &List| now.since(crate::clock::Time::from_millis(list.validated));
-        if let Some(list) = record.as_ref().filter(|list| age(list) < rules.ttl) {
+        if let Some(list) = record.as_ref().filter(|list| age(list) < ttl) {
             return Ok(Some(listed(list, Outcome::Hit, age(list))));
         }
         let stored = key.clone();

@@ -37,9 +37,13 @@ impl Cache {
             return Ok(served);
         }
         let walk = async {
-            match reference {
+            let served = match reference {
                 Reference::Digest(digest) => self.by_digest(chosen, digest, head, asker).await,
                 Reference::Tag(tag) => self.by_tag(chosen, tag, head, asker).await,
+            };
+            match self.wants_signatures(chosen) {
+                true => Box::pin(self.vouched(chosen, reference, served?, asker)).await,
+                false => served,
             }
         };
         let served = in_time(&chosen.repository.registry, Box::pin(walk)).await?;
@@ -49,9 +53,9 @@ impl Cache {
         Ok(served)
     }
 
-    /// A manifest that can be served without waiting for anything: memory holds it, and its tag, if it is named by
-    /// one, is fresh. `None` says nothing but that [`Self::manifest`] has to be asked. Whoever sends it to somebody
-    /// calls [`Self::manifest_pulled`].
+    /// A manifest that can be served without waiting for anything: memory holds it, its tag, if it is named by one, is
+    /// fresh, and if it has to be signed, it is known to be. `None` says nothing but that [`Self::manifest`] has to be
+    /// asked. Whoever sends it to somebody calls [`Self::manifest_pulled`].
     pub fn manifest_at_hand(&self, chosen: &Chosen, reference: &Reference, now: Time) -> Option<Served> {
         let (digest, age) = match reference {
             Reference::Digest(digest) if !self.belongs(chosen, digest) => return None,
@@ -63,6 +67,9 @@ impl Cache {
         };
         let held = self.shelves.memory.get(&digest)?;
         held.manifest.as_ref()?;
+        if !self.is_trusted_at_hand(chosen, &digest, now) {
+            return None;
+        }
         Some(Served {
             age,
             ..served(digest, held, From::Memory, Outcome::Hit)

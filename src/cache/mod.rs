@@ -41,6 +41,7 @@ mod spend;
 mod status;
 mod tag;
 mod troubles;
+mod trust;
 mod verify;
 mod warm;
 pub mod words;
@@ -72,7 +73,8 @@ pub use bundle::{Export, ExportError, Exported, ImportError, Imported, ImportedI
 pub use calendar::{LastRun, ScheduledPurge, ScheduledStatus};
 pub use disk::DiskStatus;
 pub use explain::{
-    Explained, ExplainedContent, ExplainedFreshness, ExplainedParts, ExplainedRecord, ExplainedWithheld,
+    Explained, ExplainedContent, ExplainedFreshness, ExplainedParts, ExplainedRecord, ExplainedTrust,
+    ExplainedWithheld,
 };
 pub use failure::{Failure, Kind};
 pub use fills::{FillStatus, FillsStatus};
@@ -113,6 +115,8 @@ pub struct Options {
     pub clients: Clients,
     /// Bytes of bodies per second that all clients share; `None` for as many as the machine can send.
     pub bandwidth: Option<u64>,
+    /// Whose signature content needs.
+    pub trust: crate::policy::trust::Rules,
     /// When abandoned fills are finished.
     pub flights: flight::Rules,
     /// Hash a blob again when it is first served after a start.
@@ -268,6 +272,7 @@ pub struct Cache {
     fetches: coalesce::Coalesce<(Registry, Digest, spend::Rank), spend::Bought>,
     listings: coalesce::Coalesce<String, Result<Option<lists::Listed>, Failure>>,
     quotas: Arc<Quotas>,
+    trust: Arc<trust::Verdicts>,
     /// One catalog at a time is looked through: it is large.
     surveys: Arc<Semaphore>,
     /// One purge at a time is carried out.
@@ -339,6 +344,7 @@ impl Cache {
             fetches: coalesce::Coalesce::new("fetch", tasks.clone(), clock),
             listings: coalesce::Coalesce::new("list", tasks.clone(), clock),
             quotas: Arc::new(quotas),
+            trust: Arc::new(trust::Verdicts::new(tasks.clone(), clock)),
             surveys: Arc::new(Semaphore::new(1)),
             purges: Arc::new(Semaphore::new(1)),
             purging: Arc::default(),

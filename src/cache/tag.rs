@@ -132,7 +132,7 @@ impl Cache {
 
     /// Asks the upstream about a tag, serves what it points at now, and remembers that. If there is no answer
     /// within `patience`, it is served stale and the answer is waited for behind its back.
-    async fn validate(
+    pub(super) async fn validate(
         &self,
         chosen: &Chosen,
         tag: &Tag,

@@ -11,7 +11,9 @@ use super::colours::Tone;
 use super::look::Look;
 use super::words::{age, clean, count, digest, size, span, wait};
 use super::{Asking, SOMETHING_WRONG, refused};
-use crate::cache::{Explained, ExplainedContent, ExplainedFreshness, ExplainedParts, UpstreamStatus};
+use crate::cache::{
+    Explained, ExplainedContent, ExplainedFreshness, ExplainedParts, ExplainedTrust, UpstreamStatus,
+};
 use crate::clock::Time;
 use crate::server::{ExplainedClient, Explanation};
 
@@ -178,6 +180,9 @@ fn of_pull(pull: &Explained, full: bool, steps: &mut Vec<Step>) {
     if let Some(content) = &pull.content {
         steps.push(("content", of_content(content)));
     }
+    if let Some(trust) = &pull.trust {
+        steps.push(("trust", of_trust(trust)));
+    }
     steps.push(("budget", budget(pull)));
 }
 
@@ -231,6 +236,15 @@ fn of_content(content: &ExplainedContent) -> String {
         ),
     };
     manifest + &blobs + &listed
+}
+
+fn of_trust(trust: &ExplainedTrust) -> String {
+    let because = &trust.because;
+    match trust.verdict.as_str() {
+        "trusted" => format!("signed as [[trust]] requires, by {because}"),
+        "refused" => format!("not signed as [[trust]] requires: {because}"),
+        _ => "[[trust]] requires a signature, which would be looked for".to_owned(),
+    }
 }
 
 fn budget(pull: &Explained) -> String {
@@ -289,11 +303,15 @@ fn ending(explanation: &Explanation) -> (Tone, String) {
 }
 
 fn refusal(pull: &Explained, registry: &str) -> String {
+    let is_unsigned = |trust: &ExplainedTrust| trust.verdict == "refused";
     match pull.visibility.as_str() {
         "hidden" => {
             return format!("refused: what {registry} does not show to everybody is served to nobody");
         }
         "login" => return format!("refused before it logs in, with what {registry} itself takes"),
+        _ if pull.trust.as_ref().is_some_and(is_unsigned) => {
+            return "refused: it is not signed as [[trust]] requires".to_owned();
+        }
         _ => {}
     }
     match (&pull.withheld, pull.upstream.state.as_str()) {

@@ -9,7 +9,8 @@ use std::fmt;
 use serde::Serialize;
 use toml::{Table, Value};
 
-use super::{Settings, effective};
+use super::{Settings, effective, trusts};
+use crate::policy::trust::Rule;
 use crate::server::issuers::{Place, Source};
 
 /// The keys that hold from the next start on. Sockets, the directory and its lock, the memory shelf and the way log
@@ -234,6 +235,11 @@ fn hidden(before: &Settings, after: &Settings) -> Vec<Change> {
                 new.name
             ));
         }
+    }
+    let (was, is) = (before.cache.trust.all(), after.cache.trust.all());
+    let shown = |rules: &[Rule]| rules.iter().map(trusts::show).collect::<Vec<_>>();
+    if was != is && shown(was) == shown(is) {
+        replaced("the key of a [[trust]]".to_owned());
     }
     for new in &after.upstreams {
         let Some(old) = before.upstreams.iter().find(|old| old.registry == new.registry) else {

@@ -9,15 +9,15 @@ use super::problem::Problems;
 use super::section::{Section, Wrong, boolean, count, duration, limit, size, text, word};
 use super::{
     LogOptions, Logins, Settings, access, admin, clients, defaults, issuers, logins, proxies, purges, scrub,
-    space, tiers, tls, trace, upstreams, values, warms,
+    space, tiers, tls, trace, trusts, upstreams, values, warms,
 };
 use crate::policy::flight;
 use crate::server::Bounds;
 
 /// The tables of the file.
-pub(super) const TABLES: [&str; 12] = [
-    "server", "admin", "access", "cache", "log", "trace", "upstream", "tier", "issuer", "client", "purge",
-    "warm",
+pub(super) const TABLES: [&str; 13] = [
+    "server", "admin", "access", "cache", "log", "trace", "upstream", "tier", "issuer", "client", "trust",
+    "purge", "warm",
 ];
 
 /// Least size of a request's head: hyper's read buffer is never smaller.
@@ -71,6 +71,7 @@ pub(super) fn check(tree: &Table, environment: &Environment, problems: &mut Prob
             on_exhausted: upstreams.iter().map(|each| each.on_exhausted).collect(),
             clients: server.clients.clone(),
             bandwidth: bandwidth(&top, problems),
+            trust: trusts::read(&top, problems),
             flights,
             verify_first_serve: cache.read("verify_first_serve", true, boolean, problems),
             scrub: cache.read("scrub", Some(defaults::SCRUB), scrub::period, problems),

@@ -174,7 +174,7 @@ fn role(node: &Node) -> Result<Role, Wrong> {
     role.ok_or_else(|| Wrong::expected("a role"))
 }
 
-fn scope(node: &Node) -> Result<Scope, Wrong> {
+pub(super) fn scope(node: &Node) -> Result<Scope, Wrong> {
     let hint = "a registry, and what follows is a path: * is any part of a name, ** any number of names";
     let wrong = || Wrong::expected("repositories, such as \"ghcr.io/team/**\" or \"docker.io\"").hint(hint);
     Scope::parse(&text(node)?).ok_or_else(wrong)

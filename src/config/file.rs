@@ -74,6 +74,9 @@ const PATHS: [&str; 7] = [
     "docker_config",
 ];
 
+/// The keys whose value is a list of them.
+const PATH_LISTS: [&str; 1] = ["keys"];
+
 /// Adds every file that is named somewhere below a table.
 pub(super) fn named_files(table: &Table, found: &mut Vec<PathBuf>) {
     for (key, entry) in &table.0 {
@@ -85,7 +88,14 @@ fn named_by(key: &str, node: &Node, found: &mut Vec<PathBuf>) {
     match &node.value {
         Value::Text(path) | Value::Raw(path) if PATHS.contains(&key) => found.push(path.into()),
         Value::Table(table) => named_files(table, found),
-        // A list has names in it, such as those that clients show in their certificates, or tables.
+        Value::List(nodes) if PATH_LISTS.contains(&key) => {
+            let written = nodes.iter().filter_map(|node| match &node.value {
+                Value::Text(path) | Value::Raw(path) => Some(path.into()),
+                _ => None,
+            });
+            found.extend(written);
+        }
+        // Another list has names in it, such as those that clients show in their certificates, or tables.
         Value::List(nodes) => nodes.iter().for_each(|node| named_by("", node, found)),
         Value::Text(_) | Value::Raw(_) | Value::Integer(_) | Value::Boolean(_) | Value::Other(_) => {}
     }

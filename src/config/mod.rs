@@ -35,6 +35,7 @@ mod space;
 mod tiers;
 mod tls;
 mod trace;
+mod trusts;
 mod units;
 mod upstreams;
 mod values;

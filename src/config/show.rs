@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use super::units::{show_duration, show_size};
-use super::{Settings, identities, issuers, logins, purges, scrub, space, tiers, trace, values, warms};
+use super::{
+    Settings, identities, issuers, logins, purges, scrub, space, tiers, trace, trusts, values, warms,
+};
 use crate::cache::OnExhausted;
 use crate::net::serving::Serving;
 use crate::policy::clients::Matches;
@@ -22,7 +24,9 @@ pub fn effective(settings: &Settings) -> String {
     out.push_str(&issuers::show(settings));
     let purges = settings.purges.iter().map(|purge| ("purge", purges::show(purge)));
     let warms = settings.warms.iter().map(|warm| ("warm", warms::show(warm)));
-    for (table, keys) in purges.chain(warms) {
+    let trusts = settings.cache.trust.all().iter();
+    let trusts = trusts.map(|rule| ("trust", trusts::show(rule)));
+    for (table, keys) in trusts.chain(purges).chain(warms) {
         let lines: Vec<String> = keys
             .iter()
             .map(|(key, value)| format!("{key} = {value}\n"))

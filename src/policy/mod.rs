@@ -33,3 +33,4 @@ pub mod schedule;
 pub mod scrub;
 pub mod settling;
 pub mod throttle;
+pub mod trust;

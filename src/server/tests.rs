@@ -127,6 +127,7 @@ fn server_with(directory: &std::path::Path, chosen: Chosen) -> Server {
             cooling: Duration::ZERO,
             finish_below: 0,
         },
+        trust: Default::default(),
         verify_first_serve: true,
         scrub: None,
     };

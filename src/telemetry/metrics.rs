@@ -15,6 +15,7 @@ pub mod scrub;
 pub mod space;
 pub mod spending;
 pub mod traces;
+pub mod trust;
 pub mod upstreams;
 
 use std::sync::{Mutex, PoisonError};
@@ -70,6 +71,8 @@ pub struct Metrics {
     pub spending: spending::Spending,
     /// Traces: spans handed over or not.
     pub traces: traces::Traces,
+    /// Content that has to be signed: what was found.
+    pub trust: trust::Trust,
     /// Upstreams: asked and answered.
     pub upstreams: upstreams::Upstreams,
     /// All of these, by name.
@@ -123,6 +126,7 @@ impl Metrics {
             space: space::Space::new(&book),
             spending: spending::Spending::new(&book),
             traces: traces::Traces::new(&book),
+            trust: trust::Trust::new(&book),
             upstreams: upstreams::Upstreams::new(&book),
             // The last: everything is in the book now.
             entered: book.close(),

@@ -8,7 +8,7 @@ use regex::Regex;
 
 /// Numbers that name no attack.
 const UNUSED: [u32; 3] = [126, 127, 128];
-const LAST: u32 = 152;
+const LAST: u32 = 161;
 /// A reason that says less says nothing.
 const LEAST_REASON: usize = 40;
 

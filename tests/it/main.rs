@@ -45,5 +45,6 @@ mod tenants;
 mod tls;
 mod tokens;
 mod traces;
+mod trust;
 mod upstream;
 mod warm;

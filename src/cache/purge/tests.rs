@@ -59,6 +59,7 @@ pub(super) fn options(folder: &TempDir) -> Options {
             cooling: Duration::ZERO,
             finish_below: 0,
         },
+        trust: Default::default(),
         verify_first_serve: false,
         scrub: None,
     }

@@ -93,6 +93,7 @@ fn cache(directory: &Path, disk: Disk, records: Records) -> Cache {
             cooling: Duration::ZERO,
             finish_below: 0,
         },
+        trust: Default::default(),
         verify_first_serve: true,
         scrub: None,
     };

@@ -167,6 +167,16 @@ impl Registry {
         self.0.lock().unwrap().content[path].1.clone()
     }
 
+    /// What is served at a path, if anything is.
+    pub(crate) fn content_at(&self, path: &str) -> Option<Bytes> {
+        self.0
+            .lock()
+            .unwrap()
+            .content
+            .get(path)
+            .map(|(_, bytes)| bytes.clone())
+    }
+
     /// Takes a path away.
     pub(crate) fn remove(&self, path: &str) {
         self.0.lock().unwrap().content.remove(path);

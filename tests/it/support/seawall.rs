@@ -20,7 +20,7 @@ use seawall::policy::budget::Rules;
 use seawall::policy::clients::Clients;
 use seawall::policy::naming::{Entry, Names, Pattern};
 use seawall::policy::proxies::Proxies;
-use seawall::policy::{flight, freshness};
+use seawall::policy::{flight, freshness, trust};
 use seawall::server::issuers::Issuers;
 use seawall::server::{Bounds, Server, Telling};
 use seawall::store::{Disk, OpenError, Records, Space};
@@ -62,6 +62,7 @@ pub(crate) struct Choices {
     pub(crate) operators: seawall::server::Operators,
     pub(crate) on_exhausted: OnExhausted,
     pub(crate) freshness: freshness::Policy,
+    pub(crate) trust: trust::Rules,
     pub(crate) lanes: Option<usize>,
     pub(crate) negative_ttl: Duration,
     pub(crate) flights: flight::Rules,
@@ -88,6 +89,7 @@ impl Default for Choices {
             operators: seawall::server::Operators::default(),
             on_exhausted: OnExhausted::Refuse,
             freshness: freshness::Policy::plain(usual_freshness()),
+            trust: trust::Rules::default(),
             lanes: None,
             negative_ttl: Duration::from_secs(10),
             flights: flight::Rules {
@@ -206,6 +208,7 @@ impl Seawall {
             on_exhausted: vec![choices.on_exhausted; entries],
             clients: choices.clients.clone(),
             bandwidth: choices.bandwidth,
+            trust: choices.trust,
             flights: choices.flights,
             verify_first_serve: choices.verify_first_serve,
             scrub: choices.scrub,

@@ -1,0 +1,404 @@
+//! Whether content is signed as the operator wants it: found out once for each digest, and remembered.
+//!
+//! ```text
+//! manifest ── rule? ── verdict remembered? ── the tag of its signatures ── its referrers ── judged
+//! ```
+//! What is attached to an image is fetched as anybody would fetch it, through the same shelves and budgets, by whoever
+//! asks first; the others wait for the same verdict. "Signed" holds as long as the rule does, and is written down;
+//! "not signed" is asked about again soon. If nobody can tell, nothing is served and clients are to ask again.
+
+mod text;
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use lru::LruCache;
+use tokio_util::task::TaskTracker;
+
+use super::coalesce::Coalesce;
+use super::lists;
+use super::{Asker, Body, Cache, Failure, Kind, PATIENCE, Served};
+use crate::clock::{Clock, Time};
+use crate::oci::{Code, Digest, Manifest, MediaType, Reference, Repository, Tag};
+use crate::policy::naming::Chosen;
+use crate::policy::trust::{self, Flaw, Rule, cosign};
+use crate::store::List;
+use crate::telemetry::metrics::trust::Judged;
+
+/// Verdicts that are remembered in memory; those that content is signed are on disk as well.
+const MOST_VERDICTS: NonZeroUsize = NonZeroUsize::new(16 * 1024).expect("it is not zero");
+/// How long "not signed" is repeated without looking: a signature may follow its image.
+const REFUSED_FOR: Duration = Duration::from_secs(30);
+/// Most manifests of an index for which it vouches.
+const MOST_LISTED: usize = 256;
+/// When to ask again if nobody could tell.
+const RETRY_SOON: Duration = Duration::from_secs(5);
+
+/// What a manifest is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Signed, by this key; or vouched for by this index.
+    Trusted(Arc<str>),
+    /// Not signed, for this reason, which is looked for again after a while.
+    Refused(Arc<str>, Time),
+}
+
+#[derive(Clone)]
+struct Known {
+    verdict: Verdict,
+    /// True once the manifests that it lists, if any, are known to be trusted, too.
+    settled: bool,
+}
+
+type Answer = Result<Verdict, Failure>;
+/// The last part is a client that asks for itself, after another was refused what it takes to find out.
+type Key = (Repository, Digest, Option<u64>);
+
+/// What is remembered, under one set of rules.
+pub(super) struct Verdicts {
+    known: Mutex<LruCache<(Repository, Digest), Known>>,
+    asked: Coalesce<Key, Answer>,
+}
+
+impl Verdicts {
+    pub(super) fn new(tasks: TaskTracker, clock: Clock) -> Self {
+        Self {
+            known: Mutex::new(LruCache::new(MOST_VERDICTS)),
+            asked: Coalesce::new("trust", tasks, clock),
+        }
+    }
+
+    fn recall(&self, repository: &Repository, digest: &Digest, now: Time) -> Option<Known> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = known.get(&(repository.clone(), *digest))?;
+        match &found.verdict {
+            Verdict::Refused(_, until) if *until <= now => None,
+            Verdict::Refused(..) | Verdict::Trusted(_) => Some(found.clone()),
+        }
+    }
+
+    fn note(&self, repository: &Repository, digest: &Digest, verdict: Verdict, settled: bool) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.put((repository.clone(), *digest), Known { verdict, settled });
+    }
+}
+
+/// What was found of signatures that do not hold.
+#[derive(Default)]
+struct Found {
+    attached: usize,
+    flaw: Option<Flaw>,
+    trouble: Option<Failure>,
+}
+
+impl Found {
+    /// One that does not hold; the one that comes closest is told.
+    fn flawed(&mut self, flaw: Flaw) {
+        self.attached += 1;
+        self.flaw = self.flaw.max(Some(flaw));
+    }
+
+    /// One that could not be had, unless it is not there.
+    fn failed(&mut self, failure: Failure) {
+        if !failure.is_definite() {
+            self.trouble = Some(failure);
+        }
+    }
+
+    fn why(&self) -> String {
+        match self.flaw {
+            None => "no signature is attached to it".to_owned(),
+            Some(flaw) if self.attached == 1 => format!("one signature is attached to it, but {flaw}"),
+            Some(flaw) => format!(
+                "{} signatures are attached to it, and none holds: of one, {flaw}",
+                self.attached
+            ),
+        }
+    }
+}
+
+impl Cache {
+    /// The rule by which a repository's content has to be signed, if there is one.
+    fn trust_rule(&self, chosen: &Chosen) -> Option<&Rule> {
+        let rule = self.options.trust.of(&chosen.repository)?;
+        rule.wants_signature().then_some(rule)
+    }
+
+    /// True if a manifest may be served without looking anything up. Costs nothing without rules.
+    pub(super) fn is_trusted_at_hand(&self, chosen: &Chosen, digest: &Digest, now: Time) -> bool {
+        self.trust_rule(chosen).is_none() || {
+            let known = self.trust.recall(&chosen.repository, digest, now);
+            known.is_some_and(|known| known.settled && matches!(known.verdict, Verdict::Trusted(_)))
+        }
+    }
+
+    /// What is about to be served where a rule wants signatures, if it is signed as that says.
+    pub(super) async fn vouched(
+        &self,
+        chosen: &Chosen,
+        reference: &Reference,
+        served: Served,
+        asker: &Asker,
+    ) -> Result<Served, Failure> {
+        let (repository, digest) = (&chosen.repository, served.digest);
+        let beside = matches!(reference, Reference::Tag(tag) if tag.stands_beside());
+        let content = match &served.body {
+            Body::Memory(bytes) => Some(bytes),
+            Body::Empty | Body::File(..) | Body::Filling(_) => None,
+        };
+        match content {
+            Some(bytes) if trust::is_attachment(bytes) => {
+                let verdict = Verdict::Trusted("it is attached to an image".into());
+                self.trust.note(repository, &digest, verdict, true);
+                return Ok(served);
+            }
+            // A list of referrers under the tag of what they refer to: what it lists is judged when it is asked for.
+            Some(_) if beside && served.media_type.is_index() => return Ok(served),
+            None if beside => return Ok(served),
+            Some(_) | None => {}
+        }
+        match self.verdict(chosen, &digest, asker).await? {
+            Verdict::Trusted(by) => {
+                if let Some(bytes) = content {
+                    self.settle(repository, &digest, &served.media_type, bytes, by);
+                }
+                Ok(served)
+            }
+            Verdict::Refused(why, _) => Err(Failure::not_signed(repository, &digest, &why)),
+        }
+    }
+
+    /// What is known of a manifest's signatures without looking for them; `None` if nothing is, or no rule wants any.
+    pub(super) async fn known_verdict(&self, chosen: &Chosen, digest: &Digest) -> Option<Verdict> {
+        let rule = self.trust_rule(chosen)?;
+        let known = self.trust.recall(&chosen.repository, digest, self.clock.now());
+        if let Some(known) = known {
+            return Some(known.verdict);
+        }
+        let written = self.recorded_list(&key(&chosen.repository, digest)).await?;
+        let by = written.body.strip_prefix(&rule.fingerprint())?.trim_start();
+        let verdict = Verdict::Trusted(by.into());
+        self.trust
+            .note(&chosen.repository, digest, verdict.clone(), false);
+        Some(verdict)
+    }
+
+    /// True if content of a repository has to be signed.
+    pub(super) fn wants_signatures(&self, chosen: &Chosen) -> bool {
+        self.trust_rule(chosen).is_some()
+    }
+
+    async fn verdict(&self, chosen: &Chosen, digest: &Digest, asker: &Asker) -> Answer {
+        if let Some(known) = self.known_verdict(chosen, digest).await {
+            return Ok(known);
+        }
+        let mut alone = None;
+        loop {
+            let question = || {
+                let (cache, chosen, digest, asker) = (self.clone(), chosen.clone(), *digest, *asker);
+                async move { Box::pin(cache.examine(&chosen, &digest, &asker)).await }
+            };
+            let key = (chosen.repository.clone(), *digest, alone);
+            let (answer, joined) = self.trust.asked.ask(&key, question).await;
+            match answer {
+                // What another may not spend, this one may.
+                Some(Err(failure)) if joined && alone.is_none() && is_personal(&failure) => {
+                    alone = Some(asker.client);
+                }
+                Some(answer) => return answer,
+                None => return Err(Failure::internal()),
+            }
+        }
+    }
+
+    /// Looks for a signature that holds.
+    async fn examine(&self, chosen: &Chosen, digest: &Digest, asker: &Asker) -> Answer {
+        let repository = &chosen.repository;
+        let Some(rule) = self.trust_rule(chosen) else {
+            return Err(Failure::internal());
+        };
+        let mut found = Found::default();
+        let mut by = self.signed_by_tag(chosen, rule, digest, asker, &mut found).await;
+        if by.is_none() {
+            by = self
+                .signed_by_referrer(chosen, rule, digest, asker, &mut found)
+                .await;
+        }
+        let metrics = &self.shelves.metrics.trust;
+        match (by, found.trouble.take()) {
+            (Some(by), _) => {
+                metrics.judged(Judged::Trusted);
+                tracing::info!(%repository, %digest, by, "signed");
+                Ok(self.believe(repository, digest, rule, by))
+            }
+            (None, Some(trouble)) => {
+                metrics.judged(Judged::Unknown);
+                Err(trouble.untold(repository, digest))
+            }
+            (None, None) => {
+                metrics.judged(Judged::Refused);
+                let why: Arc<str> = found.why().into();
+                tracing::warn!(%repository, %digest, why = %why, "not signed as it has to be: refused");
+                let verdict = Verdict::Refused(why, self.clock.now() + REFUSED_FOR);
+                self.trust.note(repository, digest, verdict.clone(), false);
+                Ok(verdict)
+            }
+        }
+    }
+
+    /// Who signed a manifest, by what stands under the tag of its signatures.
+    async fn signed_by_tag(
+        &self,
+        chosen: &Chosen,
+        rule: &Rule,
+        digest: &Digest,
+        asker: &Asker,
+        found: &mut Found,
+    ) -> Option<String> {
+        let tag = Tag::of_signatures(digest).next()?;
+        // Whatever is remembered of the tag: a signature may have been added since.
+        let served = Box::pin(self.validate(chosen, &tag, false, asker, PATIENCE)).await;
+        let manifest = content(served, found)?;
+        for cosign::Attached { payload, signature } in cosign::attached(&manifest) {
+            match self.signed_text(chosen, &payload, asker).await {
+                Ok(text) => match cosign::judge(&rule.keys, &text, &signature, digest) {
+                    Ok(key) => return Some(key.name().to_owned()),
+                    Err(flaw) => found.flawed(flaw),
+                },
+                Err(failure) => found.failed(failure),
+            }
+        }
+        None
+    }
+
+    /// Who signed a manifest, by what refers to it.
+    async fn signed_by_referrer(
+        &self,
+        chosen: &Chosen,
+        rule: &Rule,
+        digest: &Digest,
+        asker: &Asker,
+        found: &mut Found,
+    ) -> Option<String> {
+        let listed = Box::pin(self.referrers_now(chosen, digest, asker)).await;
+        let referrers = content(listed, found)?;
+        for referrer in trust::candidates(&referrers) {
+            let served = Box::pin(self.by_digest(chosen, &referrer, false, asker)).await;
+            let Some(manifest) = content(served, found) else {
+                continue;
+            };
+            let Some(bundle) = cosign::bundle(&manifest, digest) else {
+                found.flawed(Flaw::Unreadable);
+                continue;
+            };
+            match self.signed_text(chosen, &bundle, asker).await {
+                Ok(bundle) => match cosign::judge_bundle(&rule.keys, &bundle, digest) {
+                    Ok(key) => return Some(key.name().to_owned()),
+                    Err(flaw) => found.flawed(flaw),
+                },
+                Err(failure) => found.failed(failure),
+            }
+        }
+        None
+    }
+
+    /// Remembers, and writes down, that a manifest may be served.
+    fn believe(&self, repository: &Repository, digest: &Digest, rule: &Rule, by: String) -> Verdict {
+        let written = List {
+            validated: self.clock.now().as_millis(),
+            body: format!("{} {by}", rule.fingerprint()),
+        };
+        self.shelves.records.put_list(&key(repository, digest), &written);
+        let verdict = Verdict::Trusted(by.into());
+        self.trust.note(repository, digest, verdict.clone(), false);
+        verdict
+    }
+
+    /// Has an index that is trusted vouch for the manifests that it lists.
+    fn settle(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        media_type: &MediaType,
+        bytes: &Bytes,
+        by: Arc<str>,
+    ) {
+        let known = self.trust.recall(repository, digest, self.clock.now());
+        if known.is_some_and(|known| known.settled) {
+            return;
+        }
+        if media_type.is_index()
+            && let Ok(index) = Manifest::parse(bytes.clone(), Some(media_type))
+            && let Some(rule) = self.options.trust.of(repository)
+        {
+            for child in index.manifests.iter().take(MOST_LISTED) {
+                let by = format!("{digest}, which lists it");
+                self.believe(repository, &child.digest, rule, by);
+            }
+        }
+        self.trust.note(repository, digest, Verdict::Trusted(by), true);
+    }
+}
+
+/// The bytes of a manifest that may be a signature, or hold one.
+fn content(served: Result<Served, Failure>, found: &mut Found) -> Option<Bytes> {
+    match served {
+        Ok(Served {
+            body: Body::Memory(bytes),
+            ..
+        }) => Some(bytes),
+        Ok(_) => None,
+        Err(failure) => {
+            found.failed(failure);
+            None
+        }
+    }
+}
+
+/// What a verdict is written down under.
+fn key(repository: &Repository, digest: &Digest) -> String {
+    lists::key("trust", repository, &digest.to_string())
+}
+
+/// True if another client could fare better.
+const fn is_personal(failure: &Failure) -> bool {
+    matches!(failure.kind, Kind::Limited(_) | Kind::OverQuota(_))
+}
+
+impl Failure {
+    /// Content that is not signed as it has to be.
+    fn not_signed(repository: &Repository, digest: &Digest, why: &str) -> Self {
+        let public =
+            format!("{repository}@{digest} is not signed as the operator of this cache requires: {why}");
+        Self {
+            kind: Kind::Denied,
+            code: Code::Denied,
+            public: public.into(),
+            retry_after: None,
+            why: None,
+        }
+    }
+
+    /// Nobody can tell now whether content is signed: for what cannot be had, clients are to ask again.
+    fn untold(self, repository: &Repository, digest: &Digest) -> Self {
+        let public = format!(
+            "whether {repository}@{digest} is signed cannot be told now: {}",
+            self.public
+        );
+        let failure = Self {
+            public: public.into(),
+            ..self
+        };
+        match failure.kind {
+            Kind::Limited(_) | Kind::OverQuota(_) => failure,
+            Kind::NotFound | Kind::Denied | Kind::Unavailable | Kind::Timeout | Kind::BadUpstream => Self {
+                kind: Kind::Unavailable,
+                code: Code::Unavailable,
+                retry_after: failure.retry_after.or(Some(RETRY_SOON)),
+                ..failure
+            },
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Which content is believed: by whom it has to be signed, for which repositories.
+//!
+//! A rule says whose signature the manifests of some repositories need. What is judged here are bytes that somebody
+//! else has fetched: the objects that are attached to a manifest, and what stands in them. Whatever cannot be read,
+//! speaks of another digest, or is signed by somebody else, is no signature; one that holds is enough.
+//!
+//! An index vouches for the manifests that it lists, since it names them by digest, and a manifest for its blobs.
+//! What is attached to images (signatures, attestations, bills of materials) needs no signature of its own: it holds
+//! nothing that a runtime would unpack, see [`is_attachment`].
+
+pub mod cosign;
+mod key;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+pub use self::key::{BadKey, Key};
+use super::access::Scope;
+use crate::oci::{Digest, Repository};
+
+/// Most objects attached to one manifest that are looked at for a signature: an upstream can list any number of them,
+/// and each costs a request.
+pub const MOST_ATTACHED: usize = 8;
+/// Most signatures in one such object that are looked at.
+pub const MOST_SIGNATURES: usize = 16;
+/// Longest signed text or envelope that is read, in bytes.
+pub const MOST_SIGNED: u64 = 1 << 20;
+
+/// Media types of what is attached to images: nothing that is unpacked to be run.
+const ATTACHED: [&str; 9] = [
+    cosign::PAYLOAD,
+    "application/vnd.dsse.envelope.v1+json",
+    "application/vnd.in-toto+json",
+    "application/jose+json",
+    "application/cose",
+    "application/spdx+json",
+    "text/spdx",
+    "application/vnd.cyclonedx+json",
+    "application/vnd.cyclonedx+xml",
+];
+
+/// What every rule says together: the first that matches a repository is the one.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rules(Arc<[Rule]>);
+
+/// What the content of some repositories needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule {
+    /// The repositories.
+    pub repositories: Vec<Scope>,
+    /// Whose cosign signature is enough; none if they are empty.
+    pub keys: Vec<Key>,
+}
+
+impl Rules {
+    /// These rules, in this order.
+    pub fn new(rules: Vec<Rule>) -> Self {
+        Self(rules.into())
+    }
+
+    /// All of them.
+    pub fn all(&self) -> &[Rule] {
+        &self.0
+    }
+
+    /// The rule of a repository.
+    pub fn of(&self, repository: &Repository) -> Option<&Rule> {
+        let is_meant = |scope: &Scope| scope.matches(&repository.registry, &repository.path);
+        self.0.iter().find(|rule| rule.repositories.iter().any(is_meant))
+    }
+}
+
+impl Rule {
+    /// True if content needs a signature.
+    pub fn wants_signature(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
+    /// A name for whom this rule believes: what was found under another one has to be judged anew.
+    pub fn fingerprint(&self) -> String {
+        let mut believed = String::new();
+        for key in &self.keys {
+            believed += &format!("cosign {}\n", Digest::sha256(key.der()));
+        }
+        Digest::sha256(believed.as_bytes()).hex()
+    }
+}
+
+/// Why a signature is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Flaw {
+    /// It cannot be read.
+    Unreadable,
+    /// It says something else of its subject than that it is signed.
+    OtherKind,
+    /// Nobody who is believed has made it.
+    OtherSigner,
+    /// It was made for another digest.
+    OtherDigest,
+}
+
+impl fmt::Display for Flaw {
+    /// Reads after "one is attached, but".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unreadable => "it cannot be read",
+            Self::OtherKind => "it is no signature of an image",
+            Self::OtherSigner => "nobody who is trusted for this has made it",
+            Self::OtherDigest => "it was made for another digest",
+        })
+    }
+}
+
+/// True for a manifest of what is attached to images: every layer is of a type that no runtime unpacks. An index is
+/// none, nor is anything whose layers come from elsewhere.
+pub fn is_attachment(manifest: &[u8]) -> bool {
+    let Ok(manifest) = serde_json::from_slice::<Attachment>(manifest) else {
+        return false;
+    };
+    let harmless = |layer: &Layer| {
+        let known = ATTACHED.contains(&layer.media_type.as_str()) || cosign::is_bundle(&layer.media_type);
+        known && layer.urls.is_empty()
+    };
+    let mut layers = manifest.layers.iter().chain(&manifest.blobs);
+    let some = layers.clone().next().is_some();
+    some && manifest.manifests.is_none() && manifest.fs_layers.is_none() && layers.all(harmless)
+}
+
+/// The manifests in a list of referrers that may hold a signature; the first ones, if there are many.
+pub fn candidates(referrers: &[u8]) -> Vec<Digest> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Referrer {
+        artifact_type: Option<String>,
+        digest: String,
+    }
+    #[derive(Deserialize)]
+    struct Index {
+        manifests: Vec<Referrer>,
+    }
+    let Ok(index) = serde_json::from_slice::<Index>(referrers) else {
+        return Vec::new();
+    };
+    let may_sign = |each: &&Referrer| each.artifact_type.as_deref().is_some_and(cosign::is_bundle);
+    let named = index.manifests.iter().filter(may_sign);
+    let digests = named.filter_map(|each| each.digest.parse().ok());
+    digests.take(MOST_ATTACHED).collect()
+}
+
+/// What is read of a manifest that may be attached to another.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Attachment {
+    #[serde(default)]
+    layers: Vec<Layer>,
+    /// Of an artifact manifest.
+    #[serde(default)]
+    blobs: Vec<Layer>,
+    manifests: Option<serde::de::IgnoredAny>,
+    fs_layers: Option<serde::de::IgnoredAny>,
+    subject: Option<Subject>,
+}
+
+#[derive(Deserialize)]
+struct Subject {
+    digest: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Layer {
+    media_type: String,
+    digest: String,
+    #[serde(default)]
+    size: u64,
+    #[serde(default)]
+    annotations: std::collections::HashMap<String, String>,
+    #[serde(default)]
+    urls: Vec<String>,
+}

@@ -1,0 +1,110 @@
+//! Somebody who signs images as cosign does.
+
+use aws_lc_rs::encoding::AsDer;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use seawall::oci::Digest;
+use seawall::policy::trust::Key;
+
+use crate::support::registry::Registry;
+use crate::support::world::{OCI_INDEX, OCI_MANIFEST};
+
+const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+
+pub(crate) struct Signer(EcdsaKeyPair);
+
+impl Default for Signer {
+    fn default() -> Self {
+        Self(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap())
+    }
+}
+
+impl Signer {
+    /// The public half.
+    pub(crate) fn key(&self) -> Key {
+        let der = self.0.public_key().as_der().unwrap().as_ref().to_vec();
+        Key::new("cosign.pub".to_owned(), der).unwrap()
+    }
+
+    fn made(&self, message: &[u8]) -> String {
+        let made = self.0.sign(&SystemRandom::new(), message).unwrap();
+        STANDARD.encode(made.as_ref())
+    }
+
+    /// Signs an image of `library/app`, in the older form or the newer one.
+    pub(crate) fn sign(&self, registry: &Registry, digest: &Digest, by_tag: bool) {
+        match by_tag {
+            true => self.sign_by_tag(registry, digest),
+            false => self.sign_by_referrer(registry, digest),
+        };
+    }
+
+    /// In the older form, under a tag; the digest of what is attached.
+    pub(crate) fn sign_by_tag(&self, registry: &Registry, digest: &Digest) -> Digest {
+        self.sign_as(registry, digest, digest)
+    }
+
+    /// Signs one digest, and attaches that to another.
+    pub(crate) fn sign_as(&self, registry: &Registry, attached: &Digest, digest: &Digest) -> Digest {
+        let text = format!(
+            r#"{{"critical":{{"identity":{{"docker-reference":"docker.io/library/app"}},"image":{{"docker-manifest-digest":"{digest}"}},"type":"cosign container image signature"}},"optional":null}}"#
+        );
+        let made = self.made(text.as_bytes());
+        let (size, blob) = (text.len(), registry.blob("library/app", text));
+        let config = registry.blob("library/app", "{}");
+        let body = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{OCI_MANIFEST}","config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{config}","size":2}},"layers":[{{"mediaType":"application/vnd.dev.cosign.simplesigning.v1+json","digest":"{blob}","size":{size},"annotations":{{"dev.cosignproject.cosign/signature":"{made}"}}}}]}}"#
+        );
+        let tag = format!("sha256-{}.sig", attached.hex());
+        registry.manifest("library/app", Some(&tag), OCI_MANIFEST, &body)
+    }
+
+    /// In the newer form, among the referrers; the digest of what is attached.
+    pub(crate) fn sign_by_referrer(&self, registry: &Registry, digest: &Digest) -> Digest {
+        let referrer = self.attach(registry, digest);
+        let path = format!("/v2/library/app/referrers/{digest}");
+        let listed = registry.content_at(&path);
+        let body = listing(listed.as_deref(), &referrer);
+        registry.put(path, OCI_INDEX, body.into());
+        referrer
+    }
+
+    /// The same in a registry without a list of referrers.
+    pub(crate) fn sign_by_referrer_tag(&self, registry: &Registry, digest: &Digest) {
+        let referrer = self.attach(registry, digest);
+        let tag = format!("sha256-{}", digest.hex());
+        registry.manifest("library/app", Some(&tag), OCI_INDEX, &listing(None, &referrer));
+    }
+
+    fn attach(&self, registry: &Registry, digest: &Digest) -> Digest {
+        let kind = "application/vnd.in-toto+json";
+        let statement = format!(
+            r#"{{"_type":"https://in-toto.io/Statement/v1","subject":[{{"digest":{{"sha256":"{}"}}}}],"predicateType":"https://sigstore.dev/cosign/sign/v1","predicate":{{}}}}"#,
+            digest.hex()
+        );
+        let message = format!("DSSEv1 {} {kind} {} {statement}", kind.len(), statement.len());
+        let (made, payload) = (self.made(message.as_bytes()), STANDARD.encode(statement));
+        let bundle = format!(
+            r#"{{"mediaType":"{BUNDLE}","verificationMaterial":{{"publicKey":{{"hint":"k"}}}},"dsseEnvelope":{{"payload":"{payload}","payloadType":"{kind}","signatures":[{{"sig":"{made}"}}]}}}}"#
+        );
+        let (size, blob) = (bundle.len(), registry.blob("library/app", bundle));
+        let config = registry.blob("library/app", "{}");
+        let body = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{OCI_MANIFEST}","artifactType":"{BUNDLE}","config":{{"mediaType":"application/vnd.oci.empty.v1+json","digest":"{config}","size":2}},"layers":[{{"mediaType":"{BUNDLE}","digest":"{blob}","size":{size}}}],"subject":{{"mediaType":"{OCI_MANIFEST}","digest":"{digest}","size":7}}}}"#
+        );
+        registry.manifest("library/app", None, OCI_MANIFEST, &body)
+    }
+}
+
+/// A list of referrers with one more.
+fn listing(listed: Option<&[u8]>, referrer: &Digest) -> String {
+    let more = format!(
+        r#"{{"mediaType":"{OCI_MANIFEST}","digest":"{referrer}","size":7,"artifactType":"{BUNDLE}"}}"#
+    );
+    let none = format!(r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[]}}"#);
+    let listed = listed.map_or(none, |listed| String::from_utf8(listed.to_vec()).unwrap());
+    let comma = if listed.contains("[]") { "" } else { "," };
+    listed.replacen("]}", &format!("{comma}{more}]}}"), 1)
+}
