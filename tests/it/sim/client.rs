@@ -4,6 +4,8 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use http::{Method, StatusCode};
 use seawall::oci::Digest;
 use seawall::policy::clients::{Clients, Rule, Tier};
@@ -17,6 +19,7 @@ use super::switches::Switches;
 use super::wire::host;
 use super::{Role, Sim};
 use crate::support::seawall::{Answer, Choices, Seawall, login};
+use crate::support::world::in_memory;
 
 /// The first seed; every world prints its own when it fails.
 const SEED: u64 = 0x5ea_0a11;
@@ -71,12 +74,7 @@ impl Shop {
 
     /// A client that waits when it is told to, and tries again.
     pub(crate) fn patient(&self) -> Client {
-        Client {
-            seawall: self.seawall.clone(),
-            address: [127, 0, 0, 1],
-            agent: "containers/5.30",
-            tries: 30,
-        }
+        Client::patient(&self.seawall)
     }
 
     /// A client that takes the first answer.
@@ -123,13 +121,6 @@ impl Drop for Shop {
     }
 }
 
-/// A directory that no disk slows down, where there is such a thing: thousands of pulls are written here.
-fn in_memory() -> TempDir {
-    tempfile::tempdir_in("/dev/shm")
-        .or_else(|_| tempfile::tempdir())
-        .unwrap()
-}
-
 /// Production, which may have everything, and CI from 10.20.0.0/16, which may not touch this part of it.
 pub(crate) fn tiers(reserve: f64) -> Clients {
     let tier = |name: &str, reserve| Tier {
@@ -161,12 +152,47 @@ pub(crate) struct Client {
     address: [u8; 4],
     agent: &'static str,
     tries: u32,
+    /// What it logs in with here.
+    authorization: String,
 }
 
 impl Client {
+    /// One that waits when it is told to, and tries again.
+    pub(crate) fn patient(seawall: &Arc<Seawall>) -> Self {
+        Self {
+            seawall: seawall.clone(),
+            address: [127, 0, 0, 1],
+            agent: "containers/5.30",
+            tries: 30,
+            authorization: "Basic Q0FOQVJZ".to_owned(),
+        }
+    }
+
+    /// The same, who logs in.
+    pub(crate) fn logged_in(self, user: &str, password: &str) -> Self {
+        let pair = BASE64_STANDARD.encode(format!("{user}:{password}"));
+        Self {
+            authorization: format!("Basic {pair}"),
+            ..self
+        }
+    }
+
+    /// The same, without any login.
+    pub(crate) fn anonymous(self) -> Self {
+        Self {
+            authorization: String::new(),
+            ..self
+        }
+    }
+
     /// The same, by another name.
     pub(crate) fn named(self, agent: &'static str) -> Self {
         Self { agent, ..self }
+    }
+
+    /// The same, at another address.
+    pub(crate) fn from(self, address: [u8; 4]) -> Self {
+        Self { address, ..self }
     }
 
     /// The same, with so many tries.
@@ -177,13 +203,21 @@ impl Client {
     /// Asks; again after the pause that was named, as long as there are tries left. Everything it sends
     /// beside the question is its own business: none of it may reach an upstream.
     pub(crate) async fn ask(&self, method: Method, path: &str) -> Answer {
-        let own = [
+        self.ask_with(method, path, &[]).await
+    }
+
+    /// As [`Self::ask`], with more headers.
+    pub(crate) async fn ask_with(&self, method: Method, path: &str, more: &[(&str, &str)]) -> Answer {
+        let mut own = vec![
             ("user-agent", self.agent),
             ("cookie", "session=CANARY"),
             ("x-forwarded-for", "198.51.100.7, CANARY"),
-            ("authorization", "Basic Q0FOQVJZ"),
             ("referer", "http://CANARY.example/"),
         ];
+        if !self.authorization.is_empty() {
+            own.push(("authorization", &self.authorization));
+        }
+        own.extend(more);
         let mut left = self.tries;
         loop {
             let opened = self.seawall.open_from(self.address, method.clone(), path, &own);
@@ -201,6 +235,15 @@ impl Client {
             let pause = answer.header("retry-after").parse().unwrap_or(1);
             tokio::time::sleep(Duration::from_secs(pause)).await;
         }
+    }
+
+    /// How long it takes until an answer begins.
+    pub(crate) async fn waits(&self, method: Method, path: &str) -> Duration {
+        let own = [("user-agent", self.agent), ("authorization", &self.authorization)];
+        let asked = tokio::time::Instant::now();
+        let opened = self.seawall.open_from(self.address, method, path, &own);
+        drop(opened.await);
+        asked.elapsed()
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

@@ -133,6 +133,14 @@ impl Content {
             .insert((repository.to_owned(), tag.to_owned()), digest);
     }
 
+    /// The tags of a repository, in order.
+    pub(crate) fn tags(&self, repository: &str) -> Vec<String> {
+        let all = self.tags.keys().filter(|(holder, _)| holder == repository);
+        let mut tags: Vec<String> = all.map(|(_, tag)| tag.clone()).collect();
+        tags.sort();
+        tags
+    }
+
     /// Takes a tag away.
     pub(crate) fn untag(&mut self, repository: &str, tag: &str) {
         self.tags.remove(&(repository.to_owned(), tag.to_owned()));

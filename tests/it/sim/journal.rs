@@ -33,6 +33,8 @@ pub(crate) enum About {
         digest: Option<Digest>,
     },
     Blob(Digest),
+    /// The tags of a repository.
+    Tags(String),
     Token,
     Other,
 }
@@ -58,6 +60,10 @@ pub(crate) struct Entry {
     pub(crate) path: String,
     /// The scheme of `Authorization`, never what follows it.
     pub(crate) scheme: Option<String>,
+    /// The user who was named, or whose token was shown.
+    pub(crate) user: Option<String>,
+    /// The password that was shown.
+    pub(crate) password: Option<String>,
     pub(crate) range: Option<String>,
     pub(crate) about: About,
     pub(crate) status: u16,
@@ -80,7 +86,7 @@ impl Entry {
         match &self.about {
             About::Manifest { digest, .. } => *digest,
             About::Blob(digest) => Some(*digest),
-            About::Ping | About::Token | About::Other => None,
+            About::Ping | About::Tags(_) | About::Token | About::Other => None,
         }
     }
 }

@@ -203,7 +203,9 @@ impl Sim {
         let now = self.now();
         let state = &mut *self.lock();
         if let Some((key, life)) = &reply.token {
-            state.trips.token_answered(key, *life, now);
+            // Whoever left has none.
+            let life = life.filter(|_| ended != Ended::Left);
+            state.trips.token_answered(key, life, now);
         }
         let entry = &mut state.journal[number];
         entry.sent = sent;

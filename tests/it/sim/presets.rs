@@ -100,6 +100,7 @@ pub(crate) fn with_account(mut switches: Switches, name: &'static str, pulls: Op
     switches.accounts.push(Account {
         name,
         password: PASSWORD,
+        former: None,
         allowance: pulls.map(|pulls| per_hours(pulls, 1)),
     });
     switches

@@ -4,7 +4,7 @@ use super::journal::About;
 use super::journal::Role;
 use super::state::{Reply, Request, State};
 use super::switches::{
-    Alternate, Auth, Delivery, Head, Manifests, RateForm, Realm, Scope, Spelling, Unknown,
+    Alternate, Auth, Delivery, Head, Hidden, Manifests, RateForm, Realm, Scope, Spelling, Unknown,
 };
 use super::token::Issuer;
 use super::wire::host;
@@ -18,7 +18,7 @@ impl State {
             About::Manifest { .. } if request.method == Method::GET => "manifest",
             About::Manifest { .. } => "head",
             About::Blob(_) => "blob",
-            About::Ping | About::Token | About::Other => "other",
+            About::Ping | About::Tags(_) | About::Token | About::Other => "other",
         };
         if let Some(refused) = self.too_fast(request, endpoint) {
             return refused;
@@ -32,6 +32,7 @@ impl State {
             },
             About::Manifest { repository, .. } => self.manifest(request, repository, about),
             About::Blob(digest) => self.blob(request, *digest),
+            About::Tags(repository) => self.tags(request, repository),
             About::Other => Reply::error(404, "NAME_UNKNOWN", "no such thing"),
         }
     }
@@ -104,6 +105,30 @@ impl State {
         }
     }
 
+    /// Who asks for something in a repository that he is shown; an error is what he is told instead.
+    fn admitted(&mut self, request: &Request, repository: &str) -> Result<Option<usize>, Box<Reply>> {
+        let Ok(account) = self.who(request, repository) else {
+            self.reject_token(request);
+            return Err(Box::new(self.challenge(repository, false)));
+        };
+        let name = account.map(|account| self.switches.accounts[account].name);
+        let mut closed = self.switches.closed.iter();
+        let is_shown = closed.all(|closed| {
+            !repository.starts_with(closed.below) || name.is_some_and(|name| closed.to.contains(&name))
+        });
+        if is_shown {
+            return Ok(account);
+        }
+        Err(Box::new(match self.switches.hidden {
+            Hidden::Missing => self.unknown(),
+            Hidden::Denied => Reply::error(403, "DENIED", "requested access to the resource is denied"),
+            Hidden::Challenged => {
+                self.reject_token(request);
+                self.challenge(repository, false)
+            }
+        }))
+    }
+
     /// The 401 that says what is wanted.
     fn challenge(&self, repository: &str, ping: bool) -> Reply {
         let switches = &self.switches;
@@ -154,8 +179,9 @@ impl State {
     }
 
     fn manifest(&mut self, request: &Request, repository: &str, about: &About) -> Reply {
-        let Ok(account) = self.who(request, repository) else {
-            return self.challenge(repository, false);
+        let account = match self.admitted(request, repository) {
+            Ok(account) => account,
+            Err(refused) => return *refused,
         };
         let About::Manifest {
             digest: Some(digest), ..
@@ -207,6 +233,27 @@ impl State {
         reply
     }
 
+    /// The tags of a repository, as many as are asked for.
+    fn tags(&mut self, request: &Request, repository: &str) -> Reply {
+        if let Err(refused) = self.admitted(request, repository) {
+            return *refused;
+        }
+        let mut tags = self.content.tags(repository);
+        if tags.is_empty() {
+            return self.unknown();
+        }
+        let most = request
+            .query
+            .strip_prefix("n=")
+            .and_then(|most| most.parse().ok());
+        tags.truncate(most.unwrap_or(tags.len()));
+        let tags = tags.join("\",\"");
+        Reply::new(200).text(
+            "application/json",
+            format!(r#"{{"name":"{repository}","tags":["{tags}"]}}"#),
+        )
+    }
+
     fn unknown(&self) -> Reply {
         match self.switches.unknown {
             Unknown::Json(code) => Reply::error(404, code, "Not Found"),
@@ -222,8 +269,8 @@ impl State {
             .nth(1)
             .and_then(|rest| rest.split("/blobs/").next());
         let repository = repository.unwrap_or_default().to_owned();
-        if self.who(request, &repository).is_err() {
-            return self.challenge(&repository, false);
+        if let Err(refused) = self.admitted(request, &repository) {
+            return *refused;
         }
         if self.content.bytes(&digest).is_none() {
             return Reply::error(404, "BLOB_UNKNOWN", "not here");

@@ -134,6 +134,7 @@ impl State {
     pub(super) fn handle(&mut self, request: &Request) -> (usize, Reply) {
         let scheme = request.headers.get("authorization");
         let scheme = scheme.and_then(|value| value.to_str().ok()?.split(' ').next());
+        let (user, password) = self.shown(request);
         let range = request.headers.get("range").and_then(|value| value.to_str().ok());
         let mut entry = Entry {
             at: request.at,
@@ -141,6 +142,8 @@ impl State {
             method: request.method.clone(),
             path: request.path.clone(),
             scheme: scheme.map(str::to_owned),
+            user,
+            password,
             range: range.map(str::to_owned),
             about: self.about(request),
             status: 0,
@@ -281,6 +284,9 @@ impl State {
                     .resolve(repository, reference)
                     .map(|(digest, _)| digest),
             };
+        }
+        if let Some(repository) = rest.strip_suffix("/tags/list") {
+            return About::Tags(repository.to_owned());
         }
         let blob = rest.rsplit_once("/blobs/");
         blob.and_then(|(_, digest)| digest.parse().ok())

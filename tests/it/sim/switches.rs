@@ -25,6 +25,10 @@ pub(crate) struct Switches {
     pub(crate) token_life: Duration,
     pub(crate) grant: Grant,
     pub(crate) accounts: Vec<Account>,
+    /// Repositories that not everybody is shown.
+    pub(crate) closed: Vec<Closed>,
+    /// What those are told who are not.
+    pub(crate) hidden: Hidden,
     /// Only accounts may pull.
     pub(crate) private: bool,
     pub(crate) lockout: Option<Lockout>,
@@ -148,7 +152,27 @@ pub(crate) enum Grant {
 pub(crate) struct Account {
     pub(crate) name: &'static str,
     pub(crate) password: &'static str,
+    /// The password before this one, while it still holds.
+    pub(crate) former: Option<&'static str>,
     pub(crate) allowance: Option<Allowance>,
+}
+
+/// Repositories whose names begin so are shown to these accounts, and to nobody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Closed {
+    pub(crate) below: &'static str,
+    pub(crate) to: &'static [&'static str],
+}
+
+/// What somebody is told of a repository that he is not shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hidden {
+    /// The same as of what does not exist.
+    Missing,
+    /// 401, whatever he has shown.
+    Challenged,
+    /// 403.
+    Denied,
 }
 
 /// When a user name is locked.
@@ -304,6 +328,8 @@ impl Default for Switches {
             token_life: Duration::from_secs(300),
             grant: Grant::Full,
             accounts: Vec::new(),
+            closed: Vec::new(),
+            hidden: Hidden::Missing,
             private: false,
             lockout: None,
             egress: "192.0.2.1",

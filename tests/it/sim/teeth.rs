@@ -86,6 +86,7 @@ async fn the_headers_of_clients_and_a_missing_name_are_noticed() {
         ("x-forwarded-for", "198.51.100.7"),
         ("te", "trailers"),
         ("user-agent", "curl/8"),
+        ("authorization", "Basic Q0FOQVJZ"),
     ] {
         let rude = Rude(Sim::new(open_registry(), 1));
         rude.ask(Role::Registry, "GET", "/v2/", &[header]).await;
@@ -234,6 +235,7 @@ async fn a_low_tier_that_takes_what_is_reserved_is_noticed() {
     let account = Account {
         name: "robot",
         password: "right",
+        former: None,
         allowance: None,
     };
     let switches = Switches {

@@ -89,7 +89,11 @@ impl State {
 
     /// What a question is told apart by.
     fn token_key(&self, request: &Request) -> String {
-        let user = basic(request).map_or_else(|| "nobody".to_owned(), |(user, _)| user);
+        // Another password is another login, which may be worth another token.
+        let user = match basic(request) {
+            None => "nobody".to_owned(),
+            Some((user, password)) => format!("{user}, {password}"),
+        };
         format!("{:?} {} for {user}", request.role, request.query)
     }
 
@@ -154,9 +158,29 @@ impl State {
     fn account(&self, user: &str, password: &str, at: u64) -> Option<usize> {
         let issued = self.identities.accepts(password, at);
         let accounts = &self.switches.accounts;
-        accounts
-            .iter()
-            .position(|account| account.name == user && (account.password == password || issued))
+        accounts.iter().position(|account| {
+            let fits = account.password == password || account.former == Some(password) || issued;
+            account.name == user && fits
+        })
+    }
+
+    /// The user and the password that a request names, or the user whose token it shows.
+    pub(super) fn shown(&self, request: &Request) -> (Option<String>, Option<String>) {
+        if let Some((user, password)) = basic(request) {
+            return (Some(user), Some(password));
+        }
+        let issued = bearer(request).and_then(|token| self.tokens.get(token));
+        let account = issued.and_then(|issued| issued.account);
+        let name = account.map(|account| self.switches.accounts[account].name.to_owned());
+        (name, None)
+    }
+
+    /// The token that came along was of no use: another may be asked for.
+    pub(super) fn reject_token(&mut self, request: &Request) {
+        let issued = bearer(request).and_then(|token| self.tokens.get(token));
+        if let Some(key) = issued.map(|issued| issued.key.clone()) {
+            self.trips.token_rejected(&key);
+        }
     }
 
     /// Whose token came with a request for something in a repository.

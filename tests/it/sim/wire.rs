@@ -87,6 +87,10 @@ impl Sim {
 async fn serve(sim: Sim, role: Role, mut io: DuplexStream) {
     let mut buffer = Vec::new();
     while let Some(head) = read_head(&mut io, &mut buffer).await {
+        // A connection that was given up a moment ago is seen to have ended first.
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+        }
         if sim.is_down(role) {
             return;
         }
@@ -96,13 +100,26 @@ async fn serve(sim: Sim, role: Role, mut io: DuplexStream) {
         };
         request.body = body;
         let (number, reply) = sim.handle(&request);
-        tokio::time::sleep(reply.delay).await;
-        let (sent, ended) = send(&mut io, &request, &reply).await;
+        let (sent, ended) = match wait(&mut io, &mut buffer, reply.delay).await {
+            true => send(&mut io, &request, &reply).await,
+            false => (0, Ended::Left),
+        };
         sim.finish(number, &reply, sent, ended);
         if ended == Ended::Left || reply.hang_up || reply.bare || reply.fault.cut_after.is_some() {
             return;
         }
     }
+}
+
+/// Lets time go by before an answer. False if who asked went away meanwhile.
+async fn wait(io: &mut DuplexStream, buffer: &mut Vec<u8>, delay: Duration) -> bool {
+    let left = async {
+        let mut piece = [0; 8192];
+        while let Ok(count @ 1..) = io.read(&mut piece).await {
+            buffer.extend_from_slice(&piece[..count]);
+        }
+    };
+    tokio::time::timeout(delay, left).await.is_err()
 }
 
 /// The next head, without the empty line after it.

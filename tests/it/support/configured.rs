@@ -1,6 +1,7 @@
 //! A Seawall that runs under a configuration file, which can be written anew and read again.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use seawall::app::{By, Running, Source};
 use seawall::config::Environment;
@@ -12,10 +13,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::seawall::Seawall;
+use super::world::in_memory;
 
 /// A Seawall, its file, and where both are.
 pub(crate) struct Configured {
-    pub(crate) seawall: Seawall,
+    pub(crate) seawall: Arc<Seawall>,
     pub(crate) running: Running,
     pub(crate) source: Source,
     folder: TempDir,
@@ -29,7 +31,7 @@ pub(crate) fn hub(more: &str) -> String {
 impl Configured {
     /// Starts with this text as its file.
     pub(crate) fn start(dialer: &Dialer, text: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = in_memory();
         let cache = folder.path().join("cache");
         let source = Source {
             file: Some(folder.path().join("seawall.toml")),
@@ -41,7 +43,7 @@ impl Configured {
         let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
         let running = Running::start(loaded, disk, dialer, None, (&tasks, &stopping));
         Self {
-            seawall: Seawall::of(&running, tasks, stopping),
+            seawall: Arc::new(Seawall::of(&running, tasks, stopping)),
             running,
             source,
             folder,

@@ -121,3 +121,10 @@ pub(crate) fn is_quarantined(directory: &Path, digest: &Digest) -> bool {
         .join(digest.to_string().replace(':', "-"))
         .exists()
 }
+
+/// A directory that no disk slows down, where there is such a thing: thousands of pulls are written here.
+pub(crate) fn in_memory() -> TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
+}

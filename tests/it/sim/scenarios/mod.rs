@@ -36,11 +36,11 @@
 //! | alternate lacks, corrupts, is down; nothing left at home | `alternates` | the same, steady |
 //! | tokens of clouds at half of their life, with their services down; tokens in files rotated; throttled exchange | `clouds` | ECR's, ACR's, GAR's |
 //! | clients like containerd, dockerd, podman | `clients` | 23 |
+//! | a private repository: one user has pulled it, another is denied | `private` | accounts, three ways to hide |
 //! | restart in the middle; clock jumps | `windows`, `across` | 23 |
 //! | faults of all kinds by chance | `every` | all |
 //!
-//! Waiting for what is not there yet: a private repository that one client may have and another may not;
-//! secret files that are rotated under load; cloud identities (half-life of ECR's tokens, throttled ACR
+//! Waiting for what is not there yet: secret files that are rotated under load; cloud identities (half-life of ECR's tokens, throttled ACR
 //! exchange, rotated OIDC keys and floods of unknown ones). GOAWAY storms wait for a simulator that speaks
 //! Waiting for what is not there yet: a private repository that one client may have and another may not;
 //! secret files that are rotated under load; rotated OIDC keys and floods of unknown ones. GOAWAY storms wait for a simulator that speaks
@@ -58,6 +58,7 @@ mod freshness;
 mod limits;
 mod over;
 mod policies;
+mod private;
 mod refusals;
 mod tokens;
 mod twelve_hours;

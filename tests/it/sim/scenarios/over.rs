@@ -74,6 +74,7 @@ pub(super) fn with_accounts(accounts: &[(&'static str, Option<Allowance>)]) -> V
     let account = |(name, allowance): &(&'static str, Option<Allowance>)| Account {
         name,
         password: PASSWORD,
+        former: None,
         allowance: *allowance,
     };
     turned(presets, |switches| {
