@@ -141,7 +141,9 @@ impl Cache {
         };
         let upstream = self.upstreams.get(chosen);
         let offline = self.rules(chosen, None).offline;
-        let withheld = match upstream.would_sell(&chosen.repository.path, *asker) {
+        let would = upstream.would_sell(&chosen.repository.path, *asker);
+        let affordable = would.is_ok();
+        let withheld = match would {
             Err(Refusal::Withheld(withheld)) => Some(withheld),
             Ok(()) | Err(_) => None,
         };
@@ -161,7 +163,7 @@ impl Cache {
                 .is_some_and(|content| content.manifest != NOWHERE),
             follows: content.as_ref().is_some_and(|content| content.complete),
             reachable,
-            affordable: withheld.is_none(),
+            affordable,
         });
         let outlook = judged(outlook, verdict.as_ref(), named);
         Explained {

@@ -132,12 +132,8 @@ impl Auth {
         match known {
             None => Ok(Proof::None),
             Some(Known::Basic) => self.basic().await,
-            Some(Known::Bearer(mut key)) => {
-                // Some registries demand the same scope for everything (`aws`, `*`); most name the repository.
-                if key.scope.is_empty() || key.scope.starts_with("repository:") {
-                    key.scope = pull(path);
-                }
-                let proof = self.token(client, key).await;
+            Some(Known::Bearer(key)) => {
+                let proof = self.token(client, key.of(path)).await;
                 // The realm may have moved: unless its answer is plain, the next request asks the registry.
                 if !matches!(proof, Ok(_) | Err(Refusal::Denied(_) | Refusal::Limited { .. })) {
                     *self.known() = None;
@@ -261,6 +257,15 @@ impl Auth {
         *turn = None;
     }
 
+    /// True if a valid token for a repository is held.
+    pub(super) fn holds_token(&self, path: &RepositoryPath) -> bool {
+        let key = match &*self.known() {
+            Some(Known::Bearer(key)) => key.clone().of(path),
+            Some(Known::Basic) | None => return false,
+        };
+        self.tokens.holds(&key)
+    }
+
     /// How many tokens are held and valid.
     pub(super) fn tokens(&self) -> u64 {
         self.tokens.held()
@@ -289,6 +294,17 @@ impl Auth {
 
     fn known(&self) -> std::sync::MutexGuard<'_, Option<Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Key {
+    /// The same for another repository. Some registries demand the same scope for everything (`aws`, `*`); most
+    /// name the repository.
+    fn of(mut self, path: &RepositoryPath) -> Self {
+        if self.scope.is_empty() || self.scope.starts_with("repository:") {
+            self.scope = pull(path);
+        }
+        self
     }
 }
 

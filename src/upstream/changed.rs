@@ -44,6 +44,16 @@ impl Upstream {
         self.options.is_reached_as(options).then_some(exchange)
     }
 
+    /// What asks for it today: itself, or what took its place. Whatever began before goes on with that, by the
+    /// credentials that are good now.
+    pub(super) fn present(&self) -> &Self {
+        let mut present = self;
+        while let Some(next) = present.successor.get() {
+            present = next;
+        }
+        present
+    }
+
     /// Other parts of its budget are reserved from now on.
     pub(super) fn set_rules(&self, rules: &Rules) {
         if let Ok(exchange) = self.exchange() {

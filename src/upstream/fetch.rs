@@ -69,7 +69,7 @@ impl Upstream {
         reference: &Reference,
         asker: Option<Asker>,
     ) -> Result<Descriptor, Refusal> {
-        let exchange = self.exchange()?;
+        let exchange = self.present().exchange()?;
         let account = exchange.shield.account(path);
         exchange.negatives.recall(account, path, reference)?;
         let mut ask = manifest_ask(exchange, Method::HEAD, path, reference, account)?;
@@ -164,7 +164,7 @@ impl Upstream {
     /// # Errors
     /// See [`Refusal`]; a list without end is unusable.
     pub async fn tags(&self, path: &RepositoryPath) -> Result<Vec<String>, Refusal> {
-        let exchange = self.exchange()?;
+        let exchange = self.present().exchange()?;
         let account = exchange.shield.account(path);
         exchange.negatives.recall(account, path, Asked::Tags)?;
         let tags = pages::tags(exchange, path).await;
@@ -177,7 +177,7 @@ impl Upstream {
     /// # Errors
     /// See [`Refusal`].
     pub async fn referrers(&self, path: &RepositoryPath, digest: &Digest) -> Result<Option<Bytes>, Refusal> {
-        let exchange = self.exchange()?;
+        let exchange = self.present().exchange()?;
         let (account, negatives) = (exchange.shield.account(path), &exchange.negatives);
         if !negatives.may_have_referrers() {
             return Ok(None);
@@ -187,7 +187,7 @@ impl Upstream {
             Err(Refusal::NotFound) => return Ok(None),
             Err(refusal) => return Err(refusal),
         }
-        let told = self.ask_referrers(path, digest).await;
+        let told = ask_referrers(exchange, path, digest).await;
         let (answer, index) = match told {
             Ok(Referrers::Index(bytes)) => (Ok(()), Ok(Some(bytes))),
             Ok(Referrers::Unknown) => (Err(Refusal::NotFound), Ok(None)),
@@ -199,37 +199,6 @@ impl Upstream {
         };
         exchange.note(account, path, Asked::Referrers(*digest), &answer);
         index
-    }
-
-    async fn ask_referrers(&self, path: &RepositoryPath, digest: &Digest) -> Result<Referrers, Refusal> {
-        let exchange = self.exchange()?;
-        let mut ask = Ask {
-            method: Method::GET,
-            url: exchange.url(&format!("{path}/referrers/{digest}"))?,
-            headers: accepting(MediaType::OCI_INDEX.as_str()),
-            path,
-            account: exchange.shield.account(path),
-            manifest: false,
-            left: None,
-            asker: None,
-        };
-        let answer = exchange.ask_freely(&mut ask).await?;
-        let idle = exchange.timeouts.idle;
-        if matches!(answer.response.status().as_u16(), 400 | 404 | 405 | 406) {
-            let why = read_whole(answer.response, MAX_REFUSAL, idle, "a refusal").await;
-            return Ok(Referrers::refused(&why.unwrap_or_default()));
-        }
-        if let Some(refusal) = exchange.refusal(&answer) {
-            return Err(refusal);
-        }
-        // Some registries redirect to the page where people sign in.
-        let label = text(answer.response.headers(), CONTENT_TYPE).and_then(MediaType::parse);
-        if label != Some(MediaType::OCI_INDEX) {
-            return Ok(Referrers::NoApi);
-        }
-        read_whole(answer.response, MAX_REFERRERS, idle, "a list of referrers")
-            .await
-            .map(Referrers::Index)
     }
 
     async fn open(
@@ -266,6 +235,40 @@ impl Upstream {
             None => accept(exchange, answer, want),
         }
     }
+}
+
+async fn ask_referrers(
+    exchange: &Exchange,
+    path: &RepositoryPath,
+    digest: &Digest,
+) -> Result<Referrers, Refusal> {
+    let mut ask = Ask {
+        method: Method::GET,
+        url: exchange.url(&format!("{path}/referrers/{digest}"))?,
+        headers: accepting(MediaType::OCI_INDEX.as_str()),
+        path,
+        account: exchange.shield.account(path),
+        manifest: false,
+        left: None,
+        asker: None,
+    };
+    let answer = exchange.ask_freely(&mut ask).await?;
+    let idle = exchange.timeouts.idle;
+    if matches!(answer.response.status().as_u16(), 400 | 404 | 405 | 406) {
+        let why = read_whole(answer.response, MAX_REFUSAL, idle, "a refusal").await;
+        return Ok(Referrers::refused(&why.unwrap_or_default()));
+    }
+    if let Some(refusal) = exchange.refusal(&answer) {
+        return Err(refusal);
+    }
+    // Some registries redirect to the page where people sign in.
+    let label = text(answer.response.headers(), CONTENT_TYPE).and_then(MediaType::parse);
+    if label != Some(MediaType::OCI_INDEX) {
+        return Ok(Referrers::NoApi);
+    }
+    read_whole(answer.response, MAX_REFERRERS, idle, "a list of referrers")
+        .await
+        .map(Referrers::Index)
 }
 
 /// The request for a blob, or for what the headers say of it.

@@ -139,7 +139,7 @@ impl Upstream {
     /// Who gives what came from here.
     fn giver(&self, alternate: Option<usize>) -> Option<&Self> {
         match alternate {
-            None => Some(self),
+            None => Some(self.present()),
             Some(index) => self.alternate(index),
         }
     }

@@ -3,9 +3,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use http::StatusCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::auth::Auth;
 use super::exchange::{Answer, Ask, Exchange};
 use super::{LimitKind, Refusal};
 use crate::clock::{Clock, Time};
@@ -15,6 +15,9 @@ use crate::policy::login::{Login, Mark, Refused};
 /// Logins at once with a credential that is known to be good: should it turn bad, as many fail, which is
 /// less than what registries lock for.
 const AT_ONCE: u32 = 4;
+
+/// What a login comes to whose password is wrong.
+const WRONG: Refusal = Refusal::Denied(401);
 
 /// The logins of one account.
 pub(super) struct Logins {
@@ -132,7 +135,7 @@ impl Logins {
         let now = self.clock.now();
         match self.lock().login.parked(now) {
             None => Ok(()),
-            Some((_, Refused::Wrong)) => Err(Refusal::Denied(StatusCode::UNAUTHORIZED.as_u16())),
+            Some((_, Refused::Wrong)) => Err(WRONG),
             Some((until, Refused::Locked { .. })) => Err(Refusal::Limited {
                 kind: LimitKind::Login,
                 retry_after: Some(until.since(now)),
@@ -170,11 +173,17 @@ impl Exchange {
         self.ask(ask).await
     }
 
-    /// What every request for a repository would come to, if all accounts that it is asked for with are parked:
-    /// the refusal of the one that is tried again first.
+    /// What every request for a repository would come to, if all accounts that it is asked for with are parked, and
+    /// none holds a token for it: the refusal of the one that is tried again first.
     pub(super) fn shut_out(&self, path: &RepositoryPath) -> Option<Refusal> {
         let own = self.shield.accounts_of(path).into_iter();
-        let parked = own.map(|account| (self.accounts[account].parked(), &self.accounts[account]));
+        let own = own.map(|account| &self.accounts[account]);
+        // A password that was refused takes no token away; a lock does, as registries tell.
+        let is_good = |auth: &&Arc<Auth>| auth.allowed() == Err(WRONG) && auth.holds_token(path);
+        if own.clone().any(|auth| is_good(&auth)) {
+            return None;
+        }
+        let parked = own.map(|auth| (auth.parked(), auth));
         let soonest = parked.min_by_key(|(until, _)| *until)?;
         soonest.0.and_then(|_| soonest.1.allowed().err())
     }

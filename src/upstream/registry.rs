@@ -62,6 +62,8 @@ pub struct Upstream {
     pub(super) alternates: Arc<Alternates>,
     /// Tells what it shows to others than us; `None` where that is no question.
     pub(super) witness: Option<Arc<Witness>>,
+    /// The one that took its place when the configuration changed.
+    pub(super) successor: OnceLock<Arc<Self>>,
 }
 
 impl Upstream {
@@ -74,6 +76,7 @@ impl Upstream {
                 manifest_limit: options.manifest_limit,
                 alternates: Arc::default(),
                 witness: None,
+                successor: OnceLock::new(),
             };
         // What stands beside it spends nothing of its budget.
         let beside = |options: &Options, registry: &Registry, own: bool| {
@@ -243,7 +246,8 @@ impl Upstreams {
             && !Arc::ptr_eq(heir, entry)
         {
             let make = || self.make(heir, &before.registry, Some(&before.upstream));
-            heir.get(&before.registry, make);
+            // Whoever is second has the same heir.
+            let _ = before.upstream.successor.set(heir.get(&before.registry, make));
         }
     }
 

@@ -152,6 +152,8 @@ impl Shield {
             }
             let (tell, told) = oneshot::channel();
             state.waiting.insert(key.clone(), tell);
+            // Somebody may have lost the place that this one has.
+            state.turn(now);
             told
         };
         let mut leaving = Leaving {

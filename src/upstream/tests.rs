@@ -4,6 +4,7 @@ mod alternates;
 mod answers;
 mod auth;
 mod blobs;
+mod changed;
 mod identity;
 mod limits;
 mod login;

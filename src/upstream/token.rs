@@ -72,6 +72,15 @@ struct Slot {
     state: Mutex<State>,
 }
 
+impl Slot {
+    fn is_valid(&self, now: Time) -> bool {
+        lock(&self.state)
+            .token
+            .as_ref()
+            .is_some_and(|token| now < token.end)
+    }
+}
+
 #[derive(Clone, Default)]
 struct State {
     token: Option<Issued>,
@@ -156,12 +165,16 @@ impl Tokens {
     /// How many are held and valid.
     pub(super) fn held(&self) -> u64 {
         let now = self.clock.now();
-        let is_valid = |slot: &Arc<Slot>| {
-            let state = lock(&slot.state);
-            state.token.as_ref().is_some_and(|token| now < token.end)
-        };
         let slots = lock(&self.slots);
-        slots.iter().filter(|(_, slot)| is_valid(slot)).count() as u64
+        slots.iter().filter(|(_, slot)| slot.is_valid(now)).count() as u64
+    }
+
+    /// True if the one for this is.
+    pub(super) fn holds(&self, key: &Key) -> bool {
+        let slots = lock(&self.slots);
+        slots
+            .peek(key)
+            .is_some_and(|slot| slot.is_valid(self.clock.now()))
     }
 
     fn slot(&self, key: &Key) -> Arc<Slot> {

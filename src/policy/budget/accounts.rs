@@ -161,9 +161,22 @@ impl Accounts {
     pub(super) fn not_limited(&self, repository: &str, now: Time) -> Option<usize> {
         let free = |index: &usize| {
             let until = self.unlimited.get(&(*index, repository.to_owned()));
-            until.is_some_and(|until| *until > now) && self.parked_account(*index, now).is_none()
+            until.is_some_and(|until| *until > now)
         };
-        self.of(repository).find(free)
+        self.spendable(repository, now).into_iter().find(free)
+    }
+
+    /// The accounts that may spend for a repository: those that are not parked. Where all are, whoever logs in
+    /// refuses; and what needs no login, because a token is held, still goes.
+    pub(super) fn spendable(&self, repository: &str, now: Time) -> Vec<usize> {
+        let own = self.of(repository);
+        let free: Vec<usize> = own
+            .filter(|index| self.parked_account(*index, now).is_none())
+            .collect();
+        match free.is_empty() {
+            true => self.of(repository).collect(),
+            false => free,
+        }
     }
 
     pub(super) fn bucket(&self, account: usize) -> &Bucket {

@@ -48,7 +48,7 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
         let mut best: Option<(f64, usize)> = None;
         let mut nearest: Option<(Because, Time)> = None;
         let sticky = self.accounts.sticky(repository, now);
-        for index in self.accounts.of(repository) {
+        for index in self.accounts.spendable(repository, now) {
             match self.share(index, tier, ahead, now) {
                 Ok(_) if sticky == Some(index) => return Ok(Way::Paid(index)),
                 Ok(share) if best.is_none_or(|(most, _)| share > most) => best = Some((share, index)),
@@ -70,9 +70,6 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
 
     /// The part of an account's allowance that is left, if this tier may spend from it.
     fn share(&self, account: usize, tier: usize, ahead: Ahead, now: Time) -> Result<f64, Held> {
-        if let Some(until) = self.accounts.parked_account(account, now) {
-            return Err(Held::Until(Because::Parked, until));
-        }
         let bucket = self.accounts.bucket(account);
         if bucket.is_stale(now) {
             return Err(Held::Stale(account));

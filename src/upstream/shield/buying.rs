@@ -7,6 +7,7 @@ use super::{Shield, key};
 use crate::oci::{Reference, RepositoryPath};
 use crate::policy::budget::{Asker, Charge, Ledger, Verdict};
 use crate::upstream::{Fetched, Refusal, Upstream};
+
 /// Most readings taken for one request before it goes by the estimate.
 const MAX_READINGS: usize = 2;
 
@@ -55,18 +56,26 @@ impl Upstream {
         asker: Asker,
         spent: impl Fn(&Ledger, bool),
     ) -> Result<Fetched, Refusal> {
-        let exchange = self.exchange()?;
-        let shield = &exchange.shield;
-        exchange.negatives.recall(shield.account(path), path, reference)?;
+        let exchange = self.present().exchange()?;
+        exchange
+            .negatives
+            .recall(exchange.shield.account(path), path, reference)?;
         let mut tries = 0;
         loop {
-            if let Some(refusal) = self.exchange()?.shut_out(path) {
+            if let Some(refusal) = self.present().exchange()?.shut_out(path) {
                 return Err(refusal);
             }
             let mut pass = self.pay(path, reference, asker).await?;
+            // The credentials may be others than when it began to wait; where the accounts are, it asks again.
+            let present = self.present();
+            let exchange = present.exchange()?;
+            let shield = &exchange.shield;
+            if !std::ptr::eq(&raw const **shield, pass.shield) {
+                continue;
+            }
             spent(&shield.ledger(), false);
             let account = pass.charge.account;
-            let fetched = self
+            let fetched = present
                 .counted_manifest(path, reference, account, Some(&pass.left), Some(asker))
                 .await;
             exchange.note(account, path, reference, &fetched);
@@ -75,10 +84,10 @@ impl Upstream {
             drop(pass);
             spent(&shield.ledger(), left);
             tries += 1;
+            let has_choice = shield.has_choice() || !std::ptr::eq(present, self.present());
             match fetched {
                 // A neighbour was faster, or the account is no good: the machine knows now, and says what next.
-                Err(Refusal::Limited { .. } | Refusal::Denied(_))
-                    if tries < MAX_TRIES && shield.has_choice() => {}
+                Err(Refusal::Limited { .. } | Refusal::Denied(_)) if tries < MAX_TRIES && has_choice => {}
                 fetched => return fetched,
             }
         }
@@ -91,10 +100,11 @@ impl Upstream {
         reference: &Reference,
         asker: Asker,
     ) -> Result<Pass<'_>, Refusal> {
-        let shield = &self.exchange()?.shield;
         let key = key(path, reference);
         let mut readings = 0;
         loop {
+            let present = self.present();
+            let shield = &present.exchange()?.shield;
             match shield.verdict(&key, path.as_str(), asker).await {
                 Verdict::Go(charge) => {
                     return Ok(Pass {
@@ -108,7 +118,7 @@ impl Upstream {
                 Verdict::Read(account) if readings < MAX_READINGS => {
                     readings += 1;
                     // What it tells about the budget is learnt on the way; the rest is of no interest here.
-                    let _ = self.head_with(path, reference, account).await;
+                    let _ = present.head_with(path, reference, account).await;
                 }
                 // Readings without end, or a word that got lost: never a busy loop.
                 Verdict::Read(_) | Verdict::Wait => tokio::time::sleep(Duration::from_millis(50)).await,
@@ -119,9 +129,13 @@ impl Upstream {
     /// Whether a manifest of this repository could be bought as things stand; nothing is spent.
     ///
     /// # Errors
-    /// [`Refusal::Withheld`], as [`Self::buy`] would say at once.
+    /// [`Refusal::Withheld`], or that no account can log in, as [`Self::buy`] would say at once.
     pub fn would_sell(&self, path: &RepositoryPath, asker: Asker) -> Result<(), Refusal> {
-        let shield = &self.exchange()?.shield;
+        let exchange = self.present().exchange()?;
+        if let Some(refusal) = exchange.shut_out(path) {
+            return Err(refusal);
+        }
+        let shield = &exchange.shield;
         let would = shield
             .lock()
             .budget
@@ -131,7 +145,7 @@ impl Upstream {
 
     /// Somebody else wants what is being waited for.
     pub fn joined(&self, path: &RepositoryPath, reference: &Reference, asker: Asker) {
-        if let Ok(exchange) = self.exchange() {
+        if let Ok(exchange) = self.present().exchange() {
             let shield = &exchange.shield;
             let now = shield.clock.now();
             let mut state = shield.lock();

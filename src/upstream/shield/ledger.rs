@@ -88,10 +88,12 @@ impl Shield {
         self.lock().logins.clone()
     }
 
-    /// Another one is asked from now on. What this one still settles is written down by that one.
+    /// Another one is asked from now on, at once by those who wait. What this one still settles is written down by
+    /// that one.
     pub(in crate::upstream) fn retire(&self, successor: &Arc<Self>) {
         // Whoever is second was made of the same ledger.
         let _ = self.successor.set(Arc::clone(successor));
+        self.lock().waiting.clear();
     }
 
     /// Other parts are reserved from now on.

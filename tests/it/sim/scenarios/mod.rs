@@ -37,14 +37,12 @@
 //! | tokens of clouds at half of their life, with their services down; tokens in files rotated; throttled exchange | `clouds` | ECR's, ACR's, GAR's |
 //! | clients like containerd, dockerd, podman | `clients` | 23 |
 //! | a private repository: one user has pulled it, another is denied | `private` | accounts, three ways to hide |
+//! | a password rotated by a symlink under load, with and without grace | `rotation` | accounts |
 //! | restart in the middle; clock jumps | `windows`, `across` | 23 |
 //! | faults of all kinds by chance | `every` | all |
 //!
-//! Waiting for what is not there yet: secret files that are rotated under load; cloud identities (half-life of ECR's tokens, throttled ACR
-//! exchange, rotated OIDC keys and floods of unknown ones). GOAWAY storms wait for a simulator that speaks
-//! Waiting for what is not there yet: a private repository that one client may have and another may not;
-//! secret files that are rotated under load; rotated OIDC keys and floods of unknown ones. GOAWAY storms wait for a simulator that speaks
-//! HTTP/2.
+//! Keys of issuers that are rotated, and floods of unknown ones, are held by `federation`. GOAWAY storms wait for a
+//! simulator that speaks HTTP/2.
 
 mod across;
 mod alternates;
@@ -60,6 +58,7 @@ mod over;
 mod policies;
 mod private;
 mod refusals;
+mod rotation;
 mod tokens;
 mod twelve_hours;
 mod warm;
