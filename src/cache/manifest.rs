@@ -115,8 +115,13 @@ impl Cache {
                 .head_for(&chosen.repository.path, &reference, Some(*asker))
                 .await
             {
-                Ok(descriptor) if descriptor.digest == *digest => return Ok(headers_only(descriptor)),
-                Ok(_) | Err(Refusal::Unusable(_)) => {}
+                Ok(descriptor) if descriptor.digest == *digest && descriptor.media_type.is_manifest() => {
+                    return Ok(headers_only(descriptor));
+                }
+                // It does not tell: the manifest itself does, and may have come meanwhile.
+                Ok(_) | Err(Refusal::Unusable(_)) => {
+                    return Box::pin(self.by_digest(chosen, digest, false, asker)).await;
+                }
                 Err(refusal) => return Err(self.no_manifest(chosen, &refusal, asker).await),
             }
         }

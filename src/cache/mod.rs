@@ -34,6 +34,7 @@ mod quotas;
 mod reader;
 mod reports;
 mod rescue;
+mod resolve;
 mod scrub;
 mod show;
 mod sink;
@@ -96,7 +97,7 @@ pub use verify::{
 pub use warm::{Missed, ScheduledWarm, Wanted, Warm, WarmEvent, WarmImage, WarmState, WarmSummary};
 
 /// The longest a client waits for response headers: containerd gives up at 30 s.
-const PATIENCE: Duration = Duration::from_secs(25);
+pub const PATIENCE: Duration = Duration::from_secs(25);
 
 /// What may be chosen about the cache.
 #[derive(Clone, Debug)]
@@ -267,7 +268,8 @@ pub struct Cache {
     shelves: Arc<Shelves>,
     upstreams: Arc<Upstreams>,
     flights: SharedFlights,
-    questions: coalesce::Coalesce<(Repository, Tag, tag::Rank), Result<tag::Resolved, tag::Unresolved>>,
+    questions:
+        coalesce::Coalesce<(Repository, Tag, resolve::Rank), Result<resolve::Resolved, resolve::Unresolved>>,
     refreshes: coalesce::Coalesce<(Repository, Tag), ()>,
     fetches: coalesce::Coalesce<(Registry, Digest, spend::Rank), spend::Bought>,
     listings: coalesce::Coalesce<String, Result<Option<lists::Listed>, Failure>>,

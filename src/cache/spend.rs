@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::quotas::{Pass, Quotas};
-use super::tag::Unresolved;
+use super::resolve::Unresolved;
 use super::{Asker, Cache, Failure, From, Kind, OnExhausted, Outcome, Served, Shelves};
 use crate::clock::{Clock, Time};
 use crate::oci::{Digest, Manifest, Reference, Repository, RepositoryPath};
@@ -36,17 +36,28 @@ pub(super) type Rank = Option<(usize, RepositoryPath)>;
 pub(super) type Bought = Result<(Held, From), Refusal>;
 
 impl Cache {
-    /// Fetches a manifest that is not held, together with everybody who asks now; and where it came from:
-    /// [`From::Filling`] is another's fetch.
+    /// As [`Self::buy`], with what its client is told.
     pub(super) async fn fetch(
         &self,
         chosen: &Chosen,
         digest: Digest,
         asker: &Asker,
     ) -> Result<(Held, From), Failure> {
-        let upstream = self
-            .reach(chosen)
-            .map_err(|refusal| self.refused(chosen, &refusal))?;
+        match self.buy(chosen, digest, asker).await {
+            Ok(bought) => Ok(bought),
+            Err(refusal) => Err(self.no_tag(chosen, &refusal, asker).await),
+        }
+    }
+
+    /// Fetches a manifest that is not held, together with everybody who asks now; and where it came from:
+    /// [`From::Filling`] is another's fetch.
+    pub(super) async fn buy(
+        &self,
+        chosen: &Chosen,
+        digest: Digest,
+        asker: &Asker,
+    ) -> Result<(Held, From), Unresolved> {
+        let upstream = self.reach(chosen)?;
         let mut key = (chosen.repository.registry.clone(), digest, None);
         let reference = Reference::Digest(digest);
         let mut tries = 0;
@@ -56,28 +67,32 @@ impl Cache {
                 self.fetches.try_join(&key, || {
                     let start = pass.start()?;
                     let order = self.order(chosen, reference.clone(), *asker);
+                    let cache = self.clone();
                     Ok(async move {
+                        // Another's fetch may have ended between the asker's look and this.
+                        if let Some((held, _)) = cache.held(&digest).await {
+                            return Ok((held, From::Filling));
+                        }
                         let fetched = Box::pin(order.carry_out()).await;
                         drop(start);
                         fetched.map(|(_, held, from)| (held, from))
                     })
                 })
             };
-            let (answer, joined) = self.quotas.when_allowed(asker, join).await?;
+            let allowed = self.quotas.when_allowed(asker, join).await;
+            let (answer, joined) = allowed.map_err(Unresolved::NotAllowed)?;
             if joined {
                 upstream.joined(&chosen.repository.path, &reference, *asker);
             }
             tries += 1;
             match answer.arrived().await {
-                None => return Err(Failure::internal()),
+                None => return Err(Refusal::Unusable("an internal error".to_owned()).into()),
                 Some(Ok((held, _))) if joined => return Ok((held, From::Filling)),
                 Some(Ok(bought)) => return Ok(bought),
                 Some(Err(refusal)) if joined && tries < MAX_JOINS && is_personal(&refusal) => {
                     key.2 = Some((asker.tier, chosen.repository.path.clone()));
                 }
-                Some(Err(refusal)) => {
-                    return Err(self.no_manifest(chosen, &refusal, asker).await);
-                }
+                Some(Err(refusal)) => return Err(refusal.into()),
             }
         }
     }

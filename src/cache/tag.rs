@@ -3,20 +3,18 @@
 //! A tag is resolved by HEAD, which costs no budget, once for everybody who asks at the same time. Whoever
 //! can be served something stale does not wait long for an upstream that does not answer.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::failure::why;
 use super::holds::record_of;
 use super::manifest::{headers_only, served};
-use super::spend::Order;
+use super::resolve::Unresolved;
 use super::{Asker, Cache, Failure, From, Kind, Outcome, PATIENCE, Served, Why};
 use crate::clock::Time;
-use crate::oci::{Descriptor, MediaType, Reference, Repository, Tag};
+use crate::oci::{Repository, Tag};
 use crate::policy::budget::PREFETCH;
 use crate::policy::freshness::{self, After, Answer, Before, TagRecord};
 use crate::policy::naming::Chosen;
-use crate::upstream::{LimitKind, Refusal, Upstream};
+use crate::upstream::{LimitKind, Refusal};
 
 /// How long a client that could have a stale tag waits for the upstream: a HEAD with a new token and a new
 /// connection takes a few round trips.
@@ -25,47 +23,6 @@ const STALE_PATIENCE: Duration = Duration::from_secs(3);
 /// How long a client that could have a stale tag waits for what the tag points at now; with the patience above
 /// and the time to tell it, no longer than any client waits.
 const FETCH_PATIENCE: Duration = Duration::from_secs(18);
-
-/// What the upstream said a tag points at.
-pub(super) type Resolved = Descriptor;
-
-/// Who asks together: at first everybody; after a refusal that may have been another's, those of one tier; after
-/// one for a quota, one client alone.
-pub(super) type Rank = Option<(usize, Option<u64>)>;
-
-/// Why nobody said what a tag points at.
-#[derive(Clone, Debug)]
-pub(super) enum Unresolved {
-    /// The upstream did not, or was not asked.
-    Refused(Refusal),
-    /// Saying it would have taken more than the asker's own quota.
-    NotAllowed(Failure),
-}
-
-impl std::convert::From<Refusal> for Unresolved {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
-impl Unresolved {
-    /// Why an older record is served instead.
-    fn reason(&self) -> Why {
-        match self {
-            Self::Refused(refusal) => why(refusal).unwrap_or(Why::Failing),
-            Self::NotAllowed(failure) => reason(failure),
-        }
-    }
-
-    /// The rank to ask in once more, if one of another was refused in this one.
-    fn next_rank(&self, rank: Rank, asker: &Asker) -> Option<Rank> {
-        match (self, rank) {
-            (Self::Refused(refusal), None) if is_of_rank(refusal) => Some(Some((asker.tier, None))),
-            (Self::NotAllowed(_), None | Some((_, None))) => Some(Some((asker.tier, Some(asker.client)))),
-            _ => None,
-        }
-    }
-}
 
 impl Cache {
     pub(super) async fn by_tag(
@@ -313,72 +270,10 @@ impl Cache {
             Err(refusal) => refusal,
         }
     }
-
-    /// Asks what a tag points at, together with everybody who asks now.
-    pub(super) async fn resolve(
-        &self,
-        chosen: &Chosen,
-        tag: &Tag,
-        asker: &Asker,
-    ) -> Result<Resolved, Unresolved> {
-        let (repository, upstream) = (&chosen.repository, self.reach(chosen)?);
-        let mut rank: Rank = None;
-        loop {
-            let question = || {
-                let order = self.order(chosen, Reference::Tag(tag.clone()), *asker);
-                // A refresh spends nothing later than now, but a HEAD is no spend and nobody waits for it.
-                let mut asker = *asker;
-                if asker.tier == PREFETCH {
-                    asker.deadline = self.clock.now() + PATIENCE;
-                }
-                ask_tag(upstream.clone(), order, (repository.clone(), tag.clone()), asker)
-            };
-            let key = (repository.clone(), tag.clone(), rank);
-            let (answer, joined) = self.questions.ask(&key, question).await;
-            let Some(answer) = answer else {
-                return Err(Refusal::Unusable("an internal error".to_owned()).into());
-            };
-            let refusal = answer.as_ref().err().filter(|_| joined);
-            match refusal.and_then(|refusal| refusal.next_rank(rank, asker)) {
-                Some(next) => rank = next,
-                None => return answer,
-            }
-        }
-    }
-}
-
-/// True if another rank, or somebody who waits longer, may be told something else.
-fn is_of_rank(refusal: &Refusal) -> bool {
-    let abuse = LimitKind::Abuse;
-    matches!(refusal, Refusal::Withheld(_))
-        || matches!(refusal, Refusal::Limited { kind, .. } if *kind == abuse)
-}
-
-/// HEAD, or GET where the upstream does not answer HEAD properly.
-async fn ask_tag(
-    upstream: Arc<Upstream>,
-    order: Order,
-    (repository, tag): (Repository, Tag),
-    asker: Asker,
-) -> Result<Resolved, Unresolved> {
-    let reference = Reference::Tag(tag);
-    match upstream.head_for(&repository.path, &reference, Some(asker)).await {
-        Err(Refusal::Unusable(reason)) => {
-            tracing::debug!(%repository, %reference, reason, "HEAD is of no use here: falling back to GET");
-            let (digest, held, _) = order.carry_out_with_pass().await?;
-            let media_type = held.manifest.unwrap_or(MediaType::OCI_MANIFEST);
-            Ok(Descriptor {
-                media_type,
-                digest,
-                size: held.bytes.len() as u64,
-            })
-        }
-        answer => Ok(answer?),
-    }
 }
 
 /// Why an older record is served instead of what could not be had.
-fn reason(failure: &Failure) -> Why {
+pub(super) fn reason(failure: &Failure) -> Why {
     match failure.kind {
         Kind::OverQuota(_) => Why::OverQuota,
         _ => failure.why.unwrap_or(Why::Failing),

@@ -48,7 +48,8 @@ const MAX_REFERRERS: u64 = 4 << 20;
 const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
 impl Upstream {
-    /// Asks what a reference points at, by HEAD, which costs no budget.
+    /// Asks what a reference points at, by HEAD, which costs no budget. The media type is what the registry says,
+    /// which need not be a manifest's: some call all of theirs plain text.
     ///
     /// Cancel-safe, as all of these are: dropping the future abandons the request.
     ///
@@ -144,7 +145,7 @@ impl Upstream {
             Want::From(start) => Some(format!("bytes={start}-")),
             Want::Run(range) => Some(format!("bytes={}-{}", range.start, range.end)),
         };
-        self.open(path, digest, want, range).await
+        self.present().open(path, digest, want, range).await
     }
 
     /// Asks how long a blob is, without HEAD, which some registries refuse.
@@ -304,7 +305,7 @@ fn pointed_at(exchange: &Exchange, answer: Result<Answer, Refusal>) -> Result<De
     describe(response.headers()).ok_or_else(|| {
         let host = exchange.base.host();
         Refusal::Unusable(format!(
-            "{host} answered HEAD without digest, manifest type and length"
+            "{host} answered HEAD without digest, media type and length"
         ))
     })
 }
@@ -343,9 +344,8 @@ fn unexpected(exchange: &Exchange, status: StatusCode) -> Refusal {
 }
 
 fn describe(headers: &HeaderMap) -> Option<Descriptor> {
-    let media_type = MediaType::parse(text(headers, CONTENT_TYPE)?)?;
     Some(Descriptor {
-        media_type: media_type.is_manifest().then_some(media_type)?,
+        media_type: MediaType::parse(text(headers, CONTENT_TYPE)?)?,
         digest: text(headers, DIGEST)?.parse().ok()?,
         size: number(headers, CONTENT_LENGTH)?,
     })

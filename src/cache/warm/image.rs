@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use super::told::WarmState;
 use super::{Run, Wanted};
-use crate::cache::tag::Unresolved;
+use crate::cache::resolve::Unresolved;
 use crate::cache::{Body, Failure, From, Kind, Outcome, Served, Why, in_time};
 use crate::oci::{Child, Descriptor, Digest, MAX_DEPTH, Manifest, Platforms, Reference, Tag, children};
 use crate::policy::freshness::{Before, TagRecord, before};

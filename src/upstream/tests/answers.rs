@@ -46,6 +46,16 @@ async fn head_tells_only_if_it_tells_all() {
     };
     let found = world(full, |_| {}).upstream.head(&path(), &tag()).await.unwrap();
     assert_eq!((found.digest, found.size), (digest(), 10));
+    // Some call every manifest plain text. Which it is, they tell.
+    let plain: Script = |_, _, _| {
+        let headers = format!(
+            "content-type: text/plain\r\ndocker-content-digest: {}\r\n",
+            digest()
+        );
+        format!("HTTP/1.1 200 OK\r\n{headers}content-length: 10\r\n\r\n")
+    };
+    let found = world(plain, |_| {}).upstream.head(&path(), &tag()).await.unwrap();
+    assert_eq!((found.digest, found.media_type.is_manifest()), (digest(), false));
     for script in [
         (|_, _, _| answer("200 OK", "", "")) as Script,
         |_, _, _| answer("405 No", "", ""),

@@ -378,7 +378,7 @@ impl Switches {
 
     /// True if a HEAD tells what a tag points at.
     pub(crate) fn head_tells(&self) -> bool {
-        self.head == Head::Right && self.manifest_type.is_none() && self.manifests != Manifests::Signed
+        self.head == Head::Right && self.manifests != Manifests::Signed
     }
 }
 

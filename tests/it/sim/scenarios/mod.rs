@@ -2,7 +2,7 @@
 //! preset that can show it; `over` names the filters and why they leave a preset out. All tripwires are armed.
 //!
 //! Which scenario of the field notes (`upstreams.md` 7.5) is held where, over which presets (of 24; 23 are
-//! without faults by chance, 18 of those give tokens, 19 can know accounts, 21 redirect to stores, 21 tell by
+//! without faults by chance, 18 of those give tokens, 19 can know accounts, 21 redirect to stores, 22 tell by
 //! HEAD what a tag points at):
 //!
 //! | scenario | held by | over |

@@ -165,7 +165,7 @@ fn no_filter_leaves_out_more_than_it_names() {
         ("with a token host", with_token_host(), 18),
         ("with stores", with_stores(), 21),
         ("with accounts", with_accounts(&[]), 19),
-        ("where HEAD tells", where_head_tells(steady()), 21),
+        ("where HEAD tells", where_head_tells(steady()), 22),
         ("without accounts", without_accounts(steady()), 19),
     ];
     for (name, presets, count) in counts {
