@@ -91,9 +91,14 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
             left if left <= floor => Because::Reserved,
             _ => Because::Queued,
         };
-        let opens = self.place_opens(account, tier, ahead, now);
-        let opens = paced.map_or(opens, |paced| paced.max(opens));
-        Err(Held::Until(because, opens))
+        let until = match paced {
+            // The pace alone holds it back.
+            Some(paced) if self.ranks.leaves(bucket, tier, behind, now) => paced,
+            paced => self
+                .place_opens(account, tier, ahead, now)
+                .max(paced.unwrap_or(now)),
+        };
+        Err(Held::Until(because, until))
     }
 
     /// When the place behind `ahead` opens, by the last figures.

@@ -31,6 +31,8 @@ pub struct Budget<K> {
     parked: Option<Time>,
     strikes: u32,
     pub(super) queue: Queue<K>,
+    /// Those who lost their place to others, and what they have to be told.
+    pub(super) displaced: Vec<(K, Withheld)>,
 }
 
 /// What survives a restart.
@@ -57,6 +59,7 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
             parked: parked.filter(|until| *until <= now + ABUSE.1),
             accounts: Accounts::new(accounts, ledger, now),
             strikes: 0,
+            displaced: Vec::new(),
         }
     }
 
@@ -110,7 +113,8 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
             self.queue.raise(key, asker);
             return Verdict::Wait;
         }
-        let ahead = self.queue.ahead(asker.tier);
+        self.displaced.retain(|(other, _)| other != key);
+        let ahead = self.queue.ahead(&asker);
         let (because, until) = match self.way(repository, asker.tier, ahead, now) {
             Ok(Way::Free(account)) => return Verdict::Go(unlimited(account, now)),
             Ok(Way::Paid(account)) if ahead.all == 0 => {
@@ -122,8 +126,10 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
             Err(Held::Until(because, until)) => (because, until),
         };
         if until > asker.deadline || !self.queue.push(key, repository.to_owned(), asker) {
+            let until = self.until_all_went(repository, asker.tier, until, now);
             return Verdict::Refuse(self.withheld(because, until, now));
         }
+        self.displace(asker.tier, now);
         Verdict::Wait
     }
 
@@ -132,9 +138,10 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
     /// # Errors
     /// Why not.
     pub fn would_go(&self, repository: &str, asker: Asker, now: Time) -> Result<(), Withheld> {
-        let ahead = self.queue.ahead(asker.tier);
+        let ahead = self.queue.ahead(&asker);
         match self.way(repository, asker.tier, ahead, now) {
             Err(Held::Until(because, until)) if until > asker.deadline => {
+                let until = self.until_all_went(repository, asker.tier, until, now);
                 Err(self.withheld(because, until, now))
             }
             Ok(_) | Err(Held::Until(..) | Held::Stale(_)) => Ok(()),
@@ -149,14 +156,18 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
     /// Nobody wants this any more.
     pub fn withdraw(&mut self, key: &K) {
         self.queue.remove(key);
+        self.displaced.retain(|(other, _)| other != key);
     }
 
     /// Whose turn it is.
     pub fn turn(&mut self, now: Time) -> Vec<(K, Verdict)> {
-        let mut told = Vec::new();
+        let displaced = self.displaced.drain(..);
+        let mut told: Vec<_> = displaced
+            .map(|(key, withheld)| (key, Verdict::Refuse(withheld)))
+            .collect();
         while let Some((key, entry)) = self.queue.pop_late(now) {
             // Whoever asks again does so behind those who still wait.
-            let (tier, ahead) = (entry.asker.tier, self.queue.ahead(entry.asker.tier));
+            let (tier, ahead) = (entry.asker.tier, self.queue.line(entry.asker.tier));
             let (because, until) = match self.way(&entry.repository, tier, ahead, now) {
                 Err(Held::Until(because, until)) => (because, until),
                 Err(Held::Stale(account)) => (Because::Queued, self.place_opens(account, tier, ahead, now)),
@@ -206,6 +217,9 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
 
     /// When [`Self::turn`] or [`Self::due_reading`] next has something to say by the passing of time alone.
     pub fn wake(&self, now: Time) -> Option<Time> {
+        if !self.displaced.is_empty() {
+            return Some(now);
+        }
         let mut wake = self.queue.deadline()?;
         for rank in 0..self.queue.ranks() {
             match self.head(rank, now) {
@@ -362,7 +376,7 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
         }
     }
 
-    fn withheld(&self, because: Because, until: Time, now: Time) -> Withheld {
+    pub(super) fn withheld(&self, because: Because, until: Time, now: Time) -> Withheld {
         let figures = self
             .accounts
             .buckets()

@@ -16,9 +16,10 @@ mod bucket;
 mod changed;
 mod gate;
 mod machine;
+mod places;
 #[cfg(test)]
 mod properties;
-mod queue;
+pub(in crate::policy) mod queue;
 mod ranks;
 #[cfg(test)]
 mod refusals;
@@ -105,7 +106,7 @@ pub enum Because {
     Reserved,
     /// The tier's pace allows no more yet.
     Paced,
-    /// The upstream asked to be left alone (abuse limit), or every credential is parked.
+    /// The upstream asked to be left alone (abuse limit).
     Parked,
     /// There are too many in the queue ahead.
     Queued,

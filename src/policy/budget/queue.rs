@@ -1,7 +1,8 @@
 //! Those who wait for their turn to spend: by rank, and round robin between the clients of one rank.
 //!
 //! Every turn is one pull, so deficit round robin needs no deficits: each client in its turn gets one.
-//! Everything but a count for people costs at most the logarithm of those who wait.
+//! What is done for one of them costs at most the logarithm of those who wait; who has how many ahead, which is asked
+//! once for each, as much as there are clients.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
@@ -17,7 +18,7 @@ const MOST_OF_ONE: usize = 2_000;
 
 /// The queue. The lower a rank, the sooner its turn.
 #[derive(Debug)]
-pub(super) struct Queue<K> {
+pub(in crate::policy) struct Queue<K> {
     levels: Vec<Level<K>>,
     entries: HashMap<K, Entry>,
     deadlines: BTreeMap<(Time, u64), K>,
@@ -29,11 +30,11 @@ pub(super) struct Queue<K> {
 
 /// One that waits.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
+pub(in crate::policy) struct Entry {
     /// Who asked for it.
-    pub(super) asker: Asker,
+    pub(in crate::policy) asker: Asker,
     /// Its repository.
-    pub(super) repository: String,
+    pub(in crate::policy) repository: String,
     place: u64,
 }
 
@@ -55,16 +56,16 @@ struct Line<K> {
 
 /// How many would have their turn before one more.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Ahead {
+pub(in crate::policy) struct Ahead {
     /// Of all ranks.
-    pub(super) all: u64,
+    pub(in crate::policy) all: u64,
     /// Of its own rank.
-    pub(super) peers: u64,
+    pub(in crate::policy) peers: u64,
 }
 
 impl<K: Clone + Eq + Hash + Debug> Queue<K> {
     /// An empty queue for tiers with these reserves: those with less of one go first.
-    pub(super) fn new(reserves: &[f64]) -> Self {
+    pub(in crate::policy) fn new(reserves: &[f64]) -> Self {
         let mut distinct: Vec<f64> = reserves.to_vec();
         distinct.sort_by(f64::total_cmp);
         distinct.dedup();
@@ -87,32 +88,74 @@ impl<K: Clone + Eq + Hash + Debug> Queue<K> {
     }
 
     /// How many ranks there are.
-    pub(super) fn ranks(&self) -> usize {
+    pub(in crate::policy) fn ranks(&self) -> usize {
         self.levels.len()
     }
 
     /// True if the key waits.
-    pub(super) fn contains(&self, key: &K) -> bool {
+    pub(in crate::policy) fn contains(&self, key: &K) -> bool {
         self.entries.contains_key(key)
     }
 
     /// True if nobody waits.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::policy) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// How many would have their turn before one more of this tier.
-    pub(super) fn ahead(&self, tier: usize) -> Ahead {
+    /// How many would have their turn before one more like this: all of better ranks, and of its own as many as
+    /// turns go round before it comes to this client's.
+    pub(in crate::policy) fn ahead(&self, asker: &Asker) -> Ahead {
+        let rank = self.rank(asker.tier);
+        let lines = &self.levels[rank].lines;
+        let own = lines.get(&asker.client).map_or(0, |line| line.keys.len());
+        let others = lines.iter().filter(|(client, _)| **client != asker.client);
+        let others = others.map(|(_, line)| line.keys.len().min(own + 1));
+        self.behind_better(rank, own + others.sum::<usize>())
+    }
+
+    /// How many wait who might have their turn before one more of this tier, whoever asks.
+    pub(in crate::policy) fn line(&self, tier: usize) -> Ahead {
         let rank = self.rank(tier);
-        let better = self.levels.iter().take(rank + 1);
+        self.behind_better(rank, self.levels[rank].count)
+    }
+
+    /// Whose turn is last within a rank, and how many come before.
+    pub(in crate::policy) fn last(&self, rank: usize) -> Option<(&K, &Entry, Ahead)> {
+        let level = self.levels.get(rank)?;
+        // The youngest of the longest line.
+        let lines = level.lines.values();
+        let longest = lines.max_by_key(|line| (line.keys.len(), line.turn))?;
+        let (_, key) = longest.keys.last_key_value()?;
+        let ahead = self.behind_better(rank, level.count.saturating_sub(1));
+        Some((key, self.entries.get(key)?, ahead))
+    }
+
+    fn behind_better(&self, rank: usize, peers: usize) -> Ahead {
+        let better = self.levels.iter().take(rank).map(|level| level.count);
         Ahead {
-            all: better.map(|level| level.count as u64).sum(),
-            peers: self.levels.get(rank).map_or(0, |level| level.count as u64),
+            all: (better.sum::<usize>() + peers) as u64,
+            peers: peers as u64,
         }
     }
 
+    /// Everybody, in the order of their turns, and until when each waits.
+    pub(in crate::policy) fn in_order(&self) -> Vec<(K, Time)> {
+        let mut order = Vec::with_capacity(self.entries.len());
+        for level in &self.levels {
+            let lines = level.turns.values().filter_map(|client| level.lines.get(client));
+            let mut lines: Vec<_> = lines.map(|line| line.keys.values()).collect();
+            let mut round: Vec<&K> = lines.iter_mut().filter_map(Iterator::next).collect();
+            while !round.is_empty() {
+                let known = round.iter().filter_map(|key| self.entries.get_key_value(*key));
+                order.extend(known.map(|(key, entry)| (key.clone(), entry.asker.deadline)));
+                round = lines.iter_mut().filter_map(Iterator::next).collect();
+            }
+        }
+        order
+    }
+
     /// How many wait, by tier.
-    pub(super) fn waiting(&self) -> Vec<u64> {
+    pub(in crate::policy) fn waiting(&self) -> Vec<u64> {
         let mut counts = vec![0; self.ranks.len()];
         for entry in self.entries.values() {
             if let Some(count) = counts.get_mut(entry.asker.tier) {
@@ -123,7 +166,7 @@ impl<K: Clone + Eq + Hash + Debug> Queue<K> {
     }
 
     /// Puts a key at the end of its client's line. False if the queue, or that line, is full.
-    pub(super) fn push(&mut self, key: &K, repository: String, asker: Asker) -> bool {
+    pub(in crate::policy) fn push(&mut self, key: &K, repository: String, asker: Asker) -> bool {
         let rank = self.rank(asker.tier);
         let line = self.levels[rank].lines.get(&asker.client);
         if self.entries.len() >= MOST || line.is_some_and(|line| line.keys.len() >= MOST_OF_ONE) {
@@ -134,7 +177,7 @@ impl<K: Clone + Eq + Hash + Debug> Queue<K> {
     }
 
     /// Lines up everybody anew, by tiers with these reserves; whoever waits keeps the place among equals.
-    pub(super) fn line_up(&mut self, reserves: &[f64]) {
+    pub(in crate::policy) fn line_up(&mut self, reserves: &[f64]) {
         let mut waiting: Vec<(K, Entry)> = self.entries.drain().collect();
         waiting.sort_by_key(|(_, entry)| entry.place);
         *self = Self {
@@ -168,7 +211,7 @@ impl<K: Clone + Eq + Hash + Debug> Queue<K> {
     }
 
     /// Takes the better rank and the later deadline of two who want the same.
-    pub(super) fn raise(&mut self, key: &K, asker: Asker) {
+    pub(in crate::policy) fn raise(&mut self, key: &K, asker: Asker) {
         let Some(old) = self.entries.get(key).cloned() else {
             return;
         };
@@ -192,7 +235,7 @@ impl<K: Clone + Eq + Hash + Debug> Queue<K> {
     }
 
     /// Takes a key out.
-    pub(super) fn remove(&mut self, key: &K) -> Option<Entry> {
+    pub(in crate::policy) fn remove(&mut self, key: &K) -> Option<Entry> {
         let entry = self.entries.remove(key)?;
         self.deadlines.remove(&(entry.asker.deadline, entry.place));
         let rank = self.rank(entry.asker.tier);
@@ -209,7 +252,7 @@ impl<K: Clone + Eq + Hash + Debug> Queue<K> {
     }
 
     /// Whose turn is next within a rank.
-    pub(super) fn head(&self, rank: usize) -> Option<(&K, &Entry)> {
+    pub(in crate::policy) fn head(&self, rank: usize) -> Option<(&K, &Entry)> {
         let level = self.levels.get(rank)?;
         let (_, client) = level.turns.first_key_value()?;
         let (_, key) = level.lines.get(client)?.keys.first_key_value()?;
@@ -217,7 +260,7 @@ impl<K: Clone + Eq + Hash + Debug> Queue<K> {
     }
 
     /// Takes the head of a rank out; the next turn is the next client's.
-    pub(super) fn pop(&mut self, rank: usize) -> Option<(K, Entry)> {
+    pub(in crate::policy) fn pop(&mut self, rank: usize) -> Option<(K, Entry)> {
         let key = self.head(rank)?.0.clone();
         let turn = self.number();
         let level = &mut self.levels[rank];
@@ -229,7 +272,7 @@ impl<K: Clone + Eq + Hash + Debug> Queue<K> {
     }
 
     /// Takes out one whose deadline has come.
-    pub(super) fn pop_late(&mut self, now: Time) -> Option<(K, Entry)> {
+    pub(in crate::policy) fn pop_late(&mut self, now: Time) -> Option<(K, Entry)> {
         let ((deadline, _), key) = self.deadlines.first_key_value()?;
         if *deadline > now {
             return None;
@@ -240,7 +283,7 @@ impl<K: Clone + Eq + Hash + Debug> Queue<K> {
     }
 
     /// The first deadline.
-    pub(super) fn deadline(&self) -> Option<Time> {
+    pub(in crate::policy) fn deadline(&self) -> Option<Time> {
         self.deadlines
             .first_key_value()
             .map(|((deadline, _), _)| *deadline)
@@ -259,7 +302,8 @@ impl<K: Clone + Eq + Hash + Debug> Queue<K> {
         self.next
     }
 
-    fn rank(&self, tier: usize) -> usize {
+    /// The rank of a tier.
+    pub(in crate::policy) fn rank(&self, tier: usize) -> usize {
         // A tier nobody knows has the lowest.
         let lowest = self.levels.len().saturating_sub(1);
         self.ranks.get(tier).copied().unwrap_or(lowest)

@@ -116,6 +116,12 @@ impl Ranks {
         wanted.max(kept)
     }
 
+    /// True if what a tier must leave is left when `behind` have gone, even if nothing comes back for a whole window.
+    pub(super) fn leaves(&self, bucket: &Bucket, tier: usize, behind: u64, now: Time) -> bool {
+        let leave = self.leave(bucket, tier, bucket.window(), now);
+        bucket.estimate(now) >= leave.saturating_add(behind)
+    }
+
     /// When a tier may spend again, if `behind` go in this allowance up to then and nobody else spends. By
     /// then it may have to leave more than now: as much as if nothing came back for a whole window.
     pub(super) fn opens(&self, bucket: &Bucket, tier: usize, behind: u64, now: Time) -> Time {

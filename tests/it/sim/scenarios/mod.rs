@@ -36,6 +36,7 @@
 //! | alternate lacks, corrupts, is down; nothing left at home | `alternates` | the same, steady |
 //! | tokens of clouds at half of their life, with their services down; tokens in files rotated; throttled exchange | `clouds` | ECR's, ACR's, GAR's |
 //! | clients like containerd, dockerd, podman | `clients` | 23 |
+//! | one pull a second, for one who wants much and one who wants little | `fairness` | 23 |
 //! | a private repository: one user has pulled it, another is denied | `private` | accounts, three ways to hide |
 //! | a password rotated by a symlink under load, with and without grace | `rotation` | accounts |
 //! | restart in the middle; clock jumps | `windows`, `across` | 23 |
@@ -52,6 +53,7 @@ mod clients;
 mod clouds;
 mod credentials;
 mod every;
+mod fairness;
 mod freshness;
 mod limits;
 mod over;
