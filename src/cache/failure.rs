@@ -113,7 +113,7 @@ impl Failure {
     }
 
     /// No answer in the time that clients wait.
-    pub(super) fn timeout(registry: &str) -> Self {
+    pub fn timeout(registry: &str) -> Self {
         Self {
             kind: Kind::Timeout,
             code: Code::Unavailable,

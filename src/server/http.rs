@@ -25,6 +25,7 @@ use super::respond::{self, Answer, Wishes};
 use super::sendfile::Runs;
 use super::watch::{Active, Signs, Turn};
 use super::{Inner, permit, tokens};
+use crate::cache::{Asker, Failure, PATIENCE};
 use crate::oci::{Code, Registry, Route};
 use crate::policy::access::Wanted;
 use crate::policy::clients::Identity;
@@ -141,9 +142,12 @@ async fn handle(
                         runs,
                     };
                     record.repository = Some(chosen.repository.clone());
-                    match permit::check(inner, head, (route, &chosen), peer.ip()).await {
-                        Ok(()) => pull::answer(&inner.cache, route, &chosen, &asker, wishes).await,
-                        Err(told) => *told,
+                    match inner.cache.guard(&chosen) {
+                        Guard::Nobody => pull::answer(&inner.cache, route, &chosen, &asker, wishes).await,
+                        Guard::Everybody | Guard::Client => {
+                            let way = ((route, &chosen), peer.ip());
+                            Box::pin(guarded(inner, head, way, &asker, wishes)).await
+                        }
                     }
                 }
                 (_, Some(Err(unknown))) => pull::of_our_own(pull::no_registry(&unknown)),
@@ -163,6 +167,26 @@ async fn handle(
         tokio::time::sleep(hold).await;
     }
     answer
+}
+
+/// Answers for a repository that may not be for who asks: to find that out and to answer takes no longer together
+/// than clients wait.
+async fn guarded(
+    inner: &Inner,
+    head: &Parts,
+    ((route, chosen), address): ((&Route, &Chosen), IpAddr),
+    asker: &Asker,
+    wishes: Wishes<'_>,
+) -> Told {
+    let answer = async {
+        match permit::check(inner, head, (route, chosen), address).await {
+            Ok(()) => pull::answer(&inner.cache, route, chosen, asker, wishes).await,
+            Err(told) => *told,
+        }
+    };
+    let registry = chosen.repository.registry.as_str();
+    let in_time = tokio::time::timeout(PATIENCE, answer).await;
+    in_time.unwrap_or_else(|_| pull::failed(&Failure::timeout(registry)))
 }
 
 /// Answers what is asked of no repository.

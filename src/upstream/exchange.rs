@@ -13,6 +13,7 @@ use super::auth::{Auth, Proof};
 use super::body::{read_whole, text};
 use super::lanes::Lanes;
 use super::negative::Negatives;
+use super::rest::Rest;
 use super::retry::{self, MAX_SHORT_WAITS, MAX_TRIES, Retries};
 use super::shield::Shield;
 use super::throttle::Throttle;
@@ -67,6 +68,8 @@ pub(super) struct Exchange {
     pub(super) marks: Vec<Option<Mark>>,
     pub(super) shield: Arc<Shield>,
     pub(super) throttle: Arc<Throttle>,
+    /// What the registry said to any of ours who ask it.
+    pub(super) rest: Arc<Rest>,
     pub(super) retries: Arc<Retries>,
     pub(super) negatives: Arc<Negatives>,
     pub(super) lanes: Arc<Lanes>,
@@ -84,9 +87,7 @@ impl Exchange {
         let (mut failures, mut waits) = (0, 0);
         self.retries.earn();
         loop {
-            self.throttle
-                .place(ask.asker.as_ref(), &self.shield, self.clock)
-                .await?;
+            self.place(ask).await?;
             let result = self.judge(ask, self.follow(ask).await).await;
             let early = self.clock.now().since(start) < self.timeouts.headers;
             let wait = match &result {
@@ -114,10 +115,22 @@ impl Exchange {
 
     /// As [`Self::ask`], but tried once.
     pub(super) async fn ask_once(&self, ask: &Ask<'_>) -> Result<Answer, Refusal> {
+        self.place(ask).await?;
+        self.judge(ask, self.follow(ask).await).await
+    }
+
+    /// Waits until the registry takes another request, as far as is known.
+    async fn place(&self, ask: &Ask<'_>) -> Result<(), Refusal> {
+        let now = self.clock.now();
+        let told = self.rest.left(now);
+        if told > self.shield.parked().unwrap_or_default() {
+            // Another was told, who comes from the same address.
+            self.shield.refused(ask.account, LimitKind::Abuse, Some(told));
+            self.throttle.refused(&self.shield, now);
+        }
         self.throttle
             .place(ask.asker.as_ref(), &self.shield, self.clock)
-            .await?;
-        self.judge(ask, self.follow(ask).await).await
+            .await
     }
 
     /// Adds until when the registry is left alone, where it did not say.
@@ -183,7 +196,9 @@ impl Exchange {
             self.shield.refused(ask.account, kind, retry_after);
         }
         if lasting && abuse {
-            self.throttle.refused(&self.shield, self.clock.now());
+            let now = self.clock.now();
+            self.throttle.refused(&self.shield, now);
+            self.rest.say(now + self.shield.parked().unwrap_or_default());
         }
         Err(Refusal::Limited { kind, retry_after })
     }

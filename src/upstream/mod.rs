@@ -18,6 +18,7 @@ mod probe;
 mod profile;
 mod realm;
 mod registry;
+mod rest;
 mod retry;
 mod shield;
 mod span;

@@ -87,6 +87,7 @@ impl Upstream {
             beside
         };
         let options = &entry.options;
+        let own = plain(options, registry, true, known, before);
         let kept = before.filter(|before| before.options.has_alternates_of(options));
         let (alternates, witness) = match kept {
             Some(kept) => (kept.alternates.clone(), kept.witness.clone()),
@@ -94,7 +95,11 @@ impl Upstream {
                 let other = |options: &Options, registry: &Registry| beside(options, registry, false);
                 let witness = || {
                     let said = known.metrics.verdicts(&options.registry.to_string());
-                    Arc::new(Witness::new(beside(&options.anonymous(), registry, true), said))
+                    let mut nobody = beside(&options.anonymous(), registry, true);
+                    if let (Ok(nobody), Ok(own)) = (&mut nobody.exchange, &own.exchange) {
+                        nobody.rest = own.rest.clone();
+                    }
+                    Arc::new(Witness::new(nobody, said))
                 };
                 let alternates = Alternates::new(options, registry, other);
                 (Arc::new(alternates), options.has_witness().then(witness))
@@ -103,7 +108,7 @@ impl Upstream {
         Self {
             alternates,
             witness,
-            ..plain(options, registry, true, known, before)
+            ..own
         }
     }
 
@@ -383,6 +388,7 @@ fn exchange(
         client: wire,
         retries: kept.map_or_else(|| Arc::new(Retries::new()), |kept| kept.retries.clone()),
         throttle: kept.map_or_else(Arc::default, |kept| kept.throttle.clone()),
+        rest: kept.map_or_else(|| Arc::new(purse.shield.rest()), |kept| kept.rest.clone()),
         lanes: kept.map_or_else(|| Arc::new(Lanes::new(lanes())), |kept| kept.lanes.clone()),
         // Another credential may be shown what this one was not.
         negatives: same.map_or_else(

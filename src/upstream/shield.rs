@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 pub(super) use self::ledger::{Keep, Keeper, Logbook};
 pub use self::status::AccountStatus;
 use super::LimitKind;
+use super::rest::Rest;
 use crate::clock::{Clock, Time};
 use crate::oci::{Reference, RepositoryPath};
 use crate::policy::budget::{Asker, Budget, Charge, Ledger, Limit, Observed, Reading, Rules, Verdict};
@@ -134,6 +135,15 @@ impl Shield {
     pub(super) fn parked(&self) -> Option<Duration> {
         let now = self.clock.now();
         self.lock().budget.parked(now).map(|until| until.since(now))
+    }
+
+    /// The same, for others who ask the same registry.
+    pub(super) fn rest(&self) -> Rest {
+        let rest = Rest::default();
+        if let Some(left) = self.parked() {
+            rest.say(self.clock.now() + left);
+        }
+        rest
     }
 
     /// The account to send what is free with.

@@ -74,6 +74,8 @@ struct Slot {
 #[derive(Default)]
 struct State {
     record: Record,
+    /// What came of asking last, if that was no answer, and when.
+    failed: Option<(Time, Refusal)>,
     /// What was not there of late, and until when that is believed.
     missing: Option<(Wants, Time)>,
 }
@@ -366,12 +368,22 @@ async fn judge(
         login: false,
         tried: false,
     };
-    let _turn = match known(slot, lives, clock.now()) {
+    let asked = clock.now();
+    let _turn = match known(slot, lives, asked) {
         Known::Shown => return (Shown::Yes, None),
         Known::Hidden => return (no, None),
-        Known::Ask => slot.turn.acquire().await.expect("the semaphore is never closed"),
+        Known::Ask => match timeout(within, slot.turn.acquire()).await {
+            Ok(turn) => turn.expect("the semaphore is never closed"),
+            Err(_) => return (Shown::Unknown(silent()), None),
+        },
     };
     let now = clock.now();
+    let within = within.saturating_sub(now.since(asked));
+    // What came of it for whom this one waited is its own answer too.
+    let failed = lock(&slot.state).failed.clone();
+    if let Some((_, refusal)) = failed.filter(|(at, _)| *at > asked) {
+        return (Shown::Unknown(refusal), None);
+    }
     let (known, grace, missing) = {
         let state = lock(&slot.state);
         (
@@ -389,6 +401,7 @@ async fn judge(
     let said = asking(if grace { within.min(SHORT) } else { within }).await;
     let now = clock.now();
     let mut state = lock(&slot.state);
+    state.failed = None;
     let (word, shown) = match said {
         Ok(()) => (Said::Shown, Shown::Yes),
         Err(Refusal::Denied(_)) => (Said::Hidden, no),
@@ -397,7 +410,10 @@ async fn judge(
             (Said::Missing, no)
         }
         Err(_) if state.record.has_grace(lives, now) => (Said::Nothing, Shown::Yes),
-        Err(refusal) => (Said::Nothing, Shown::Unknown(refusal)),
+        Err(refusal) => {
+            state.failed = Some((now, refusal.clone()));
+            (Said::Nothing, Shown::Unknown(refusal))
+        }
     };
     state.record.hear(word, now);
     (shown, Some(word))

@@ -38,6 +38,7 @@ impl Exchange {
                 clock,
             )),
             throttle: self.throttle.clone(),
+            rest: self.rest.clone(),
             retries: self.retries.clone(),
             negatives: Arc::new(Negatives::new(Duration::ZERO, clock)),
             lanes: self.lanes.clone(),

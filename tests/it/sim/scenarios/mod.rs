@@ -36,6 +36,7 @@
 //! | alternate lacks, corrupts, is down; nothing left at home | `alternates` | the same, steady |
 //! | tokens of clouds at half of their life, with their services down; tokens in files rotated; throttled exchange | `clouds` | ECR's, ACR's, GAR's |
 //! | clients like containerd, dockerd, podman | `clients` | 23 |
+//! | an answer in 25 s, whatever is asked and whatever fails | `in_time` | 23, accounts |
 //! | one pull a second, for one who wants much and one who wants little | `fairness` | 23 |
 //! | a private repository: one user has pulled it, another is denied | `private` | accounts, three ways to hide |
 //! | a password rotated by a symlink under load, with and without grace | `rotation` | accounts |
@@ -55,6 +56,7 @@ mod credentials;
 mod every;
 mod fairness;
 mod freshness;
+mod in_time;
 mod limits;
 mod over;
 mod policies;
