@@ -30,6 +30,7 @@ mod shield;
 mod support;
 mod systemd;
 mod trouble;
+mod under_load;
 mod verify;
 
 use std::num::NonZero;
@@ -47,7 +48,7 @@ type Test = (&'static str, fn(&World) -> Result<Verdict>);
 /// Most tests that run at a time, each in a world of its own.
 const MAX_LANES: usize = 4;
 
-const TESTS: [Test; 50] = [
+const TESTS: [Test; 51] = [
     (
         "all clients together cost one upstream GET per digest when cold",
         pulls::cold_together,
@@ -162,6 +163,10 @@ const TESTS: [Test; 50] = [
     ),
     ("a full disk costs no pull, and nothing stays behind", disk::full),
     ("a disk without inodes costs no pull, and heals", disk::no_inodes),
+    (
+        "a disk that is full, read-only or failing while clients pull costs none of their pulls",
+        under_load::disk_fails,
+    ),
     (
         "a read-only disk serves what it holds, also after a restart, and heals",
         disk::read_only,
