@@ -3,6 +3,7 @@
 //! Start: disk, upstreams, cache, listeners, in this order, so that what fails says so before the first
 //! client is met. Stop: listeners first, then connections and fills until the drain deadline, then records.
 
+mod certificate;
 mod reload;
 mod running;
 mod supervisor;

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Work;
+use super::certificate::Certificate;
 use super::traces::Exports;
 use super::watch::Sight;
 use crate::cache::Cache;
@@ -171,6 +172,16 @@ impl Running {
 
     /// Begins what is done by the calendar.
     fn begin(&self) {
+        let certificate = Certificate {
+            serving: self.settings.server.tls.clone(),
+            metrics: self.metrics.clone(),
+            clock: self.clock,
+            dialer: self.dialer.clone(),
+        };
+        let replaced = self.replaced.clone();
+        self.behind(Box::pin(async move {
+            replaced.run_until_cancelled(certificate.keep()).await;
+        }));
         let names = Arc::new(Names::new(self.settings.names.clone()));
         for purge in self.settings.purges.clone() {
             let (purging, replaced) = (self.cache.clone(), self.replaced.clone());

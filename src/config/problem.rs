@@ -57,6 +57,11 @@ impl Problems {
         });
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Everything is well, or a report of all problems in `file`.
     pub(super) fn report(mut self, file: Option<PathBuf>) -> Result<(), Report> {
         if self.0.is_empty() {

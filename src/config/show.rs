@@ -7,6 +7,7 @@ use super::{
     Settings, identities, issuers, logins, purges, scrub, space, tiers, trace, trusts, values, warms,
 };
 use crate::cache::OnExhausted;
+use crate::net::acme::Acme;
 use crate::net::serving::Serving;
 use crate::policy::clients::Matches;
 use crate::policy::freshness::{Exception, Patterns, Policy, Rules};
@@ -91,10 +92,28 @@ fn admin(out: &mut String, operators: &Operators) -> std::fmt::Result {
 }
 
 fn tls(serving: &Serving) -> String {
-    let [certificate, key] = [&serving.certificate, &serving.key].map(|path| quoted(&path.to_string_lossy()));
     let path = |path: &std::path::PathBuf| format!(", client_ca = {}", quoted(&path.to_string_lossy()));
     let client_ca = serving.client_ca.as_ref().map(path).unwrap_or_default();
+    if let Some(issued) = &serving.acme {
+        return format!("{{ acme = {}{client_ca} }}", acme(issued));
+    }
+    let [certificate, key] = [&serving.certificate, &serving.key].map(|path| quoted(&path.to_string_lossy()));
     format!("{{ certificate = {certificate}, key = {key}{client_ca} }}")
+}
+
+fn acme(acme: &Acme) -> String {
+    let ca = acme
+        .ca
+        .as_ref()
+        .map(|path| format!(", ca = {}", quoted(&path.to_string_lossy())));
+    format!(
+        "{{ domains = {}, contact = {}, directory = {}{}, store = {}, accept_terms = true }}",
+        list(&acme.domains),
+        list(&acme.contact),
+        quoted(&acme.directory.to_string()),
+        ca.unwrap_or_default(),
+        quoted(&acme.store.to_string_lossy()),
+    )
 }
 
 fn cache_and_log(out: &mut String, settings: &Settings) -> std::fmt::Result {

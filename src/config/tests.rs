@@ -271,3 +271,51 @@ fn a_certificate_that_cannot_be_used_is_refused_with_its_file_and_its_line() {
     let report = refused("[server]\ntls = { certificate = \"/nowhere/tls.crt\" }\n");
     assert!(report.contains("server.tls.key is missing"), "{report}");
 }
+
+#[test]
+fn a_certificate_by_acme_is_asked_for_with_all_that_it_needs_or_refused_in_words() {
+    let whole = "domains = [\"Cache.Example.com\"], contact = [\"ops@example.com\"], store = \"/nowhere/acme\", accept_terms = true";
+    let text = format!("[server]\ntls = {{ acme = {{ {whole} }} }}\n");
+    if !crate::net::acme::IS_BUILT_IN {
+        let report = refused(&text);
+        assert!(
+            report.contains("built without ACME") && report.contains("--features acme"),
+            "{report}"
+        );
+        return;
+    }
+    let settings = settings(&text);
+    let serving = settings.server.tls.as_ref().unwrap();
+    let acme = serving.acme.as_ref().unwrap();
+    assert_eq!(acme.domains, ["cache.example.com"]);
+    assert_eq!(acme.directory.host(), Some("acme-v02.api.letsencrypt.org"));
+    assert_eq!(
+        serving.certificate.to_str(),
+        Some("/nowhere/acme/certificate.pem")
+    );
+    let shown = effective(&settings);
+    assert_eq!(effective(&super::tests::settings(&shown)), shown);
+    for (wrong, words) in [
+        ("", "domains: expected 1 to 100 names"),
+        ("domains = [\"*.example.com\"]", "without port and wildcard"),
+        ("domains = [\"10.0.0.1\"]", "without port and wildcard"),
+        ("domains = [\"a.example.com:443\"]", "without port and wildcard"),
+        ("domains = [\"a.example.com\"]", "accept_terms: expected true"),
+        ("domains = [\"a.example.com\"]", "store is missing"),
+        ("contact = [\"mailto:ops@example.com\"]", "an address of mail"),
+        (
+            "directory = \"http://ca.example.com/directory\"",
+            "the https:// URL",
+        ),
+        ("ca = \"/nowhere/ca.pem\"", "a PEM file with certificates"),
+    ] {
+        let report = refused(&format!("[server]\ntls = {{ acme = {{ {wrong} }} }}\n"));
+        assert!(report.contains(words), "{wrong}: {report}");
+    }
+    let report = refused(&format!(
+        "[server]\ntls = {{ key = \"k\", acme = {{ {whole} }} }}\n"
+    ));
+    assert!(report.contains("server.tls.key stands beside acme"), "{report}");
+    let report = refused(&format!("[admin]\ntls = {{ acme = {{ {whole} }} }}\n"));
+    assert!(report.contains("only server.tls"), "{report}");
+}

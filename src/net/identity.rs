@@ -1,6 +1,8 @@
-//! What a client's certificate calls its owner.
+//! What a certificate calls its owner, and how long it is good.
 
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+use crate::clock::Time;
 
 /// Names that are read of one certificate.
 const MAX_NAMES: usize = 64;
@@ -26,6 +28,17 @@ pub fn names(certificate: &[u8]) -> Vec<String> {
         .take(MAX_NAMES)
         .map(str::to_owned)
         .collect()
+}
+
+/// Since when and until when a certificate (DER) is good.
+pub fn life(certificate: &[u8]) -> Option<(Time, Time)> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    let validity = certificate.validity();
+    let [from, until] = [validity.not_before, validity.not_after].map(|time| {
+        let millis = time.timestamp().checked_mul(1000)?;
+        u64::try_from(millis).ok().map(Time::from_millis)
+    });
+    Some((from?, until?))
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ pub mod outlook;
 pub mod pacing;
 pub mod proxies;
 pub mod quota;
+pub mod renewal;
 pub mod retention;
 pub mod schedule;
 pub mod scrub;

@@ -4,6 +4,7 @@
 //! number of series does not depend on what strangers ask for.
 
 mod book;
+pub mod certificate;
 pub mod config;
 pub mod disk;
 pub mod fills;
@@ -49,6 +50,8 @@ pub struct Metrics {
     connections: IntGauge,
     panics: IntCounter,
     log_dropped: IntCounter,
+    /// Of the certificate that clients are shown.
+    pub certificate: certificate::Certificate,
     /// The configuration: read again, applied or refused.
     pub config: config::Config,
     /// The disk: what failed, how it does.
@@ -115,6 +118,7 @@ impl Metrics {
                 "seawall_log_lines_dropped_total",
                 "Lines of the log that were dropped because they came faster than they were read.",
             ),
+            certificate: certificate::Certificate::new(&book),
             config: config::Config::new(&book),
             disk: disk::Disk::new(&book),
             fills: fills::Fills::new(&book),

@@ -126,6 +126,8 @@ fn packages() -> Vec<Package> {
             "none",
         ])
         .args(["--no-dedupe", "--format", "{p};{l}"])
+        // What other features bring may not be at hand.
+        .args(cfg!(feature = "acme").then_some("--features=acme"))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .unwrap();

@@ -23,6 +23,7 @@ mod hits;
 mod holds;
 mod house;
 mod inspect;
+mod issued;
 mod lanes;
 mod licences;
 mod metrics;

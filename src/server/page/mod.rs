@@ -19,9 +19,10 @@ use http::{Method, StatusCode};
 
 pub(super) use self::seen::{NOTE_EVERY, Seen};
 use self::traffic::Window;
-use self::view::View;
+use self::view::{Certificate, View};
 use super::Inner;
 use super::admin::{Ask, Reply};
+use crate::clock::Time;
 use crate::policy::history::Served;
 
 /// Downloads shown.
@@ -56,6 +57,10 @@ async fn page(inner: &Arc<Inner>, ask: &Ask) -> Reply {
         status: inner.cache.status(),
         is_draining: inner.draining.is_cancelled(),
         is_outdated: !metrics.config.holds_newest(),
+        certificate: Certificate {
+            until: metrics.certificate.good_until().map(Time::from_millis),
+            is_failing: metrics.certificate.is_failing(),
+        },
         window,
         spans: inner.seen.spans(count, minutes, now),
         served,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::traffic::Window;
-use super::view::{View, document};
+use super::view::{Certificate, View, document};
 use crate::cache::{
     AccountStatus, BucketStatus, CacheStatus, FillStatus, FillsStatus, Status, UpstreamStatus,
 };
@@ -46,6 +46,10 @@ fn fresh() -> View {
         },
         is_draining: false,
         is_outdated: false,
+        certificate: Certificate {
+            until: None,
+            is_failing: false,
+        },
         window: Window::Hour,
         spans: vec![Served::default(); 60],
         served: Served::default(),
@@ -265,5 +269,37 @@ fn the_page_brings_everything_along_and_has_no_style_or_script_inside() {
     );
     for part in page.split(['"', '\'']) {
         assert!(!part.starts_with("http") && !part.starts_with("//"), "{part}");
+    }
+}
+
+#[test]
+fn a_certificate_that_cannot_be_renewed_is_told_with_the_time_that_is_left() {
+    let told = |until: Option<u64>, is_failing| {
+        let mut view = fresh();
+        let until = until.map(|left| view.now + Duration::from_secs(left));
+        view.certificate = Certificate { until, is_failing };
+        document(&view)
+    };
+    let day = 86_400;
+    for (until, is_failing, class, words) in [
+        (
+            Some(20 * day),
+            true,
+            "state watch",
+            "could not be renewed; it is good for 20 d",
+        ),
+        (
+            Some(day / 2),
+            true,
+            "state wrong",
+            "could not be renewed; it is good for 12 h",
+        ),
+        (Some(0), false, "state wrong", "has expired"),
+        (None, true, "state wrong", "no client can connect"),
+        (Some(20 * day), false, "state well", "All is well"),
+        (None, false, "state well", "All is well"),
+    ] {
+        let page = told(until, is_failing);
+        assert!(page.contains(class) && page.contains(words), "{words}: {page}");
     }
 }

@@ -1,6 +1,7 @@
 //! The document: what is wrong, what is saved, and then the details.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::html::Html;
 use super::traffic::{self, Window};
@@ -21,6 +22,7 @@ pub(super) struct View {
     pub(super) is_draining: bool,
     /// True if the configuration was read again and refused.
     pub(super) is_outdated: bool,
+    pub(super) certificate: Certificate,
     pub(super) window: Window,
     /// What was served in each span of the window.
     pub(super) spans: Vec<Served>,
@@ -32,6 +34,17 @@ pub(super) struct View {
     pub(super) usage: Option<Arc<Usage>>,
     pub(super) refusals: Vec<Incident>,
 }
+
+/// The certificate that clients are shown.
+pub(super) struct Certificate {
+    /// Until when it is good, if there is one.
+    pub(super) until: Option<Time>,
+    /// True if it could not be renewed when that was last tried.
+    pub(super) is_failing: bool,
+}
+
+/// From when on a certificate that cannot be renewed is no longer only watched.
+const SOON: Duration = Duration::from_secs(86_400);
 
 /// The page.
 pub(super) fn document(view: &View) -> String {
@@ -107,6 +120,7 @@ fn troubles(view: &View) -> Vec<Trouble> {
                 .to_owned(),
         });
     }
+    troubles.extend(certificate(view));
     if view.is_draining {
         troubles.push(Trouble {
             gravity: Gravity::Watch,
@@ -116,6 +130,44 @@ fn troubles(view: &View) -> Vec<Trouble> {
         });
     }
     troubles
+}
+
+/// What is wrong with the certificate that clients are shown.
+fn certificate(view: &View) -> Option<Trouble> {
+    let Certificate { until, is_failing } = view.certificate;
+    let left = until.map(|until| until.since(view.now));
+    let (gravity, what) = match (is_failing, left) {
+        (false, None) => return None,
+        (true, None) => (
+            Gravity::Wrong,
+            "There is no certificate: no client can connect.".to_owned(),
+        ),
+        (_, Some(Duration::ZERO)) => (
+            Gravity::Wrong,
+            "The certificate that clients are shown has expired.".to_owned(),
+        ),
+        (false, Some(_)) => return None,
+        (true, Some(left)) => {
+            let gravity = match left < SOON {
+                true => Gravity::Wrong,
+                false => Gravity::Watch,
+            };
+            let what = format!(
+                "The certificate could not be renewed; it is good for {}.",
+                span(left)
+            );
+            (gravity, what)
+        }
+    };
+    let next = match is_failing {
+        true => "The log says what the authority said. Does port 443 of each name lead here?",
+        false => "Put another in its place: the files are read again by themselves.",
+    };
+    Some(Trouble {
+        gravity,
+        what,
+        next: next.to_owned(),
+    })
 }
 
 fn told(html: &mut Html, troubles: &[Trouble]) {
