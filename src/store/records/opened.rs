@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::ErrorKind;
+use std::ops::Deref;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -30,9 +31,33 @@ const PIECE: usize = 1 << 20;
 pub(super) struct Opened {
     path: PathBuf,
     /// With the file it is in. The lock is held for moments.
-    current: RwLock<Option<(Arc<Database>, FileId)>>,
+    current: RwLock<Option<(Arc<Open>, FileId)>>,
     /// What is in the file has turned out to be damaged.
     broken: AtomicBool,
+}
+
+/// A database that is open. Whoever used it last closes it, and closing one that is damaged may fail where it would not
+/// be expected: no answer is lost by that.
+pub(super) struct Open(Option<Database>);
+
+impl Deref for Open {
+    type Target = Database;
+
+    fn deref(&self) -> &Database {
+        self.0.as_ref().expect("it is there until it is closed")
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let closed = whole(|| {
+            self.0 = None;
+            Ok(())
+        });
+        if let Err(error) = closed {
+            tracing::debug!(%error, "the records were not closed in good order");
+        }
+    }
 }
 
 /// Device and number.
@@ -57,13 +82,13 @@ impl Opened {
     }
 
     /// The database; `None` while the disk refuses it.
-    pub(super) fn get(&self) -> Option<Arc<Database>> {
+    pub(super) fn get(&self) -> Option<Arc<Open>> {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
         current.as_ref().map(|(database, _)| database.clone())
     }
 
     /// The database that is in the file by that name now, opened if it has to be; `None` if it cannot be. Blocks.
-    pub(super) fn renewed(&self) -> Option<Arc<Database>> {
+    pub(super) fn renewed(&self) -> Option<Arc<Open>> {
         if self.broken.swap(false, Ordering::Relaxed) {
             put_aside(&self.path);
         }
@@ -79,11 +104,7 @@ impl Opened {
     }
 
     /// The database has failed: it is closed, and opened again; begun anew if it was damaged. Blocks.
-    pub(super) fn after_failure(
-        &self,
-        database: Arc<Database>,
-        error: &redb::Error,
-    ) -> Option<Arc<Database>> {
+    pub(super) fn after_failure(&self, database: Arc<Open>, error: &redb::Error) -> Option<Arc<Open>> {
         let is_broken = self.is_broken(&database, error);
         drop(database);
         self.set(None);
@@ -95,7 +116,7 @@ impl Opened {
 
     /// True if an error of this database says that what is in the file is damaged: it is not used any more, and the
     /// next that is written begins anew.
-    pub(super) fn is_broken(&self, database: &Arc<Database>, error: &redb::Error) -> bool {
+    pub(super) fn is_broken(&self, database: &Arc<Open>, error: &redb::Error) -> bool {
         // Another that has taken its place since is well.
         let is_used = self.get().is_some_and(|used| Arc::ptr_eq(&used, database));
         let is_broken = is_used && is_damage(error);
@@ -107,7 +128,7 @@ impl Opened {
         is_broken
     }
 
-    fn open_again(&self) -> Option<Arc<Database>> {
+    fn open_again(&self) -> Option<Arc<Open>> {
         match open_or_renew(&self.path, false) {
             Ok(opened) => {
                 tracing::info!("the records are written again");
@@ -118,18 +139,12 @@ impl Opened {
         self.get()
     }
 
-    fn set(&self, to: Option<(Arc<Database>, FileId)>) {
+    fn set(&self, to: Option<(Arc<Open>, FileId)>) {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(&mut *current, to);
+        // Closing it may take a while.
         drop(current);
-        // Closing it may take a while, and fail where it is damaged.
-        let closed = whole(|| {
-            drop(before);
-            Ok(())
-        });
-        if let Err(error) = closed {
-            tracing::debug!(%error, "the records were not closed in good order");
-        }
+        drop(before);
     }
 }
 
@@ -177,7 +192,7 @@ fn file_id(path: &Path) -> Option<FileId> {
     Some((metadata.dev(), metadata.ino()))
 }
 
-fn open(path: &Path, is_checked: bool) -> Result<(Arc<Database>, FileId), redb::Error> {
+fn open(path: &Path, is_checked: bool) -> Result<(Arc<Open>, FileId), redb::Error> {
     let file = files::make(path)?;
     let is_new = file.metadata()?.len() == 0;
     let opened = open_file(path, file, is_new, is_checked);
@@ -193,7 +208,7 @@ fn open_file(
     file: File,
     is_new: bool,
     is_checked: bool,
-) -> Result<(Arc<Database>, FileId), redb::Error> {
+) -> Result<(Arc<Open>, FileId), redb::Error> {
     let backend = FileBackend::new(file)?;
     #[cfg(test)]
     let backend = crate::store::simulation::Noted::new(backend, path);
@@ -210,7 +225,7 @@ fn open_file(
         files::sync_folder(folder)?;
     }
     let file = file_id(path).ok_or(redb::Error::Io(std::io::ErrorKind::NotFound.into()))?;
-    Ok((Arc::new(database), file))
+    Ok((Arc::new(Open(Some(database))), file))
 }
 
 /// Goes on in a copy of the file, which is synced for the first time. What a sync that failed has left unwritten,
@@ -265,7 +280,7 @@ fn is_damage(error: &redb::Error) -> bool {
     }
 }
 
-fn open_or_renew(path: &Path, is_checked: bool) -> Result<(Arc<Database>, FileId), redb::Error> {
+fn open_or_renew(path: &Path, is_checked: bool) -> Result<(Arc<Open>, FileId), redb::Error> {
     let opened = whole(|| open(path, is_checked));
     match opened {
         Err(error) if is_damage(&error) => {
