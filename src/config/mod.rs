@@ -23,6 +23,7 @@ pub mod htpasswd;
 mod identities;
 mod issuers;
 mod logins;
+mod misplaced;
 mod problem;
 mod proxies;
 mod purges;

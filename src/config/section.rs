@@ -1,6 +1,7 @@
 //! Reading one table of the configuration, key by key, collecting what is wrong instead of stopping.
 
 use super::file::{Node, Table, Value};
+use super::misplaced;
 use super::problem::{Place, Problems, did_you_mean};
 use super::units;
 
@@ -168,6 +169,7 @@ impl<'a> Section<'a> {
         for (key, entry) in &table.0 {
             if !known.contains(&key.as_str()) {
                 let hint = did_you_mean(key, known)
+                    .or_else(|| misplaced::hint(&format!("{}{key}", self.name)))
                     .unwrap_or_else(|| format!("the keys here are {}", known.join(", ")));
                 let what = format!("{}{}: unknown key", self.name, shorten(key));
                 problems.add(&entry.place, what, Some(hint));
