@@ -166,7 +166,13 @@ impl Showing {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
+    use crate::cli::admin::{Admin, NoAnswer};
+    use crate::net::serving::Serving;
 
     fn showing(token_file: Option<PathBuf>) -> Showing {
         Showing {
@@ -236,5 +242,78 @@ mod tests {
             refused.contains("one line") && !refused.contains("two"),
             "{refused}"
         );
+    }
+
+    /// A certificate of its own for this machine, and its key, in files by that name.
+    fn certify(folder: &Path, name: &str) -> [PathBuf; 2] {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        let texts = [params.self_signed(&key).unwrap().pem(), key.serialize_pem()];
+        let files = ["crt", "key"].map(|kind| folder.join(format!("{name}.{kind}")));
+        for (file, text) in files.iter().zip(texts) {
+            std::fs::write(file, text).unwrap();
+        }
+        files
+    }
+
+    /// A listener that speaks TLS on this machine, and answers each request with its head.
+    fn echo(serving: Serving) -> SocketAddr {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(async move {
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                while let Ok((stream, _)) = listener.accept().await {
+                    let Ok(mut stream) = serving.accept(stream).await else {
+                        continue;
+                    };
+                    let mut head = Vec::new();
+                    while !head.ends_with(b"\r\n\r\n")
+                        && stream.read_buf(&mut head).await.is_ok_and(|read| read > 0)
+                    {}
+                    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", head.len());
+                    let answer = [answer.into_bytes(), head].concat();
+                    let _ = stream.write_all(&answer).await;
+                    let _ = stream.shutdown().await;
+                }
+            });
+        });
+        address
+    }
+
+    #[test]
+    fn a_listener_that_speaks_tls_is_shown_the_token_if_its_certificate_is_trusted_and_nothing_otherwise() {
+        let folder = tempfile::tempdir().unwrap();
+        let [own, key] = certify(folder.path(), "own");
+        let [other, _] = certify(folder.path(), "other");
+        let token = folder.path().join("token");
+        std::fs::write(&token, "a-token-of-thirty-two-characters\n").unwrap();
+        let address = echo(Serving::read(own.clone(), key, None).unwrap());
+        let listener: Listener = format!("https://{address}").parse().unwrap();
+        let ask = |ca: Option<PathBuf>| {
+            let showing = Showing {
+                ca,
+                ..showing(Some(token.clone()))
+            };
+            let shown = showing.to(&listener, &Environment::of(&[])).unwrap();
+            Admin::with(listener.clone(), shown).get("/api/v1/status")
+        };
+        let head = ask(Some(own)).unwrap();
+        let head = String::from_utf8_lossy(&head).to_lowercase();
+        for part in [
+            "get /api/v1/status ",
+            "authorization: bearer a-token-of-thirty-two-characters\r\n",
+            &format!("host: {address}\r\n"),
+        ] {
+            assert!(head.contains(part), "{part}: {head}");
+        }
+        for ca in [None, Some(other)] {
+            let Err(NoAnswer::Unreachable(why)) = ask(ca) else {
+                panic!("a certificate of nobody was trusted");
+            };
+            assert!(why.contains("certificate") && !why.contains("a-token"), "{why}");
+        }
     }
 }

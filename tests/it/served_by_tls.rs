@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request};
+use http::{Method, Request, StatusCode};
 use http_body_util::Empty;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use seawall::net::serving::{Serving, Unusable};
@@ -244,4 +244,61 @@ async fn a_renewed_certificate_is_shown_to_who_connects_next_and_a_wrong_key_to_
     let asked = asked.body(Empty::<Bytes>::new()).unwrap();
     let answer = read(sender.send_request(asked).await.unwrap()).await;
     assert!(answer.is_good(), "the first connection goes on");
+}
+
+/// What the operator's pages answer elsewhere to who shows this token.
+async fn metrics(configured: &Configured, certified: &Certified, token: &str) -> StatusCode {
+    let near = configured.seawall.connect_operator(([192, 0, 2, 9], 9).into());
+    let stream = certified.shake(near, &["http/1.1"]).await;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let asked = Request::get("/metrics")
+        .header("host", "cache.test")
+        .header("authorization", format!("Bearer {token}"));
+    let asked = asked.body(Empty::<Bytes>::new()).unwrap();
+    read(sender.send_request(asked).await.unwrap()).await.status
+}
+
+// S148
+#[tokio::test(start_paused = true)]
+async fn the_operators_pages_follow_their_certificate_and_their_tokens() {
+    const TOKENS: [&str; 2] = [
+        "the-first-token-of-alice-0123456789",
+        "the-second-token-of-alice-123456789",
+    ];
+    let mut certified = Certified::new();
+    let at = |name: &str| certified.directory.path().join(name);
+    let secret = at("token");
+    std::fs::write(&secret, TOKENS[0]).unwrap();
+    let text = format!(
+        "{}[admin]\ntls = {{ certificate = {:?}, key = {:?} }}\n\
+         token = [{{ name = \"alice\", role = \"read\", secret = {{ file = {secret:?} }} }}]\n",
+        hub(""),
+        at("tls.crt"),
+        at("tls.key"),
+    );
+    let mut configured = Configured::start(&Registry::default().dialer(), &text);
+    let statuses = async |configured: &Configured, certified: &Certified| {
+        [
+            metrics(configured, certified, TOKENS[0]).await,
+            metrics(configured, certified, TOKENS[1]).await,
+        ]
+    };
+    let (good, refused) = (StatusCode::OK, StatusCode::UNAUTHORIZED);
+    assert_eq!(statuses(&configured, &certified).await, [good, refused]);
+    certified.renew();
+    std::fs::write(&secret, TOKENS[1]).unwrap();
+    let changed = configured.change(&text).await.changed;
+    assert_eq!(changed.len(), 2, "{changed:?}");
+    assert!(
+        changed
+            .iter()
+            .all(|each| each.starts_with("admin.") && each.contains("new content")),
+        "{changed:?}"
+    );
+    assert!(TOKENS.iter().all(|token| !changed.concat().contains(token)));
+    // Only the new certificate is trusted from here on.
+    assert_eq!(statuses(&configured, &certified).await, [refused, good]);
 }
