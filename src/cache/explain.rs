@@ -39,6 +39,9 @@ pub struct Explained {
     /// Whether it is signed as it has to be; `None` if no rule wants that.
     #[serde(default)]
     pub trust: Option<ExplainedTrust>,
+    /// What the tag points at and is not served as yet; `None` if that is not known.
+    #[serde(default)]
+    pub young: Option<ExplainedYoung>,
     /// The upstream that would be asked.
     pub upstream: UpstreamStatus,
     /// Why a manifest cannot be bought now; `None` if it can.
@@ -108,6 +111,17 @@ pub struct ExplainedTrust {
     pub because: String,
 }
 
+/// What a tag points at that is too young to be served.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ExplainedYoung {
+    /// The manifest.
+    pub digest: String,
+    /// When it was first seen in the repository.
+    pub first: u64,
+    /// When it may be served.
+    pub until: u64,
+}
+
 /// Why nothing can be bought.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ExplainedWithheld {
@@ -166,6 +180,14 @@ impl Cache {
             affordable,
         });
         let outlook = judged(outlook, verdict.as_ref(), named);
+        let young = match (reference, named) {
+            (Reference::Tag(tag), Named::Tag { .. }) => self.waits(chosen, tag, now),
+            _ => None,
+        };
+        let outlook = match (young, digest) {
+            (Some(_), None) => Outlook::Refused,
+            _ => outlook,
+        };
         Explained {
             now: now.as_millis(),
             outlook: outlook.name().to_owned(),
@@ -174,6 +196,11 @@ impl Cache {
             freshness: explained_freshness(reference, named, rules),
             content,
             trust: self.wants_signatures(chosen).then(|| explained_trust(verdict)),
+            young: young.map(|waits| ExplainedYoung {
+                digest: waits.digest.to_string(),
+                first: waits.first.as_millis(),
+                until: waits.until.as_millis(),
+            }),
             upstream: self.status_of(
                 chosen.repository.registry.to_string(),
                 &self.upstreams.label(chosen),

@@ -46,6 +46,7 @@ mod trust;
 mod verify;
 mod warm;
 pub mod words;
+mod young;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -75,7 +76,7 @@ pub use calendar::{LastRun, ScheduledPurge, ScheduledStatus};
 pub use disk::DiskStatus;
 pub use explain::{
     Explained, ExplainedContent, ExplainedFreshness, ExplainedParts, ExplainedRecord, ExplainedTrust,
-    ExplainedWithheld,
+    ExplainedWithheld, ExplainedYoung,
 };
 pub use failure::{Failure, Kind};
 pub use fills::{FillStatus, FillsStatus};
@@ -116,7 +117,7 @@ pub struct Options {
     pub clients: Clients,
     /// Bytes of bodies per second that all clients share; `None` for as many as the machine can send.
     pub bandwidth: Option<u64>,
-    /// Whose signature content needs.
+    /// Whose signature content needs, and how long tags wait.
     pub trust: crate::policy::trust::Rules,
     /// When abandoned fills are finished.
     pub flights: flight::Rules,
@@ -172,7 +173,7 @@ pub enum Outcome {
     Bypass,
 }
 
-/// Why an upstream did not answer.
+/// Why an upstream did not answer, or its answer is not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Why {
     /// It refuses us for now (429).
@@ -189,6 +190,8 @@ pub enum Why {
     Offline,
     /// The client has used up its own quota of what is fetched for it.
     OverQuota,
+    /// What a tag points at was first seen a shorter while ago than the operator wants.
+    Young,
 }
 
 /// What the cache answers when it has the content.
@@ -275,6 +278,7 @@ pub struct Cache {
     listings: coalesce::Coalesce<String, Result<Option<lists::Listed>, Failure>>,
     quotas: Arc<Quotas>,
     trust: Arc<trust::Verdicts>,
+    waiting: Arc<young::Waiting>,
     /// One catalog at a time is looked through: it is large.
     surveys: Arc<Semaphore>,
     /// One purge at a time is carried out.
@@ -347,6 +351,7 @@ impl Cache {
             listings: coalesce::Coalesce::new("list", tasks.clone(), clock),
             quotas: Arc::new(quotas),
             trust: Arc::new(trust::Verdicts::new(tasks.clone(), clock)),
+            waiting: Arc::default(),
             surveys: Arc::new(Semaphore::new(1)),
             purges: Arc::new(Semaphore::new(1)),
             purging: Arc::default(),

@@ -61,6 +61,11 @@ impl Cache {
             (Before::Offline, _) => return self.offline(chosen, record.as_ref()).await,
             (Before::Ask | Before::Serve | Before::Refresh, _) => {}
         }
+        if record.is_none()
+            && let Some(failure) = self.still_too_young(chosen, tag, now)
+        {
+            return Err(failure);
+        }
         let patience = match &record {
             Some(record) if freshness::may_be_stale(record, rules, now) => STALE_PATIENCE,
             Some(_) | None => PATIENCE,
@@ -111,7 +116,13 @@ impl Cache {
         let now = self.clock.now();
         let old = self.recorded(repository, tag).await;
         match freshness::after(old.clone(), answer, rules, now) {
-            After::Remember(new) => self.moved(chosen, tag, head, asker, old, new).await,
+            After::Remember(new) => {
+                let found = &new.descriptor.digest;
+                match self.too_young(chosen, tag, old.as_ref(), found).await {
+                    None => self.moved(chosen, tag, head, asker, old, new).await,
+                    Some(waits) => Box::pin(self.older(chosen, tag, head, asker, old, waits)).await,
+                }
+            }
             After::Forget => {
                 // Unless it was locked while its upstream was being asked.
                 if self.locked(repository, tag).is_none() {
@@ -214,7 +225,7 @@ impl Cache {
 
     /// The content a tag record points at; for a HEAD the record is enough, if its client can have the content
     /// next. Where an older one could be served instead, neither takes longer than that is worth.
-    async fn by_record(
+    pub(super) async fn by_record(
         &self,
         chosen: &Chosen,
         record: &TagRecord,

@@ -12,7 +12,8 @@ use super::look::Look;
 use super::words::{age, clean, count, digest, size, span, wait};
 use super::{Asking, SOMETHING_WRONG, refused};
 use crate::cache::{
-    Explained, ExplainedContent, ExplainedFreshness, ExplainedParts, ExplainedTrust, UpstreamStatus,
+    Explained, ExplainedContent, ExplainedFreshness, ExplainedParts, ExplainedTrust, ExplainedYoung,
+    UpstreamStatus,
 };
 use crate::clock::Time;
 use crate::server::{ExplainedClient, Explanation};
@@ -173,6 +174,9 @@ fn of_pull(pull: &Explained, full: bool, steps: &mut Vec<Step>) {
     } else if pull.freshness.is_some() {
         steps.push(("tag", "nothing is known of it".to_owned()));
     }
+    if let Some(young) = &pull.young {
+        steps.push(("age", of_young(young, pull.now, full)));
+    }
     if let Some(freshness) = &pull.freshness {
         let validated = pull.record.as_ref().map(|record| record.validated);
         steps.push(("freshness", of_freshness(freshness, validated, pull.now)));
@@ -236,6 +240,16 @@ fn of_content(content: &ExplainedContent) -> String {
         ),
     };
     manifest + &blobs + &listed
+}
+
+fn of_young(young: &ExplainedYoung, now: u64, full: bool) -> String {
+    let left = Time::from_millis(young.until).since(Time::from_millis(now));
+    format!(
+        "points at {} by now, first seen {} ago, which is not served for another {}: minimum_age of [[trust]]",
+        digest(&young.digest, full),
+        age(now, young.first),
+        wait(left)
+    )
 }
 
 fn of_trust(trust: &ExplainedTrust) -> String {
@@ -303,6 +317,9 @@ fn ending(explanation: &Explanation) -> (Tone, String) {
 }
 
 fn refusal(pull: &Explained, registry: &str) -> String {
+    if pull.young.is_some() && pull.record.is_none() {
+        return "refused: what it points at is too young, by minimum_age of [[trust]]".to_owned();
+    }
     let is_unsigned = |trust: &ExplainedTrust| trust.verdict == "refused";
     match pull.visibility.as_str() {
         "hidden" => {

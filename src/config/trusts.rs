@@ -1,4 +1,4 @@
-//! `[[trust]]`: whose signature the content of some repositories needs.
+//! `[[trust]]`: whose signature the content of some repositories needs, and how long their tags wait.
 
 use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::pki_types::pem::PemObject;
@@ -6,12 +6,13 @@ use rustls::pki_types::pem::PemObject;
 use super::clients::scope;
 use super::file::{Node, Value};
 use super::problem::Problems;
-use super::section::{Section, Wrong};
+use super::section::{Section, Wrong, duration};
+use super::units::show_duration;
 use super::{show, values};
 use crate::policy::trust::{Key, Rule, Rules};
 
 /// The keys of an entry.
-const KEYS: [&str; 2] = ["repositories", "cosign"];
+const KEYS: [&str; 3] = ["repositories", "cosign", "minimum_age"];
 /// Most rules: each is held against the name of every repository that is asked for.
 const MOST_RULES: usize = 64;
 
@@ -35,9 +36,12 @@ fn rule(node: &Node, problems: &mut Problems) -> Rule {
     }
     let cosign = entry.section("cosign", &["keys"], problems);
     if entry.node("cosign").is_none() {
-        let what = format!("{}it asks for nothing", entry.name);
-        let hint = "write whose signature is needed: cosign = { keys = [\"/etc/seawall/cosign.pub\"] }";
-        problems.add(&node.place, what, Some(hint.into()));
+        if entry.node("minimum_age").is_none() {
+            let what = format!("{}it asks for nothing", entry.name);
+            let hint = "write whose signature is needed, cosign = { keys = [\"/etc/seawall/cosign.pub\"] }, or how long \
+                        new tags wait, minimum_age = \"3d\"; \"0s\" excepts what later entries mean, too";
+            problems.add(&node.place, what, Some(hint.into()));
+        }
     } else if is_missing(&cosign, "keys") {
         let what = format!("{}no signature would ever hold", cosign.name);
         let hint = "name files with the public keys: keys = [\"/etc/seawall/cosign.pub\"]";
@@ -46,6 +50,7 @@ fn rule(node: &Node, problems: &mut Problems) -> Rule {
     Rule {
         repositories,
         keys: cosign.read_list("keys", key, problems),
+        minimum_age: entry.read("minimum_age", None, |node| duration(node).map(Some), problems),
     }
 }
 
@@ -79,14 +84,20 @@ pub(super) fn show(rule: &Rule) -> Vec<(&'static str, String)> {
     };
     let repositories = rule.repositories.iter().map(ToString::to_string).collect();
     let keys = rule.keys.iter().map(|key| key.name().to_owned()).collect();
-    vec![
-        ("repositories", list(repositories)),
-        ("cosign", format!("{{ keys = {} }}", list(keys))),
-    ]
+    let mut shown = vec![("repositories", list(repositories))];
+    if !rule.keys.is_empty() {
+        shown.push(("cosign", format!("{{ keys = {} }}", list(keys))));
+    }
+    if let Some(age) = rule.minimum_age {
+        shown.push(("minimum_age", show::quoted(&show_duration(age))));
+    }
+    shown
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use aws_lc_rs::encoding::AsDer as _;
     use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
     use base64::Engine as _;
@@ -108,13 +119,18 @@ mod tests {
         let path = folder.path().join("cosign.pub");
         std::fs::write(&path, pem()).unwrap();
         let text = format!(
-            "[[trust]]\nrepositories = [\"ghcr.io/team/**\", \"quay.io\"]\ncosign = {{ keys = [{path:?}] }}\n"
+            "[[trust]]\nrepositories = [\"ghcr.io/team/**\", \"quay.io\"]\ncosign = {{ keys = [{path:?}] }}\nminimum_age = \"3d\"\n\n[[trust]]\nrepositories = [\"gcr.io\"]\nminimum_age = \"0s\"\n"
         );
         let settings = settings(&text);
-        let [rule] = settings.cache.trust.all() else {
+        let [rule, excepted] = settings.cache.trust.all() else {
             panic!("{:?}", settings.cache.trust)
         };
         assert_eq!((rule.repositories.len(), rule.keys.len()), (2, 1));
+        assert_eq!(rule.minimum_age, Some(Duration::from_secs(72 * 3600)));
+        assert_eq!(
+            (excepted.keys.len(), excepted.minimum_age),
+            (0, Some(Duration::ZERO))
+        );
         let shown = effective(&settings);
         assert_eq!(
             self::settings(&shown).cache.trust,
@@ -138,6 +154,10 @@ mod tests {
         std::fs::write(&path, "no key").unwrap();
         for (text, what) in [
             ("repositories = [\"quay.io\"]", "asks for nothing"),
+            (
+                "repositories = [\"quay.io\"]\nminimum_age = 3",
+                "expected a duration",
+            ),
             (
                 "repositories = []\ncosign = { keys = [] }",
                 "`repositories` is missing",

@@ -1,4 +1,4 @@
-//! Which content is believed: by whom it has to be signed, for which repositories.
+//! Which content is believed: by whom it has to be signed, and for how long tags have to have pointed at it.
 //!
 //! A rule says whose signature the manifests of some repositories need. What is judged here are bytes that somebody
 //! else has fetched: the objects that are attached to a manifest, and what stands in them. Whatever cannot be read,
@@ -8,6 +8,7 @@
 //! What is attached to images (signatures, attestations, bills of materials) needs no signature of its own: it holds
 //! nothing that a runtime would unpack, see [`is_attachment`].
 
+pub mod age;
 pub mod cosign;
 mod key;
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod tests;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -48,12 +50,14 @@ const ATTACHED: [&str; 9] = [
 pub struct Rules(Arc<[Rule]>);
 
 /// What the content of some repositories needs.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rule {
     /// The repositories.
     pub repositories: Vec<Scope>,
     /// Whose cosign signature is enough; none if they are empty.
     pub keys: Vec<Key>,
+    /// How long what a tag points at has to have been seen; `None` or zero for not at all.
+    pub minimum_age: Option<Duration>,
 }
 
 impl Rules {

@@ -253,6 +253,7 @@ pub(super) const fn cache_status(outcome: Outcome) -> &'static str {
         Outcome::Stale(Why::Unusable) => "seawall; fwd=stale; detail=upstream-unusable",
         Outcome::Stale(Why::Offline) => "seawall; hit; detail=offline",
         Outcome::Stale(Why::OverQuota) => "seawall; fwd=stale; detail=over-quota",
+        Outcome::Stale(Why::Young) => "seawall; fwd=stale; detail=too-young",
     }
 }
 
@@ -303,6 +304,7 @@ const fn why_word(why: Why) -> &'static str {
         Why::Unusable => "upstream-unusable",
         Why::Offline => "offline",
         Why::OverQuota => "over-quota",
+        Why::Young => "too-young",
     }
 }
 
@@ -315,6 +317,7 @@ const fn why_words(why: Why) -> &'static str {
         Why::Unusable => "the upstream's answer cannot be used",
         Why::Offline => "the upstream is not to be asked",
         Why::OverQuota => "this client has used up its own quota",
+        Why::Young => "what the tag has moved to is too young",
     }
 }
 

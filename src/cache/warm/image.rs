@@ -93,10 +93,10 @@ impl Walk {
         if let Some(hold) = cache.locked(&chosen.repository, tag) {
             return Ok(Some(hold.descriptor.digest));
         }
-        let record = cache.recorded(&chosen.repository, tag).await;
+        let old = cache.recorded(&chosen.repository, tag).await;
         match (
-            before(tag, record.as_ref(), cache.rules(&chosen, Some(tag)), now),
-            record,
+            before(tag, old.as_ref(), cache.rules(&chosen, Some(tag)), now),
+            &old,
         ) {
             (Before::Serve | Before::Offline, Some(record)) => return Ok(Some(record.descriptor.digest)),
             (Before::Serve | Before::Offline | Before::Refresh | Before::Ask, _) => {}
@@ -120,9 +120,18 @@ impl Walk {
         let Some(descriptor) = descriptor else {
             return Ok(None);
         };
+        let validated = cache.clock.now();
+        let young = cache.too_young(&chosen, tag, old.as_ref(), &descriptor.digest);
+        let descriptor = match (young.await, old) {
+            (None, _) => descriptor,
+            // What its clients are served meanwhile.
+            (Some(_), Some(old)) => old.descriptor,
+            (Some(waits), None) => {
+                return Err(Miss::of(&Failure::too_young(&chosen.repository, tag, waits)));
+            }
+        };
         let digest = descriptor.digest;
         self.content(&digest).await?;
-        let validated = cache.clock.now();
         let record = TagRecord {
             descriptor,
             validated,

@@ -235,11 +235,12 @@ fn the_first_rule_that_means_a_repository_is_its_rule() {
     let rules = Rules::new(vec![
         Rule {
             repositories: vec![scope("ghcr.io/team/open")],
-            keys: Vec::new(),
+            ..Rule::default()
         },
         Rule {
             repositories: vec![scope("quay.io"), scope("ghcr.io/team/**")],
             keys: vec![key.clone()],
+            ..Rule::default()
         },
     ]);
     let of = |registry: &str, path: &str| {

@@ -16,10 +16,23 @@ label! {
     }
 }
 
+label! {
+    /// What is served of a tag that points at what is too young.
+    Instead {
+        /// What it was served as before.
+        Older = "older",
+        /// Nothing: it was served as nothing else.
+        Refused = "refused",
+        /// What it points at: it was too young, and is old enough now.
+        Released = "released",
+    }
+}
+
 /// The metrics of trust.
 #[derive(Debug)]
 pub struct Trust {
     verdicts: IntCounterVec,
+    young: IntCounterVec,
 }
 
 impl Trust {
@@ -32,7 +45,20 @@ impl Trust {
         for verdict in Judged::WORDS {
             verdicts.with_label_values(&[verdict]);
         }
-        Self { verdicts }
+        let young = book.counters(
+            "seawall_young_tags_total",
+            "Answers about tags that point at what is too young to be served, by what was served of them.",
+            &[words("served", Instead::WORDS)],
+        );
+        for served in Instead::WORDS {
+            young.with_label_values(&[served]);
+        }
+        Self { verdicts, young }
+    }
+
+    /// A tag pointed at what is too young, or does no longer.
+    pub fn waited(&self, served: Instead) {
+        self.young.with_label_values(&[served.word()]).inc();
     }
 
     /// The signatures of a manifest were looked for.

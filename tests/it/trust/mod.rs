@@ -2,6 +2,7 @@
 //!
 //! The registry is the tests' own, the signatures are real: made here, in the forms in which cosign attaches them.
 
+mod age;
 mod signer;
 mod ways;
 
@@ -28,6 +29,7 @@ fn choices(keys: Vec<Key>) -> Choices {
     let rule = Rule {
         repositories: vec![Scope::parse("docker.io/library/app").unwrap()],
         keys,
+        ..Rule::default()
     };
     Choices {
         trust: Rules::new(vec![rule]),

@@ -148,6 +148,7 @@ async fn a_verdict_is_one_repositorys_and_gives_no_right_to_another() {
     let rule = Rule {
         repositories: vec![Scope::parse("docker.io/library/a*").unwrap()],
         keys: vec![signer.key()],
+        ..Rule::default()
     };
     let world = world(Choices {
         trust: Rules::new(vec![rule]),
