@@ -199,6 +199,53 @@ async fn each_listener_serves_its_own_paths_only() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_crowd_at_the_operators_door_keeps_no_client_out() {
+    // F097: more than there are places, and none of them reads.
+    let directory = tempfile::tempdir().unwrap();
+    let (server, tasks) = (server(directory.path()), TaskTracker::new());
+    let ([data, admin], shutdown) = running(&server, &tasks).await;
+    let mut crowd = Vec::new();
+    for _ in 0..100 {
+        let mut scraper = TcpStream::connect(admin).await.unwrap();
+        scraper
+            .write_all(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            .await
+            .unwrap();
+        crowd.push(scraper);
+    }
+    assert!(fetch(data, "/v2/").await.starts_with("HTTP/1.1 200"));
+    drop(crowd);
+    assert!(fetch(admin, "/livez").await.starts_with("HTTP/1.1 200"));
+    shutdown.cancel();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_when_all_places_are_taken_waits_for_one_and_the_operator_does_not() {
+    // F110: eight places, taken by peers who have the time of a head.
+    let directory = tempfile::tempdir().unwrap();
+    let (server, tasks) = (server(directory.path()), TaskTracker::new());
+    let ([data, admin], shutdown) = running(&server, &tasks).await;
+    let began = Instant::now();
+    let mut crowd = Vec::new();
+    for _ in 0..8 {
+        let mut peer = TcpStream::connect(data).await.unwrap();
+        peer.write_all(b"GET /v2/ HTTP/1.1\r\n").await.unwrap();
+        crowd.push(peer);
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let late = fetch(data, "/v2/");
+    let operator = async {
+        let answer = fetch(admin, "/livez").await;
+        (answer, began.elapsed())
+    };
+    let (late, (operator, soon)) = tokio::join!(late, operator);
+    assert!(operator.starts_with("HTTP/1.1 200") && soon < Duration::from_secs(9));
+    assert!(late.starts_with("HTTP/1.1 200"), "{late}");
+    assert!(began.elapsed() >= Duration::from_secs(9), "{:?}", began.elapsed());
+    shutdown.cancel();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_drain_says_so_to_the_operator_and_cuts_what_does_not_end() {
     let directory = tempfile::tempdir().unwrap();
     let (server, tasks) = (server(directory.path()), TaskTracker::new());

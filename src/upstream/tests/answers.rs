@@ -1,5 +1,7 @@
 //! Manifests, lists and the statuses of failing registries.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::*;
 
 // F041
@@ -10,6 +12,22 @@ async fn connections_closed_by_the_upstream_do_not_fail_requests() {
     for _ in 0..3 {
         assert!(world.upstream.manifest(&path(), &tag(), 0).await.is_ok());
     }
+}
+
+// F041
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_closed_under_a_request_is_replaced_by_another() {
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    let script: Script = |_, _, _| match ASKED.fetch_add(1, Ordering::Relaxed) {
+        // The second request comes on the first connection, which ends without an answer.
+        1 => String::new(),
+        _ => answer("200 OK", "", "{}"),
+    };
+    let world = world(script, |_| {});
+    for _ in 0..2 {
+        assert!(world.upstream.manifest(&path(), &tag(), 0).await.is_ok());
+    }
+    assert_eq!((world.count("GET"), world.dialled.lock().unwrap().len()), (3, 2));
 }
 
 // F031

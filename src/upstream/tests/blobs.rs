@@ -107,3 +107,64 @@ async fn a_silent_body_ends_at_the_idle_limit() {
     assert!(matches!(failed, Err(Refusal::Unreachable(_))));
     assert_eq!(start.elapsed().as_secs(), 10);
 }
+
+// F007
+#[tokio::test(start_paused = true)]
+async fn bytes_behind_a_body_are_dropped_with_their_connection() {
+    let more: Script = |_, _, _| answer("200 OK", "", "0123456789") + &answer("200 OK", "", "smuggled!!");
+    let world = world(more, |_| {});
+    for connections in 1..=3 {
+        assert_eq!(world.read(Want::From(0)).await, Ok((0, b"0123456789".to_vec())));
+        assert_eq!(world.dialled.lock().unwrap().len(), connections);
+    }
+}
+
+// F007
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_longer_than_its_range_is_an_error() {
+    let long: Script = |_, _, _| {
+        let head = "HTTP/1.1 206 Partial\r\ncontent-range: bytes 5-9/10\r\n\r\n";
+        head.to_owned() + "56789more"
+    };
+    let read = world(long, |_| {}).read(Want::From(5)).await;
+    assert!(matches!(read, Err(Refusal::Unreachable(_))), "{read:?}");
+}
+
+// F012
+#[tokio::test(start_paused = true)]
+async fn a_chunk_whose_size_is_no_number_breaks_the_body() {
+    let script: Script = |_, _, head| {
+        let size = if head.contains("bytes=1-") {
+            "ffffffffffffffffff"
+        } else {
+            "zz"
+        };
+        format!(
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\n01234\r\n{size}\r\n56789\r\n0\r\n\r\n"
+        )
+    };
+    let world = world(script, |_| {});
+    for start in [0, 1] {
+        let read = world.read(Want::From(start)).await;
+        assert!(matches!(read, Err(Refusal::Unreachable(_))), "{read:?}");
+    }
+}
+
+// F019
+#[tokio::test(start_paused = true)]
+async fn hundreds_of_answers_that_are_none_yet_are_read_past() {
+    let hints: Script = |_, _, _| {
+        let hint = "HTTP/1.1 103 Early Hints\r\nlink: </style.css>; rel=preload\r\n\r\n";
+        hint.repeat(200) + &answer("200 OK", "", "0123456789")
+    };
+    let read = world(hints, |_| {}).read(Want::From(0)).await;
+    assert_eq!(read, Ok((0, b"0123456789".to_vec())));
+}
+
+// F020
+#[tokio::test(start_paused = true)]
+async fn a_body_of_http_1_0_ends_with_its_connection() {
+    let old: Script = |_, _, _| "HTTP/1.0 200 OK\r\n\r\n0123456789".to_owned();
+    let read = world(old, |_| {}).read(Want::From(0)).await;
+    assert_eq!(read, Ok((0, b"0123456789".to_vec())));
+}
