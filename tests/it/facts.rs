@@ -109,6 +109,34 @@ async fn fact_04_no_200_before_the_first_bytes_are_in_hand() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn fact_04_a_page_instead_of_a_manifest_is_refused_and_not_kept() {
+    // F013
+    for by_tag in [true, false] {
+        let world = world(Choices::default());
+        let image = image(&world.registry, Some("1"), 4);
+        let path = match by_tag {
+            true => manifest_path("1"),
+            false => manifest_path(image.manifest),
+        };
+        let manifest = world.registry.bytes_of(&path);
+        let page = Bytes::from_static(b"<html>log in</html>");
+        world.registry.put(path.clone(), "text/html", page);
+        let script = Script {
+            without: vec!["docker-content-digest"],
+            ..Script::default()
+        };
+        world.registry.script(&path, script);
+        let answer = world.seawall.get(&path).await;
+        assert_eq!(answer.status, StatusCode::BAD_GATEWAY, "{path}");
+        world.registry.heal();
+        world.registry.put(path.clone(), OCI_MANIFEST, manifest.clone());
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let answer = world.seawall.get(&path).await;
+        assert!(answer.is_good() && answer.body == manifest, "{path}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn fact_05_headers_leave_within_30_seconds_on_every_path() {
     // F043
     let world = world(Choices::default());

@@ -121,24 +121,99 @@ async fn a_small_wrong_blob_is_never_answered_with_200() {
 
 #[tokio::test(start_paused = true)]
 async fn a_broken_transfer_is_resumed_where_it_stopped() {
-    // F001, F002: the client sees one whole body, the upstream is asked for the rest only.
+    // F001, F002: the client sees one whole body, the upstream is asked for the rest only, wherever it broke.
+    for cut in [1, MIB + 17, 4 * MIB - 1] {
+        let world = world(Choices::default());
+        let bytes = content(4 * MIB, 5);
+        let digest = world.registry.blob("library/app", bytes.clone());
+        let path = path_of(&digest);
+        let broken = Script {
+            cut_after: Some(cut),
+            times: Some(1),
+            ..Script::default()
+        };
+        world.registry.script(&path, broken);
+        let answer = world.seawall.get(&path).await;
+        assert!(answer.complete, "{cut}");
+        assert!(answer.body == bytes, "{cut}");
+        let gets = world.registry.seen(&Method::GET, &path);
+        assert_eq!(gets.len(), 2, "{cut}");
+        assert!(gets[1].headers.contains_key("range"), "{cut}");
+        assert!(world.registry.sent() <= 4 * MIB as u64 + 64 * 1024, "{cut}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_stands_still_is_gone_on_with_when_that_has_lasted_too_long() {
+    // F003
     let world = world(Choices::default());
-    let bytes = content(4 * MIB, 5);
+    let bytes = content(2 * MIB, 13);
     let digest = world.registry.blob("library/app", bytes.clone());
     let path = path_of(&digest);
-    let cut = Script {
-        cut_after: Some(MIB + 17),
+    let stands = Script {
+        stall_after: Some(MIB),
         times: Some(1),
         ..Script::default()
     };
-    world.registry.script(&path, cut);
+    world.registry.script(&path, stands);
+    let asked = tokio::time::Instant::now();
     let answer = world.seawall.get(&path).await;
-    assert!(answer.complete);
-    assert!(answer.body == bytes);
-    let gets = world.registry.seen(&Method::GET, &path);
-    assert_eq!(gets.len(), 2);
-    assert!(gets[1].headers["range"].to_str().unwrap().starts_with("bytes=1"));
-    assert!(world.registry.sent() <= 4 * MIB as u64 + 64 * 1024);
+    assert!(answer.complete && answer.body == bytes);
+    // The idle limit, and a little.
+    assert!(asked.elapsed() < Duration::from_secs(35), "{:?}", asked.elapsed());
+    assert_eq!(world.registry.seen(&Method::GET, &path).len(), 2);
+    assert!(world.registry.sent() <= 2 * MIB as u64 + 64 * 1024);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_instead_of_a_blob_is_never_completed_and_never_kept() {
+    // F009, F011: its beginning, something more than it, and a stretch twice, each of the length that was announced.
+    let bytes = content(2 * MIB, 14);
+    let half = MIB / 2;
+    let twice = [&bytes[..MIB], &bytes[half..MIB + half]].concat();
+    let more = [&bytes[..], b"more"].concat();
+    for instead in [bytes.slice(..MIB), more.into(), twice.into()] {
+        let world = world(Choices::default());
+        let path = path_of(&world.registry.blob("library/app", bytes.clone()));
+        let wrong = Script {
+            body: Some(instead.clone()),
+            times: Some(1),
+            ..Script::default()
+        };
+        world.registry.script(&path, wrong);
+        let answer = world.seawall.get(&path).await;
+        assert!(!answer.is_good(), "{} bytes", instead.len());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(assert_names_are_true(world.directory.path()), 0);
+        let again = world.seawall.get(&path).await;
+        assert!(again.is_good() && again.body == bytes);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_goes_on_by_a_range_after_wrong_bytes_gets_right_ones() {
+    // F017b
+    let world = world(Choices::default());
+    let bytes = content(3 * MIB, 15);
+    let path = path_of(&world.registry.blob("library/app", bytes.clone()));
+    let wrong = Script {
+        flip: Some(2 * MIB),
+        times: Some(1),
+        ..Script::default()
+    };
+    world.registry.script(&path, wrong);
+    let broken = world.seawall.get(&path).await;
+    assert!(!broken.is_good());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    // Before the wrong byte and behind it.
+    for start in [MIB, 2 * MIB + 1] {
+        let range = format!("bytes={start}-");
+        let rest = world.seawall.ask(Method::GET, &path, &[("range", &range)]).await;
+        assert_eq!(rest.status, StatusCode::PARTIAL_CONTENT);
+        assert!(rest.complete && rest.body == bytes[start..]);
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(assert_names_are_true(world.directory.path()), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -39,6 +39,7 @@ mod servable;
 mod served_by_tls;
 mod shield;
 mod sim;
+mod storms;
 mod support;
 mod tables;
 mod tags;

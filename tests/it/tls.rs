@@ -37,8 +37,14 @@ impl Authority {
 
     /// A server that shows a certificate for `name` and speaks these protocols.
     fn server(&self, name: &str, protocols: &[&str]) -> TlsAcceptor {
+        self.server_until(4000, name, protocols)
+    }
+
+    /// The same with a certificate that is good until this year.
+    fn server_until(&self, year: i32, name: &str, protocols: &[&str]) -> TlsAcceptor {
         let key = rcgen::KeyPair::generate().unwrap();
-        let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
         let versions = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
@@ -132,13 +138,49 @@ async fn an_upstream_is_believed_by_the_operators_own_authority() {
 
 #[tokio::test(start_paused = true)]
 async fn an_upstream_that_shows_another_certificate_is_not_asked() {
-    // F027, S150, S151: an authority we do not know, and a name that is not the upstream's.
+    // F027, S150, S151: an authority we do not know, a name that is not the upstream's, a time that is over.
     let (ours, other) = (Authority::new(), Authority::new());
-    for acceptor in [other.server("hub.test", &[]), ours.server("evil.test", &[])] {
+    for acceptor in [
+        other.server("hub.test", &[]),
+        ours.server("evil.test", &[]),
+        ours.server_until(2020, "hub.test", &[]),
+    ] {
         let registry = Registry::default();
         let digest = registry.blob("app", content(1000, 2));
         let outcome = fetch(&dialer(&registry, &acceptor), &ours.der, &digest).await;
         assert!(matches!(outcome, Err(Refusal::Unreachable(_))), "{outcome:?}");
         assert!(registry.journal().is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handshake_that_is_never_answered_is_given_up() {
+    // F028: the connection is taken, and nothing comes.
+    let ends: Arc<std::sync::Mutex<Vec<tokio::io::DuplexStream>>> = Arc::default();
+    let silent = ends.clone();
+    let dialer = Dialer {
+        proxies: Proxies::Never,
+        resolve: Arc::new(|_| Box::pin(async { Ok(vec![ADDRESS]) })),
+        connect: Arc::new(move |_| {
+            let (near, far) = tokio::io::duplex(256 * 1024);
+            silent.lock().unwrap().push(far);
+            Box::pin(async move { Ok(Box::new(near) as Box<dyn Io>) })
+        }),
+    };
+    let asked = tokio::time::Instant::now();
+    let digest = Digest::sha256(b"anything");
+    let outcome = fetch(&dialer, &Authority::new().der, &digest).await;
+    assert!(matches!(outcome, Err(Refusal::Unreachable(_))), "{outcome:?}");
+    assert!(
+        asked.elapsed() <= Duration::from_secs(21),
+        "{:?}",
+        asked.elapsed()
+    );
+    // Nor is a connection left open for it.
+    let ends = std::mem::take(&mut *ends.lock().unwrap());
+    for mut end in ends {
+        tokio::io::AsyncReadExt::read_to_end(&mut end, &mut Vec::new())
+            .await
+            .unwrap();
     }
 }

@@ -53,6 +53,8 @@ pub(crate) struct Script {
     pub(crate) pace: Duration,
     /// Break the connection after this many bytes of the body.
     pub(crate) cut_after: Option<usize>,
+    /// Send nothing more after this many bytes of the body, and leave the connection open.
+    pub(crate) stall_after: Option<usize>,
     /// Flip one bit of the byte at this offset.
     pub(crate) flip: Option<usize>,
     /// Answer a Range request with 200 and everything.
@@ -470,12 +472,15 @@ fn body(bytes: Bytes, script: &Script, registry: Registry) -> Body {
     } else {
         script.chunk
     };
-    let (pace, cut_after) = (script.pace, script.cut_after);
+    let (pace, cut_after, stall_after) = (script.pace, script.cut_after, script.stall_after);
     let (sender, receiver) = tokio::sync::mpsc::channel(1);
     tokio::spawn(async move {
         let mut sent = 0;
         for piece in bytes.chunks(chunk) {
             tokio::time::sleep(pace).await;
+            if stall_after.is_some_and(|at| sent >= at) {
+                return sender.closed().await;
+            }
             let room = cut_after.map_or(piece.len(), |cut| cut.saturating_sub(sent).min(piece.len()));
             sent += room;
             registry.0.lock().unwrap().sent += room as u64;
