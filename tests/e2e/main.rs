@@ -15,6 +15,7 @@ mod bundle;
 mod clients;
 mod crash;
 mod disk;
+mod ends;
 mod kills;
 mod lame;
 mod login;
@@ -26,6 +27,7 @@ mod pulls;
 mod refused;
 mod reload;
 mod run;
+mod scarce;
 mod shield;
 mod support;
 mod systemd;
@@ -48,7 +50,7 @@ type Test = (&'static str, fn(&World) -> Result<Verdict>);
 /// Most tests that run at a time, each in a world of its own.
 const MAX_LANES: usize = 4;
 
-const TESTS: [Test; 51] = [
+const TESTS: [Test; 58] = [
     (
         "all clients together cost one upstream GET per digest when cold",
         pulls::cold_together,
@@ -140,6 +142,34 @@ const TESTS: [Test; 51] = [
     (
         "a SIGTERM ends it well, and what was cached is there after a restart",
         crash::restart,
+    ),
+    (
+        "a SIGTERM lets twenty transfers end, lets nobody new in, and ends it well",
+        ends::drained,
+    ),
+    (
+        "a SIGTERM cuts off who never reads when the drain is over, and ends it well",
+        ends::cut_off,
+    ),
+    (
+        "a second signal ends it at once and leaves nothing half-written under a name",
+        ends::second_signal,
+    ),
+    (
+        "a process that stood still goes on, and no pull or upstream notices",
+        ends::stopped,
+    ),
+    (
+        "a thousand connections without descriptors leave the processor and transfers alone",
+        scarce::descriptors,
+    ),
+    (
+        "four hundred readers who stand still cost little memory",
+        scarce::memory,
+    ),
+    (
+        "a log that is closed, full, gone or never read costs no pull",
+        scarce::readers_of_the_log,
     ),
     (
         "without budget, warm pulls go on and cost nothing",

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::support::process::{command, run};
 use crate::support::{Result, Verdict, World};
 
-/// F076, F101, and a directory of somebody else: the start says what is wrong and what to do, at once.
+/// F076, F097, F101, and a directory of somebody else: the start says what is wrong and what to do, at once.
 pub(crate) fn refused_starts(world: &World) -> Result<Verdict> {
     if let Some(skipped) = world.skips_without_seawall() {
         return Ok(skipped);
@@ -27,6 +27,17 @@ pub(crate) fn refused_starts(world: &World) -> Result<Verdict> {
         "chown -R 65534:65534",
     ];
     refused(foreign.path(), &nobody, &words)?;
+    // Whoever listens there already.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+    for (key, name) in [("LISTEN", "listen"), ("ADMIN", "admin")] {
+        let address = format!("SEAWALL_SERVER__{key}={}", taken.local_addr()?);
+        let told = format!("[server] {name} = ");
+        refused(
+            &world.directory()?,
+            &["env", &address],
+            &[&told, "choose a free address"],
+        )?;
+    }
     Ok(Verdict::Passed)
 }
 

@@ -83,15 +83,20 @@ impl Process {
             return Ok(status);
         }
         run(command("kill").arg(self.id().to_string()))?;
+        self.ended(STOP)
+    }
+
+    /// Waits for its end, and kills it if that has not come in time.
+    pub(crate) fn ended(&mut self, limit: Duration) -> Result<ExitStatus> {
         let start = Instant::now();
-        while start.elapsed() < STOP {
+        while start.elapsed() < limit {
             if let Some(status) = self.child.try_wait()? {
                 return Ok(status);
             }
             std::thread::sleep(POLL);
         }
         self.kill()?;
-        Err(format!("{} did not end within {STOP:?} of SIGTERM", self.name).into())
+        Err(format!("{} did not end within {limit:?}", self.name).into())
     }
 }
 

@@ -1,7 +1,7 @@
 //! The binary under test, as its operator runs it: a configuration file and `seawall serve`.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use super::process::{Process, Result, command, free_address};
@@ -44,7 +44,8 @@ impl Seawall {
         Self::start_by(serve, directory, upstream, "", "")
     }
 
-    fn start_by(
+    /// As [`Self::start_with`], by this command, to which arguments are added.
+    pub(crate) fn start_by(
         mut serve: Command,
         directory: &Path,
         upstream: &str,
@@ -107,6 +108,13 @@ impl Seawall {
     /// Kills it with SIGKILL.
     pub(crate) fn kill(mut self) -> Result {
         self.process.take().map_or(Ok(()), |mut process| process.kill())
+    }
+
+    /// Waits for its end, which somebody else brings about; later than that is an error.
+    #[allow(dead_code, reason = "the benchmark ends its own")]
+    pub(crate) fn ended(mut self, limit: Duration) -> Result<ExitStatus> {
+        let process = self.process.as_mut().ok_or("there is no Seawall to wait for")?;
+        process.ended(limit)
     }
 
     /// Ends it with SIGTERM, as an operator does; ending otherwise than well is an error.
