@@ -63,6 +63,11 @@ impl Authority {
 
 /// Reaches `registry` through TLS, whatever the name.
 fn dialer(registry: &Registry, acceptor: &TlsAcceptor) -> Dialer {
+    dialer_to(registry, acceptor, usize::MAX)
+}
+
+/// The same, of a registry that sends each connection away after so many requests.
+fn dialer_to(registry: &Registry, acceptor: &TlsAcceptor, requests: usize) -> Dialer {
     let (registry, acceptor) = (registry.clone(), acceptor.clone());
     Dialer {
         proxies: Proxies::Never,
@@ -74,7 +79,7 @@ fn dialer(registry: &Registry, acceptor: &TlsAcceptor) -> Dialer {
                 tokio::spawn(async move {
                     // A client that refuses our certificate ends the handshake with an error.
                     if let Ok(stream) = acceptor.accept(far).await {
-                        registry.serve(stream).await;
+                        registry.serve_some(stream, requests).await;
                     }
                 });
                 Ok(Box::new(near) as Box<dyn Io>)
@@ -83,8 +88,8 @@ fn dialer(registry: &Registry, acceptor: &TlsAcceptor) -> Dialer {
     }
 }
 
-/// Asks `https://hub.test` for a blob, trusting `ca`; returns how much of it came.
-async fn fetch(dialer: &Dialer, ca: &[u8], digest: &Digest) -> Result<usize, Refusal> {
+/// `https://hub.test`, trusting `ca`.
+fn hub(dialer: &Dialer, ca: &[u8]) -> Upstreams {
     let pattern = Pattern::Exact("hub.test".parse().unwrap());
     let options = Options {
         registry: pattern,
@@ -105,12 +110,17 @@ async fn fetch(dialer: &Dialer, ca: &[u8], digest: &Digest) -> Result<usize, Ref
             idle: Duration::from_secs(30),
         },
     };
+    Upstreams::new(vec![options], Budgets::default(), dialer, Clock::start())
+}
+
+/// Asks for a blob; returns how much of it came.
+async fn blob(hub: &Upstreams, digest: &Digest) -> Result<usize, Refusal> {
     let repository = Repository {
         registry: "hub.test".parse().unwrap(),
         path: "app".parse().unwrap(),
     };
     let chosen = Chosen { entry: 0, repository };
-    let upstream = Upstreams::new(vec![options], Budgets::default(), dialer, Clock::start()).get(&chosen);
+    let upstream = hub.get(&chosen);
     let mut incoming = upstream
         .blob(&chosen.repository.path, digest, Want::From(0))
         .await?;
@@ -119,6 +129,11 @@ async fn fetch(dialer: &Dialer, ca: &[u8], digest: &Digest) -> Result<usize, Ref
         len += bytes.len();
     }
     Ok(len)
+}
+
+/// Asks it for a blob, on connections of their own.
+async fn fetch(dialer: &Dialer, ca: &[u8], digest: &Digest) -> Result<usize, Refusal> {
+    blob(&hub(dialer, ca), digest).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -182,5 +197,29 @@ async fn a_handshake_that_is_never_answered_is_given_up() {
         tokio::io::AsyncReadExt::read_to_end(&mut end, &mut Vec::new())
             .await
             .unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn f042_a_registry_that_sends_connections_away_all_the_time_is_pulled_from_all_the_same() {
+    const BLOBS: u64 = 60;
+    for requests in [1, 2, 7] {
+        let (registry, authority) = (Registry::default(), Authority::new());
+        let digests = (0..BLOBS).map(|seed| registry.blob("app", content(40_000, seed)));
+        let digests: Vec<Digest> = digests.collect();
+        let dialer = dialer_to(&registry, &authority.server("hub.test", &["h2"]), requests);
+        let hub = Arc::new(hub(&dialer, &authority.der));
+        let mut pulls = tokio::task::JoinSet::new();
+        for digest in digests {
+            let hub = hub.clone();
+            pulls.spawn(async move { blob(&hub, &digest).await });
+        }
+        while let Some(pulled) = pulls.join_next().await {
+            assert_eq!(pulled.unwrap(), Ok(40_000), "sent away after {requests}");
+        }
+        let journal = registry.journal();
+        assert!(journal.iter().all(|request| request.version == Version::HTTP_2));
+        // What was sent away unanswered was not begun there.
+        assert_eq!(journal.len() as u64, BLOBS, "sent away after {requests}");
     }
 }

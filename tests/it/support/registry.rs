@@ -4,6 +4,7 @@
 //! every request, which is what most tests assert on.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -297,8 +298,17 @@ impl Registry {
 impl Registry {
     /// Serves one connection, HTTP/1.1 or HTTP/2, until it ends.
     pub(crate) async fn serve<I: Io>(self, io: I) {
-        let service = hyper::service::service_fn(move |request| {
+        self.serve_some(io, usize::MAX).await;
+    }
+
+    /// Serves one connection, and tells its client to go away once so many requests have come: by GOAWAY over HTTP/2.
+    pub(crate) async fn serve_some<I: Io>(self, io: I, requests: usize) {
+        let (enough, came) = (tokio::sync::Notify::new(), AtomicUsize::new(0));
+        let service = hyper::service::service_fn(|request| {
             let registry = self.clone();
+            if came.fetch_add(1, Ordering::Relaxed) + 1 == requests {
+                enough.notify_one();
+            }
             async move {
                 // An upstream that is down also breaks the connections it had.
                 if registry.0.lock().unwrap().down {
@@ -309,8 +319,13 @@ impl Registry {
         });
         let mut server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
         server.http1().timer(TokioTimer::new());
-        // A connection the test breaks on purpose ends with an error; nothing follows from it.
-        let _ = server.serve_connection(TokioIo::new(io), service).await;
+        let mut serving = std::pin::pin!(server.serve_connection(TokioIo::new(io), service));
+        tokio::select! {
+            // A connection the test breaks on purpose ends with an error; nothing follows from it.
+            _ = serving.as_mut() => return,
+            () = enough.notified() => serving.as_mut().graceful_shutdown(),
+        }
+        let _ = serving.await;
     }
 
     /// True if this request is one too many in this second.
