@@ -112,12 +112,13 @@ impl Regular {
         })
     }
 
-    /// Counts a request that is answered at once with so many bytes of body; what is left, if requests are counted.
+    /// Counts a request that is answered at once with so many bytes of body, when the clock has run for `now`;
+    /// what is left, if requests are counted.
     ///
     /// # Errors
     /// [`NotNow`] if it is to be refused or made to wait; it is not counted then.
-    pub(super) fn admit(&self, quotas: &Quotas, bytes: u64) -> Result<Option<Left>, NotNow> {
-        let taken = self.client.as_ref().map(|client| quotas.take(client, bytes));
+    pub(super) fn admit(&self, quotas: &Quotas, bytes: u64, now: Duration) -> Result<Option<Left>, NotNow> {
+        let taken = self.client.as_ref().map(|client| quotas.take(client, bytes, now));
         Ok(taken.transpose()?.flatten())
     }
 }

@@ -180,7 +180,7 @@ impl Hits {
         };
         let sent = if head { 0 } else { body.len() as u64 };
         // From here on it is answered: it has been counted.
-        let left = regular.admit(inner.cache.quotas(), sent).ok()?;
+        let left = regular.admit(inner.cache.quotas(), sent, began).ok()?;
         match &route {
             Route::Blob(_, digest) => inner.cache.blob_pulled(digest, now),
             Route::Manifest(_, reference) if !head => {

@@ -125,7 +125,7 @@ impl Quotas {
         let quota = &tier.quota;
         let rates = [quota.bandwidth, self.link.as_ref().map(|link| link.rate)];
         let leases = rates.into_iter().flatten().map(pacing::lease);
-        let operations = |figure| Arc::new(Operations::new(figure, self.clock));
+        let operations = |figure| Arc::new(Operations::new(figure));
         Client {
             tier: index,
             number,
@@ -150,22 +150,21 @@ impl Quotas {
         let Some(reads) = &client.reads else {
             return Ok(None);
         };
-        let spent = reads.spend().map(Some);
+        let spent = reads.spend(self.clock.elapsed()).map(Some);
         spent.map_err(|wait| self.refusal(client, UsedUp::Reads, wait))
     }
 
-    /// Counts one request of a client whose body of so many bytes goes at once. `None` if its requests are not
-    /// limited.
+    /// Counts one request of a client whose body of so many bytes goes at once, when the clock has run for `now`.
+    /// `None` if its requests are not limited.
     ///
     /// # Errors
     /// [`NotNow`], which counts nothing: [`Self::read`] says why, and [`Self::pacer`] waits.
-    pub fn take(&self, client: &Client, bytes: u64) -> Result<Option<Left>, NotNow> {
-        let now = self.clock.elapsed();
+    pub fn take(&self, client: &Client, bytes: u64, now: Duration) -> Result<Option<Left>, NotNow> {
         // The turns of a shared link are the pacer's to wait for.
         if bytes > 0 && self.link.is_some() || !client.take_bytes(now, bytes) {
             return Err(NotNow);
         }
-        let spent = client.reads.as_ref().map(|reads| reads.spend()).transpose();
+        let spent = client.reads.as_ref().map(|reads| reads.spend(now)).transpose();
         spent.map_err(|_| {
             client.give_back(bytes);
             NotNow

@@ -6,7 +6,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use governor::clock::Clock as GovernorsClock;
@@ -15,18 +15,28 @@ use governor::nanos::Nanos;
 use governor::state::StateStore;
 use governor::{Quota, RateLimiter};
 
-use crate::clock::Clock;
 use crate::policy::quota::{Left, Minute};
 
-/// Our clock, as governor reads it.
-#[derive(Clone, Copy, Debug)]
-struct Ours(Clock);
+/// The time that governor reads, in nanoseconds: that of our clock which it was told last. Whoever consults it
+/// holds the lock of [`Operations`].
+#[derive(Clone, Debug, Default)]
+struct Told(Arc<AtomicU64>);
 
-impl GovernorsClock for Ours {
+impl Told {
+    /// Tells the time; the latest that was told, since requests come here in another order than they came in.
+    fn tell(&self, now: Duration) -> Duration {
+        let now = now.max(self.now());
+        let nanos = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        self.0.store(nanos, Ordering::Relaxed);
+        now
+    }
+}
+
+impl GovernorsClock for Told {
     type Instant = Duration;
 
     fn now(&self) -> Duration {
-        self.0.elapsed()
+        Duration::from_nanos(self.0.load(Ordering::Relaxed))
     }
 }
 
@@ -61,28 +71,28 @@ impl StateStore for Level {
 
 /// So many operations a minute, of which a whole minute's may come at once.
 pub(super) struct Operations {
-    limiter: RateLimiter<Intent, Level, Ours, StateInformationMiddleware>,
+    limiter: RateLimiter<Intent, Level, Told, StateInformationMiddleware>,
     minute: Mutex<Minute>,
     per_minute: NonZeroU32,
 }
 
 impl Operations {
-    pub(super) fn new(per_minute: NonZeroU32, clock: Clock) -> Self {
+    pub(super) fn new(per_minute: NonZeroU32) -> Self {
         let quota = Quota::per_minute(per_minute);
         Self {
-            limiter: RateLimiter::new(quota, Level::default(), Ours(clock)),
+            limiter: RateLimiter::new(quota, Level::default(), Told::default()),
             minute: Mutex::new(Minute::new(per_minute.get())),
             per_minute,
         }
     }
 
-    /// Takes one; what is left after it.
+    /// Takes one; what is left after it. `now` is the time since the clock began.
     ///
     /// # Errors
     /// The time after which there is one again. Nothing was taken.
-    pub(super) fn spend(&self) -> Result<Left, Duration> {
+    pub(super) fn spend(&self, now: Duration) -> Result<Left, Duration> {
         let mut minute = self.minute.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = GovernorsClock::now(self.limiter.clock());
+        let now = self.limiter.clock().tell(now);
         let full = minute.wait(now);
         let intent = if full.is_zero() { Intent::Take } else { Intent::Ask };
         match self.limiter.check_key(&intent) {

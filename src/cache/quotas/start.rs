@@ -7,6 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Client, Quotas, RETRY_SOON};
 use crate::cache::{Asker, Failure};
+use crate::clock::Clock;
 use crate::policy::quota::UsedUp;
 
 /// How long before a request's deadline it is refused, so that the refusal still comes in time.
@@ -55,6 +56,7 @@ pub(in crate::cache) struct Pass {
     client: Option<Arc<Client>>,
     /// A place that came free while waiting.
     place: Option<OwnedSemaphorePermit>,
+    clock: Clock,
 }
 
 impl Pass {
@@ -71,7 +73,7 @@ impl Pass {
             self.place = Some(place.map_err(|_| Hold::Place)?);
         }
         if let Some(writes) = &client.writes {
-            writes.spend().map_err(Hold::Writes)?;
+            writes.spend(self.clock.elapsed()).map_err(Hold::Writes)?;
         }
         Ok(Start {
             _place: self.place.take(),
@@ -95,6 +97,7 @@ impl Quotas {
         let mut pass = Pass {
             client: self.of(asker),
             place: None,
+            clock: self.clock,
         };
         let mut waiting = None;
         loop {

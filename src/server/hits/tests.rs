@@ -186,7 +186,11 @@ async fn a_body_that_has_to_wait_for_its_turn_is_left_to_hyper_and_costs_nothing
         let server = limited(directory.path(), quota, link).await;
         let inner = server.now();
         let regular = Regular::at(&inner, ([127, 0, 0, 1], 9).into()).unwrap();
-        let admit = |bytes| regular.admit(inner.cache.quotas(), bytes).ok();
+        let admit = |bytes| {
+            regular
+                .admit(inner.cache.quotas(), bytes, inner.clock.elapsed())
+                .ok()
+        };
         let left = bodies.map(|bytes| admit(bytes).map(|left| left.unwrap().remaining));
         assert_eq!(left, wanted);
     }

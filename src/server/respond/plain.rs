@@ -1,7 +1,5 @@
 //! The head of a hit as text: what [`super::serve`] and hyper make of one together, in the same order.
 
-use std::io::Write as _;
-
 use super::{cache_status, etag};
 use crate::cache::Served;
 use crate::oci::Registry;
@@ -27,7 +25,7 @@ pub(in crate::server) fn write_hit(
     more: usize,
 ) -> Vec<u8> {
     let etag = etag(&served.digest);
-    let (age, length) = (served.age.as_secs().to_string(), figures.length.to_string());
+    let (mut age, mut length) = (itoa::Buffer::new(), itoa::Buffer::new());
     let (named, namespace) = match namespace {
         Some(namespace) => ("\r\noci-namespace: ", namespace.as_str()),
         None => ("", ""),
@@ -44,20 +42,25 @@ pub(in crate::server) fn write_hit(
         "\r\netag: ",
         &etag,
         "\r\naccept-ranges: bytes\r\nage: ",
-        &age,
+        age.format(served.age.as_secs()),
         named,
         namespace,
         "\r\ncontent-length: ",
-        &length,
+        length.format(figures.length),
     ] {
         head.extend_from_slice(part.as_bytes());
     }
     if let Some(Left { limit, remaining }) = figures.left {
-        let told = write!(
-            head,
-            "\r\nratelimit-limit: {limit};w=60\r\nratelimit-remaining: {remaining};w=60"
-        );
-        told.expect("a Vec takes every write");
+        let (mut most, mut left) = (itoa::Buffer::new(), itoa::Buffer::new());
+        for part in [
+            "\r\nratelimit-limit: ",
+            most.format(limit),
+            ";w=60\r\nratelimit-remaining: ",
+            left.format(remaining),
+            ";w=60",
+        ] {
+            head.extend_from_slice(part.as_bytes());
+        }
     }
     for part in ["\r\ndate: ", date, "\r\n\r\n"] {
         head.extend_from_slice(part.as_bytes());
