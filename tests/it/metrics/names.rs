@@ -1,5 +1,7 @@
 //! Names that strangers choose add no series, however many there are.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
@@ -46,7 +48,7 @@ async fn ask_all(near: &mut DuplexStream, paths: &[String], length: usize) {
     written.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn three_hundred_thousand_repository_names_add_no_series() {
     let world = world(Choices::default());
     let image = image(&world.registry, Some("1"), 7);
@@ -59,6 +61,8 @@ async fn three_hundred_thousand_repository_names_add_no_series() {
             .get(&format!("/v2/library/app/blobs/{}", image.config))
             .await;
         assert_eq!(world.seawall.get(&missing(0)).await.status, StatusCode::NOT_FOUND);
+        // What came is kept within it: the next is answered from memory, as all later ones are.
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
     let before = series(&told(&world.seawall));
     for name in 0..ASKED {
