@@ -4,7 +4,7 @@
 //! All servers on one core and the client on the other, warm. Settings that are compared take turns, each time in
 //! another order, so that a slow moment of the machine hits all of them, and medians are printed. Two processes
 //! that do the same differ by some parts in a hundred, by where their memory happens to lie: each setting is
-//! measured on several, and "off" once more beside itself, which shows what a ratio is worth. It takes four minutes.
+//! measured on several, and "off" once more beside itself, which shows what a ratio is worth. It takes some minutes.
 
 #![allow(
     clippy::disallowed_methods,
@@ -34,7 +34,7 @@ use machine::{Server, median, pin};
 use support::{Result, Seawall, Upstream, http};
 
 /// Times that each setting has its turn, on the next of its processes.
-const ROUNDS: usize = 15;
+const ROUNDS: usize = 10;
 /// Processes of each setting.
 const PROCESSES: usize = 5;
 /// Connections that fetch the blob: a node's parallel layer downloads.
