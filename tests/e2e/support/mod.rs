@@ -114,3 +114,16 @@ impl World {
         text
     }
 }
+
+impl Drop for World {
+    /// podman leaves its store mounted on itself, and what is mounted cannot be removed.
+    fn drop(&mut self) {
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let points = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+        for point in points.filter(|point| Path::new(point).starts_with(self.root.path())) {
+            if let Err(error) = process::run(process::command("umount").args(["-l", point])) {
+                println!("{point} stays mounted: {error}");
+            }
+        }
+    }
+}
