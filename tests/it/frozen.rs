@@ -229,6 +229,8 @@ async fn f066_a_verification_ends_on_a_disk_that_hangs_and_blames_no_file_for_it
     let world = world(Choices::default());
     let digest = world.registry.blob("library/app", content(2 * MIB, 1));
     assert!(world.seawall.get(&blob_path(&digest)).await.is_good());
+    // It is kept within it.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     let verified = || async {
         let answer = world.seawall.post("/api/v1/verify", &json!({"all": true})).await;
         let events = lines(&answer);
