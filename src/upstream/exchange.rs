@@ -49,6 +49,22 @@ pub(super) struct Ask<'a> {
     pub(super) asker: Option<Asker>,
 }
 
+impl<'a> Ask<'a> {
+    /// A GET that is about no manifest, with the first account and no headers.
+    pub(super) fn plain(path: &'a RepositoryPath, url: Url) -> Self {
+        Self {
+            method: Method::GET,
+            url,
+            headers: HeaderMap::new(),
+            path,
+            account: 0,
+            manifest: false,
+            left: None,
+            asker: None,
+        }
+    }
+}
+
 /// A response, and who gave it.
 pub(super) struct Answer {
     pub(super) response: Response<Incoming>,

@@ -244,14 +244,9 @@ async fn ask_referrers(
     digest: &Digest,
 ) -> Result<Referrers, Refusal> {
     let mut ask = Ask {
-        method: Method::GET,
-        url: exchange.url(&format!("{path}/referrers/{digest}"))?,
         headers: accepting(MediaType::OCI_INDEX.as_str()),
-        path,
         account: exchange.shield.account(path),
-        manifest: false,
-        left: None,
-        asker: None,
+        ..Ask::plain(path, exchange.url(&format!("{path}/referrers/{digest}"))?)
     };
     let answer = exchange.ask_freely(&mut ask).await?;
     let idle = exchange.timeouts.idle;
@@ -280,14 +275,9 @@ pub(super) fn blob_ask<'a>(
     headers: HeaderMap,
 ) -> Result<Ask<'a>, Refusal> {
     Ok(Ask {
-        method: Method::GET,
-        url: exchange.url(&format!("{path}/blobs/{digest}"))?,
         headers,
-        path,
         account: exchange.shield.account(path),
-        manifest: false,
-        left: None,
-        asker: None,
+        ..Ask::plain(path, exchange.url(&format!("{path}/blobs/{digest}"))?)
     })
 }
 

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
+use http::HeaderMap;
 use http::header::LINK;
-use http::{HeaderMap, Method};
 use serde::Deserialize;
 
 use super::Refusal;
@@ -29,14 +29,8 @@ pub(super) async fn tags(exchange: &Exchange, path: &RepositoryPath) -> Result<V
             return Err(endless(exchange));
         }
         let mut ask = Ask {
-            method: Method::GET,
-            url: url.clone(),
-            headers: HeaderMap::new(),
-            path,
             account: exchange.shield.account(path),
-            manifest: false,
-            left: None,
-            asker: None,
+            ..Ask::plain(path, url.clone())
         };
         let answer = exchange.ask_freely(&mut ask).await?;
         if let Some(refusal) = exchange.refusal(&answer) {

@@ -17,8 +17,8 @@ use lru::LruCache;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use self::asking::{ask, plain_ask, shown_by};
-use super::exchange::Exchange;
+use self::asking::{ask, shown_by};
+use super::exchange::{Ask, Exchange};
 use super::{Credential, Refusal, Upstream};
 use crate::clock::{Clock, Time};
 use crate::oci::{Digest, Reference, RepositoryPath};
@@ -219,7 +219,7 @@ impl Witness {
         let asking = async |within| {
             let named = exchange.named(credential.clone());
             let asking = async {
-                let ask = plain_ask(path, named.url("")?);
+                let ask = Ask::plain(path, named.url("")?);
                 shown_by(&named, &ask, |_| true).await
             };
             let said = timeout(within, Box::pin(asking)).await;

@@ -1,8 +1,5 @@
 //! Who may use the operator's pages from other machines, by what they show.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{Method, StatusCode};
@@ -10,6 +7,7 @@ use seawall::policy::access::Role;
 use seawall::server::{Operator, Operators};
 use seawall::upstream::Secret;
 
+use crate::support::paper::Paper;
 use crate::support::seawall::{Answer, Choices, Seawall, read};
 use crate::support::world::{World, world};
 
@@ -152,21 +150,6 @@ async fn who_stands_behind_a_proxy_is_not_on_this_machine() {
     assert_eq!(status, StatusCode::FORBIDDEN);
 }
 
-/// What is logged.
-#[derive(Clone, Default)]
-struct Paper(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Paper {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn every_change_is_logged_with_who_asked_for_it_and_no_token_is() {
     let (paper, world) = (Paper::default(), tokens());
@@ -187,7 +170,7 @@ async fn every_change_is_logged_with_who_asked_for_it_and_no_token_is() {
     }
     ask(&world.seawall, HERE, Method::POST, "/api/v1/lock", &[JSON]).await;
     drop(logging);
-    let log = String::from_utf8(paper.0.lock().unwrap().clone()).unwrap();
+    let log = paper.text();
     let changes: Vec<&str> = log
         .lines()
         .filter(|line| line.contains("change something"))

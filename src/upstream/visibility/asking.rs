@@ -9,7 +9,6 @@ use http::header::{CONTENT_TYPE, HeaderName, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::Wants;
-use crate::net::url::Url;
 use crate::oci::{MediaType, RepositoryPath};
 use crate::policy::budget::Rules;
 use crate::upstream::body::text;
@@ -72,24 +71,10 @@ pub(super) async fn ask(exchange: &Exchange, path: &RepositoryPath, wants: &Want
                 ..
             },
         ) => {
-            let ask = plain_ask(path, exchange.url(&format!("{path}/tags/list?n=1"))?);
+            let ask = Ask::plain(path, exchange.url(&format!("{path}/tags/list?n=1"))?);
             shown_by(exchange, &ask, |headers| !is_page(headers)).await
         }
         told => told,
-    }
-}
-
-/// A GET that is about no manifest.
-pub(super) fn plain_ask<'a>(path: &'a RepositoryPath, url: Url) -> Ask<'a> {
-    Ask {
-        method: Method::GET,
-        url,
-        headers: HeaderMap::new(),
-        path,
-        account: 0,
-        manifest: false,
-        left: None,
-        asker: None,
     }
 }
 

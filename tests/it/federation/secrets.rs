@@ -1,8 +1,6 @@
 //! Nothing that anybody logs in with is written down, at the finest level of the log or on any page.
 
-use std::io::Write;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 
 use http::Method;
 use serde_json::json;
@@ -11,22 +9,8 @@ use super::{CI, Scene, exchange, json_of, locked, main_branch, text_of, with};
 use crate::access::{APP, STRANGER, ask, basic};
 use crate::support::configured::hub;
 use crate::support::issuer::{SigningKey, encode};
+use crate::support::paper::Paper;
 use crate::support::seawall::read;
-
-/// All that was logged.
-#[derive(Clone, Default)]
-struct Paper(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Paper {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
 
 /// A Seawall with a secret in every place that takes one.
 fn configuration(folder: &Path) -> String {
@@ -101,7 +85,7 @@ async fn no_secret_is_in_the_finest_log_of_logins_and_pulls_or_on_any_page() {
     };
     assert!(proofs("authorization") > 0);
 
-    let mut written = String::from_utf8(paper.0.lock().unwrap().clone()).unwrap();
+    let mut written = paper.text();
     assert!(
         written.contains("a token was refused"),
         "nothing was logged: {written}"

@@ -4,6 +4,7 @@
 pub(crate) mod configured;
 pub(crate) mod issuer;
 pub(crate) mod operator;
+pub(crate) mod paper;
 pub(crate) mod registry;
 pub(crate) mod seawall;
 pub(crate) mod world;
