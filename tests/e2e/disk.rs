@@ -73,7 +73,7 @@ pub(crate) fn read_only(world: &World) -> Result<Verdict> {
         let [held, cold] = [&world.images.platforms[0], &world.images.platforms[1]];
         pull_by_hand(world, seawall, held)?;
         let cache = directory.join("cache");
-        let mount = Mount::read_only(&cache)?;
+        let mount = Mount::read_only(&cache, &directory.join("aside"))?;
         pull_by_client(world, seawall, cold, "arm64")?;
         wait_for_disk(seawall, "read-only")?;
         println!("        {}", readiness(seawall)?);
@@ -301,7 +301,7 @@ pub(crate) fn with_seawall_on(
 fn second_home(world: &World, cache: &Path) -> Result<(PathBuf, Mount)> {
     let home = world.directory()?;
     run(command("cp").arg("-a").arg(cache).arg(home.join("cache")))?;
-    let mount = Mount::read_only(&home.join("cache"))?;
+    let mount = Mount::read_only(&home.join("cache"), &home.join("aside"))?;
     Ok((home, mount))
 }
 

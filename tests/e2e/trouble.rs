@@ -20,12 +20,16 @@ impl Mount {
     }
 
     /// The same files as before, read-only: laid over what is there, since a file system that has files open
-    /// for writing cannot be made read-only by hand.
-    pub(crate) fn read_only(at: &Path) -> Result<Self> {
-        run(command("mount").arg("--bind").args([at, at]))?;
-        let mount = Self(at.to_owned());
-        run(command("mount").args(["-o", "remount,ro,bind"]).arg(at))?;
-        Ok(mount)
+    /// for writing cannot be made read-only by hand. Made ready at `aside`, an empty directory: at `at` itself,
+    /// files could be opened for writing before the mount is read-only.
+    pub(crate) fn read_only(at: &Path, aside: &Path) -> Result<Self> {
+        std::fs::create_dir_all(aside)?;
+        run(command("mount").arg("--bind").args([at, aside]))?;
+        let ready = Self(aside.to_owned());
+        run(command("mount").args(["-o", "remount,ro,bind"]).arg(aside))?;
+        run(command("mount").arg("--bind").args([aside, at]))?;
+        drop(ready);
+        Ok(Self(at.to_owned()))
     }
 }
 

@@ -114,7 +114,7 @@ fn troubles(load: &Load<'_>, directory: &Path) -> Result {
     wait_for_disk(seawall, "ok")?;
     load.go_on("with room again")?;
     forget_all(seawall)?;
-    let mount = Mount::read_only(&cache)?;
+    let mount = Mount::read_only(&cache, &directory.join("aside"))?;
     wait_for_disk(seawall, "read-only")?;
     load.go_on("with a read-only disk")?;
     drop(mount);
