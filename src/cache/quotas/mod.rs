@@ -160,13 +160,20 @@ impl Quotas {
     /// # Errors
     /// [`NotNow`], which counts nothing: [`Self::read`] says why, and [`Self::pacer`] waits.
     pub fn take(&self, client: &Client, bytes: u64, now: Duration) -> Result<Option<Left>, NotNow> {
-        // The turns of a shared link are the pacer's to wait for.
-        if bytes > 0 && self.link.is_some() || !client.take_bytes(now, bytes) {
+        if !client.take_bytes(now, bytes) {
+            return Err(NotNow);
+        }
+        let link = self.link.as_ref().filter(|_| bytes > 0);
+        if link.is_some_and(|link| !link.take(client, now, bytes)) {
+            client.give_back(bytes);
             return Err(NotNow);
         }
         let spent = client.reads.as_ref().map(|reads| reads.spend(now)).transpose();
         spent.map_err(|_| {
             client.give_back(bytes);
+            if let Some(link) = link {
+                link.give_back(bytes);
+            }
             NotNow
         })
     }

@@ -23,7 +23,8 @@ pub(super) struct SharedLink {
 }
 
 struct Queue {
-    link: Link<oneshot::Sender<()>>,
+    /// Whom to tell of each turn; nobody where it came at once.
+    link: Link<Option<oneshot::Sender<()>>>,
     /// Whether the task runs.
     attended: bool,
 }
@@ -34,7 +35,7 @@ impl Queue {
         loop {
             match self.link.next(now) {
                 // Who has gone meanwhile gives its lease back itself.
-                Next::Grant(turn) => drop(turn.send(())),
+                Next::Grant(turn) => drop(turn.map(|turn| turn.send(()))),
                 Next::At(at) => return Some(at),
                 Next::Idle => return None,
             }
@@ -56,11 +57,28 @@ impl SharedLink {
         }
     }
 
+    /// Takes a lease, if it may be sent at once.
+    pub(super) fn take(&self, client: &Client, now: Duration, bytes: u64) -> bool {
+        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        let mut queue = self.queue();
+        let is_free = queue.link.is_free(now);
+        if is_free {
+            let _ = queue.link.enter(client.tier, client.number, bytes, None);
+            let _ = queue.hand_out(now);
+        }
+        is_free
+    }
+
+    /// Gives back what was granted and is not sent.
+    pub(super) fn give_back(&self, bytes: u64) {
+        self.queue().link.give_back(bytes);
+    }
+
     /// Asks for a lease. `None` if it may be sent at once.
     fn ask(self: &Arc<Self>, client: &Client, bytes: u64) -> Option<(Ticket, oneshot::Receiver<()>)> {
         let (turn, mut came) = oneshot::channel();
         let mut queue = self.queue();
-        let ticket = queue.link.enter(client.tier, client.number, bytes, turn)?;
+        let ticket = queue.link.enter(client.tier, client.number, bytes, Some(turn))?;
         let more = queue.hand_out(self.clock.nanos());
         if more.is_some() && !queue.attended {
             queue.attended = true;
@@ -92,11 +110,14 @@ async fn attend(link: Arc<SharedLink>) {
 impl Client {
     /// Takes a lease of so many bytes, if its pace has them go at once, as [`Pacer`] would.
     pub(super) fn take_bytes(&self, now: Duration, bytes: u64) -> bool {
+        if bytes > self.lease {
+            return false;
+        }
         let Some(pace) = self.pace.as_ref().filter(|_| bytes > 0) else {
             return true;
         };
         let (now, mut pace) = (u64::try_from(now.as_nanos()).unwrap_or(u64::MAX), lock(pace));
-        let may_go = bytes <= self.lease && pace.wait(now) == 0;
+        let may_go = pace.wait(now) == 0;
         if may_go {
             pace.take(now, bytes);
         }
@@ -225,7 +246,7 @@ impl Drop for Pacer {
         };
         self.client.give_back(of_pace);
         if let Some(link) = self.link.as_ref().filter(|_| of_link > 0) {
-            link.queue().link.give_back(of_link);
+            link.give_back(of_link);
         }
     }
 }

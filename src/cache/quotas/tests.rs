@@ -12,6 +12,11 @@ use crate::policy::clients::{Rule, Tier};
 use crate::policy::quota::Quota;
 
 fn quotas(quota: Quota) -> Quotas {
+    quotas_on(None, quota)
+}
+
+/// The same for clients who share a link of so many bytes per second.
+fn quotas_on(link: Option<u64>, quota: Quota) -> Quotas {
     let tier = |name: &str, quota| Tier {
         name: name.to_owned(),
         reserve: 0.0,
@@ -24,7 +29,7 @@ fn quotas(quota: Quota) -> Quotas {
     };
     Quotas::new(
         clients,
-        None,
+        link,
         Arc::new(Metrics::new()),
         TaskTracker::new(),
         Clock::start(),
@@ -62,6 +67,25 @@ async fn who_has_no_quota_has_no_record() {
     assert!(quotas.pacer(&client).is_none());
     assert!(Arc::ptr_eq(&client, &quotas.of(&asker(1, 1)).unwrap()));
     assert!(!Arc::ptr_eq(&client, &quotas.of(&asker(1, 2)).unwrap()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_at_once_costs_neither_the_clients_pace_nor_the_link() {
+    let quota = Quota {
+        bandwidth: Some(1),
+        ..reads(1)
+    };
+    let quotas = quotas_on(Some(1), quota);
+    let [poor, busy, waiting] = [1, 2, 3].map(|client| quotas.of(&asker(1, client)).unwrap());
+    let take = |client, bytes| quotas.take(client, bytes, quotas.clock.elapsed());
+    assert!(take(&poor, 0).is_ok());
+    assert_eq!(take(&poor, 1000).unwrap_err(), NotNow, "no request is left");
+    assert!(take(&busy, 1000).is_ok(), "nobody has used the link");
+    assert_eq!(take(&waiting, 1000).unwrap_err(), NotNow, "the link is taken");
+    for client in [poor, waiting] {
+        let pace = client.pace.as_ref().unwrap().lock().unwrap().clone();
+        assert_eq!(pace.wait(quotas.clock.nanos()), 0);
+    }
 }
 
 #[tokio::test(start_paused = true)]

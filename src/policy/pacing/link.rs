@@ -155,6 +155,11 @@ impl<V> Link<V> {
         Next::Grant(lease.value)
     }
 
+    /// True if whoever enters now is granted its lease at once: nobody waits, and the pace allows it.
+    pub fn is_free(&self, now: u64) -> bool {
+        self.tiers.iter().all(|tier| tier.waiting.is_empty()) && self.pace.wait(now) == 0
+    }
+
     /// Gives a place up. False if its lease was granted already.
     pub fn leave(&mut self, ticket: Ticket) -> bool {
         let tier = self.tiers.get_mut(ticket.tier);

@@ -143,6 +143,29 @@ fn a_place_that_was_given_up_is_passed_over_and_a_lease_that_was_given_back_is_n
 }
 
 #[test]
+fn a_link_is_free_when_nobody_waits_and_its_rate_allows_more() {
+    let mut link = Link::new(1_000_000, &[1]);
+    let bytes = lease(1_000_000);
+    assert!(link.is_free(0));
+    let _first = link.enter(0, 1, bytes, 'a').unwrap();
+    assert!(!link.is_free(0), "somebody was there before");
+    assert_eq!(link.next(0), Next::Grant('a'));
+    assert!(!link.is_free(0), "the rate allows no more");
+    let Next::At(free) = (match link.enter(0, 2, bytes, 'b') {
+        Some(_) => link.next(0),
+        None => Next::Idle,
+    }) else {
+        panic!("it was granted at once")
+    };
+    assert!(
+        !link.is_free(free),
+        "whoever waits is served first, and looks late"
+    );
+    assert_eq!(link.next(free), Next::Grant('b'));
+    assert!(link.is_free(SECOND) && link.next(SECOND) == Next::Idle);
+}
+
+#[test]
 fn one_that_waits_alone_and_gives_up_is_not_in_the_way() {
     let mut link = Link::new(1_000_000, &[1, 1]);
     let first = link.enter(0, 1, 1, 'a').unwrap();

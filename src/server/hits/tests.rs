@@ -168,19 +168,18 @@ async fn a_body_that_has_to_wait_for_its_turn_is_left_to_hyper_and_costs_nothing
         reads: NonZeroU32::new(100),
         ..Quota::UNLIMITED
     };
-    let link = Some(1 << 30);
-    // More than any lease; then one that makes the next wait; what has no body never does.
+    let unpaced = Quota {
+        bandwidth: None,
+        ..paced
+    };
+    // More than any lease of a slow one; then one that makes the next wait; what has no body never does.
     let bodies = [100_000, 1000, 1000, 0, 1000];
+    let waits = [None, Some(98), None, Some(97), None];
     for (quota, link, wanted) in [
-        (paced, None, [None, Some(98), None, Some(97), None]),
-        (
-            Quota {
-                bandwidth: None,
-                ..paced
-            },
-            link,
-            [None, None, None, Some(98), None],
-        ),
+        (paced, None, waits),
+        (unpaced, Some(1), waits),
+        (paced, Some(1 << 30), waits),
+        (unpaced, Some(1 << 30), [98, 97, 96, 95, 94].map(Some)),
     ] {
         let directory = tempfile::tempdir().unwrap();
         let server = limited(directory.path(), quota, link).await;
