@@ -33,5 +33,6 @@ pub mod retention;
 pub mod schedule;
 pub mod scrub;
 pub mod settling;
+pub mod sweep;
 pub mod throttle;
 pub mod trust;
