@@ -207,8 +207,7 @@ fn certified(certificate: &Path, key: &Path, content: &mut Vec<u8>) -> Result<Ce
     content.extend_from_slice(&pem);
     let private = PrivateKeyDer::from_pem_slice(&pem)
         .map_err(|_| wrong_key("there is no unencrypted private key in PEM in it".to_owned()))?;
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    CertifiedKey::from_der(chain, private, &provider).map_err(|error| match error {
+    CertifiedKey::from_der(chain, private, &tls::provider()).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => {
             wrong_key(format!("it is not the key of {}", certificate.display()))
         }
@@ -228,8 +227,7 @@ fn authorities(path: &Path, content: &mut Vec<u8>) -> Result<Arc<dyn ClientCertV
         content.extend_from_slice(&certificate);
         roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
     }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider)
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), tls::provider())
         .allow_unauthenticated()
         .build();
     verifier.map_err(|error| wrong(error.to_string()))
@@ -250,8 +248,7 @@ fn config(
     authorities: Option<Arc<dyn ClientCertVerifier>>,
     is_issued: bool,
 ) -> ServerConfig {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
+    let config = ServerConfig::builder_with_provider(tls::provider())
         .with_safe_default_protocol_versions()
         .expect("the provider offers cipher suites for the default versions");
     let config = match authorities {

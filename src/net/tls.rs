@@ -1,12 +1,38 @@
-//! TLS towards upstreams: one provider, the machine's roots or the operator's; and certificates in files.
+//! TLS: what all of it computes with; towards upstreams, the machine's roots or the operator's; and certificates in
+//! files.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::WantsClientCert;
+use rustls::crypto::{CryptoProvider, aws_lc_rs, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
+
+/// What TLS computes with, towards clients and upstreams: aws-lc-rs, whose key exchange also withstands quantum
+/// computers. It encrypts in 512-bit registers or in those of AES alone; where there are registers between the two
+/// (AMD's Zen 3, Intel's processors for desktops), ring encrypts twice as fast: records of 16 KiB by AES-128-GCM at
+/// 7.95 GB/s beside 4.17 on an EPYC of that kind.
+pub fn provider() -> Arc<CryptoProvider> {
+    let mut provider = aws_lc_rs::default_provider();
+    if has_wide_aes() {
+        provider.cipher_suites = ring::default_provider().cipher_suites;
+    }
+    Arc::new(provider)
+}
+
+/// True if the processor has AES in registers of 256 bits, and no registers of 512.
+#[cfg(target_arch = "x86_64")]
+fn has_wide_aes() -> bool {
+    let is_wide = is_x86_feature_detected!("vaes") && is_x86_feature_detected!("vpclmulqdq");
+    is_wide && !is_x86_feature_detected!("avx512bw")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+const fn has_wide_aes() -> bool {
+    false
+}
 
 /// The configuration of a client that trusts the certificates of `ca` (DER) and no other, or, if there are
 /// none, the machine's roots, or, if it has none either, Mozilla's.
@@ -42,8 +68,7 @@ fn trusting(ca: &[Vec<u8>]) -> ConfigBuilder<ClientConfig, WantsClientCert> {
     } else {
         own_roots(ca)
     };
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    ClientConfig::builder_with_provider(provider)
+    ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .expect("the provider offers cipher suites for the default versions")
         .with_root_certificates(roots)

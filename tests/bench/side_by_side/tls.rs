@@ -142,8 +142,10 @@ fn certify(root: &Path) -> Result<Arc<ClientConfig>> {
     std::fs::write(root.join("tls.key"), key.serialize_pem())?;
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from(certificate.der().to_vec()))?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    // What containerd, podman and skopeo offer first (Go's crypto/tls, where the processor has AES).
+    provider.cipher_suites = vec![rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256];
+    let config = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_root_certificates(roots)
         .with_no_client_auth();
