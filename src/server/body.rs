@@ -4,6 +4,7 @@
 //! blocking pool when they are not ([`pages`]). A fill is followed piece by piece. A body that cannot be completed ends
 //! with an error, which breaks the connection: a client never mistakes it for a complete one.
 
+mod buffers;
 mod pages;
 
 use std::collections::VecDeque;
@@ -21,8 +22,8 @@ use crate::cache::{Body, Broken, Pacer, Piece, Reader, Rescue};
 use crate::oci::ByteRange;
 use crate::store::OpenFile;
 
-/// Bytes read and handed to hyper at a time (performance.md: 64 KiB halves the throughput).
-const CHUNK: u64 = 256 * 1024;
+/// Bytes read and handed to hyper at a time.
+const CHUNK: u64 = buffers::WHOLE as u64;
 
 type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// A run of a file.

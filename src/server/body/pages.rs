@@ -14,20 +14,13 @@ use bytes::Bytes;
 use rustix::fs::{Advice, fadvise};
 use rustix::io::ReadWriteFlags;
 
+use super::buffers::Buffer;
 use crate::server::sendfile::LONGEST_RUN;
 use crate::store::{OpenFile, reading};
 
 /// Bytes brought in at a time, and then sent by one `sendfile`, which bounds how long that keeps the reactor. Asking
 /// the disk for 2 MiB at once made eight cold pulls a sixth faster and the hits beside them three times as late.
 const BROUGHT_IN: u64 = 512 * 1024;
-/// Bytes of a page.
-const PAGE: usize = 4096;
-/// Where in a page the bytes of a file begin that are read to be encrypted. Records begin with a page and five bytes,
-/// and some processors (AMD's, by `rep movsb`, which the C library takes) copy to where a page is 1 to 31 bytes further
-/// on than it is at the source at 1.1 to 2.0 GB/s, and to anywhere else at 11 to 47 GB/s: measured with 16 KiB.
-const BEGINNING: usize = PAGE / 2;
-/// Fewer bytes begin anywhere: room for the rest of a page would be much beside them.
-const LONG: usize = 16 * 1024;
 /// How far apart the bytes are whose arrival is waited for.
 const STRIDE: u64 = 64 * 1024;
 
@@ -51,19 +44,9 @@ fn is_resident(file: &File, offset: u64, len: u64) -> bool {
 
 /// Reads what is in the page cache; `None` if the disk would have to be waited for, or the kernel cannot say.
 pub(super) fn read_resident(file: &File, offset: u64, len: usize) -> Option<Bytes> {
-    let (mut buffer, start) = room(len);
-    let read = read_now(file, &mut buffer[start..start + len], offset)?;
-    Some(Bytes::from(buffer).slice(start..start + read))
-}
-
-/// Room for so many bytes, and where in it they are to begin.
-fn room(len: usize) -> (Vec<u8>, usize) {
-    if len < LONG {
-        return (vec![0; len], 0);
-    }
-    let buffer = vec![0; len + PAGE];
-    let start = BEGINNING.wrapping_sub(buffer.as_ptr().addr()) % PAGE;
-    (buffer, start)
+    let mut buffer = Buffer::new(len);
+    let read = read_now(file, buffer.room(), offset)?;
+    Some(buffer.filled(read))
 }
 
 /// How many bytes were read, if any.
@@ -97,9 +80,9 @@ pub(super) async fn bring_in(file: Arc<OpenFile>, offset: u64, end: u64) -> io::
 /// If the disk does not give them, or the file ends before.
 pub(super) async fn read(file: Arc<OpenFile>, offset: u64, len: usize) -> io::Result<Bytes> {
     reading(move || {
-        let (mut buffer, start) = room(len);
-        file.read_exact_at(&mut buffer[start..start + len], offset)?;
-        Ok(Bytes::from(buffer).slice(start..start + len))
+        let mut buffer = Buffer::new(len);
+        file.read_exact_at(buffer.room(), offset)?;
+        Ok(buffer.filled(len))
     })
     .await
 }
@@ -116,12 +99,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn long_reads_begin_in_the_middle_of_a_page_and_have_the_bytes_of_the_file() {
+    async fn reads_have_the_bytes_of_the_file_and_no_others() {
         let bytes: Vec<u8> = (0..300_000_u32).map(|at| (at % 251) as u8).collect();
         let file = tempfile::tempfile().unwrap();
         file.write_all_at(&bytes, 0).unwrap();
         let file = Arc::new(OpenFile::from(file));
-        for (offset, len) in [(0, 200_000), (1, LONG), (4095, LONG + 1), (77, LONG - 1), (9, 1)] {
+        for (offset, len) in [(0, 262_144), (1, 262_144), (4095, 16_385), (77, 16_383), (9, 1)] {
             let wanted = &bytes[offset..offset + len];
             let resident = read_resident(&file, offset as u64, len).unwrap();
             let waited_for = read(file.clone(), offset as u64, len).await.unwrap();
@@ -129,11 +112,9 @@ mod tests {
                 resident == wanted && waited_for == wanted,
                 "{len} bytes at {offset}"
             );
-            let places = [resident, waited_for].map(|read| read.as_ptr().addr() % PAGE);
-            assert!(len < LONG || places == [BEGINNING; 2], "{places:?}");
         }
         // What is not there is not made up.
-        assert_eq!(read_resident(&file, 299_000, LONG).unwrap(), bytes[299_000..]);
+        assert_eq!(read_resident(&file, 200_000, 262_144).unwrap(), bytes[200_000..]);
     }
 
     #[tokio::test]
