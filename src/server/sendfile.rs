@@ -22,7 +22,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -40,6 +40,11 @@ const RESERVED: usize = 1 << 30;
 /// Longest run handed to hyper at a time: longer ones gain nothing (performance.md), shorter ones let the
 /// scheduler take its turn.
 pub(super) const LONGEST_RUN: u64 = 2 << 20;
+
+/// Bytes of files that a connection sends before others have their turn. A reader that is as fast as the kernel keeps
+/// its socket empty, and would else be sent whole layers while the others stand still: with 16 of them for 64 MiB each,
+/// p99 is 468 ms instead of 835 (505 with turns of 2 MiB, 620 with 8), at 3.7 GB/s instead of 3.2.
+const LONGEST_TURN: u64 = 4 << 20;
 
 /// The address of the mapping; `None` if the kernel refused it, and files are read instead.
 fn reserved() -> Option<usize> {
@@ -134,6 +139,8 @@ impl Runs {
 pub(super) struct Socket {
     stream: TcpStream,
     runs: Runs,
+    /// Bytes of files since it last let others have their turn, or had to wait.
+    turn: u64,
 }
 
 impl Socket {
@@ -142,6 +149,7 @@ impl Socket {
         Self {
             stream,
             runs: Runs::default(),
+            turn: 0,
         }
     }
 
@@ -165,14 +173,25 @@ impl Socket {
         }
     }
 
+    /// Pending once, when the turn is over. Then all that is ready goes first, and what has become so: waking the
+    /// task itself would put it before whoever only waits to be told of room by the kernel, for dozens of turns.
+    fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.turn < LONGEST_TURN {
+            return Poll::Ready(());
+        }
+        self.turn = 0;
+        pin!(tokio::task::yield_now()).poll(context)
+    }
+
     fn poll_send_file(
-        &self,
+        &mut self,
         context: &mut Context<'_>,
         slice: &[u8],
         file: &File,
         offset: u64,
     ) -> Poll<io::Result<usize>> {
-        let sent = ready!(self.poll_call(context, || {
+        ready!(self.poll_turn(context));
+        let outcome = self.poll_call(context, || {
             let mut offset = offset;
             Ok(rustix::fs::sendfile(
                 &self.stream,
@@ -180,11 +199,16 @@ impl Socket {
                 Some(&mut offset),
                 slice.len(),
             )?)
-        }))?;
+        });
+        if outcome.is_pending() {
+            self.turn = 0;
+        }
+        let sent = ready!(outcome)?;
         if sent == 0 {
             // The file was cut short behind our back; ending the body cleanly would be a lie.
             return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
         }
+        self.turn += sent as u64;
         self.runs.sent(slice, sent);
         Poll::Ready(Ok(sent))
     }

@@ -68,6 +68,34 @@ async fn a_run_that_the_socket_takes_bit_by_bit_arrives_as_the_bytes_of_its_file
 }
 
 #[tokio::test]
+async fn a_client_that_reads_as_fast_as_it_is_sent_to_leaves_others_their_turn() {
+    let (_file, open) = file(&vec![7; 16 << 20]);
+    let (mut socket, mut client) = pair().await;
+    let runs = socket.runs();
+    let mut read = vec![0; 4 << 20];
+    let (mut turn, mut turns) = (0, 0);
+    for run in 0..16 << 20 >> 16 {
+        let run = runs.stand_in(&open, run << 16, 1 << 16).unwrap();
+        let mut left = &run[..];
+        while !left.is_empty() {
+            let sent = std::future::poll_fn(|context| {
+                let outcome = Pin::new(&mut socket).poll_write(context, left);
+                if outcome.is_pending() {
+                    (turn, turns) = (0, turns + 1);
+                }
+                outcome
+            });
+            let sent = sent.await.unwrap();
+            client.read_exact(&mut read[..sent]).await.unwrap();
+            left = &left[sent..];
+            turn += sent as u64;
+            assert!(turn <= LONGEST_TURN, "{turn} bytes before others had a turn");
+        }
+    }
+    assert!(turns >= 3, "{turns} turns were left to others");
+}
+
+#[tokio::test]
 async fn a_file_that_shrinks_ends_in_an_error_and_never_in_other_bytes() {
     let (file, open) = file(&[7; 100_000]);
     let (mut socket, mut client) = pair().await;
