@@ -14,7 +14,7 @@ mod upstreams;
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
@@ -29,6 +29,7 @@ use crate::policy::access::{Access, Attempts, Evidence, User, Wanted};
 use crate::policy::clients::by_address;
 use crate::policy::issuers::Bearer;
 use crate::server::issuers::Issuers;
+use crate::server::lock;
 use crate::store::blocking;
 
 /// Passwords that are verified at once: they leave the other cores to those who pull.
@@ -333,8 +334,4 @@ fn nobody(access: &Access) -> String {
         .and_then(|user| user.hash.get(4..6))
         .unwrap_or("10");
     format!("{}{cost}{}", &NOBODY[..4], &NOBODY[6..])
-}
-
-fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -34,7 +34,7 @@ mod wire;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -68,6 +68,11 @@ const ACCEPT_WAIT: Duration = Duration::from_millis(50);
 const ACCEPT_WAIT_MOST: Duration = Duration::from_secs(1);
 /// Connections to the admin listener at once.
 const ADMIN_CONNECTIONS: usize = 64;
+
+/// Held for microseconds, never across an await; no code panics while it holds one.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// What may be chosen about the server.
 #[derive(Clone, Debug)]

@@ -5,12 +5,12 @@
 //! Only public content goes this way. An upstream without credentials has no other; of one with credentials,
 //! a repository is public if the upstream itself shows it to nobody in particular.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::{Fetched, Incoming, Options, Refusal, Shown, Upstream, Want, Wants};
+use super::{Fetched, Incoming, Options, Refusal, Shown, Upstream, Want, Wants, lock};
 use crate::clock::{Clock, Time};
 use crate::oci::{Digest, Reference, Registry, RepositoryPath};
 use crate::policy::alternate::{Alternate as Record, Outcome};
@@ -253,9 +253,4 @@ fn outcome(refusal: &Refusal) -> Outcome {
         | Refusal::Offline
         | Refusal::Unusable(_) => Outcome::Failed,
     }
-}
-
-/// No code panics while it holds one of these locks, so a poisoned one holds good data.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,6 +1,6 @@
 //! Proving to a registry who asks: what it demanded, remembered, and the header that satisfies it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine;
@@ -14,7 +14,7 @@ use super::login::{Logins, Turn};
 use super::realm::trusted;
 use super::token::{Key, Tokens};
 use super::wire::Wire;
-use super::{Account, Credential, Refusal, Secret};
+use super::{Account, Credential, Refusal, Secret, lock};
 use crate::clock::{Clock, Time};
 use crate::net::url::Url;
 use crate::oci::RepositoryPath;
@@ -293,7 +293,7 @@ impl Auth {
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Option<Known>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.known)
     }
 }
 

@@ -1,13 +1,13 @@
 //! Logins of one account: none while its credential is parked, one at a time while it is not known to be
 //! good, a few once it is. And what follows for those who ask: another account, or the same refusal for all.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::auth::Auth;
 use super::exchange::{Answer, Ask, Exchange};
-use super::{LimitKind, Refusal};
+use super::{LimitKind, Refusal, lock};
 use crate::clock::{Clock, Time};
 use crate::oci::RepositoryPath;
 use crate::policy::login::{Login, Mark, Refused};
@@ -149,7 +149,7 @@ impl Logins {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -29,6 +29,7 @@ mod token;
 mod visibility;
 mod wire;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -46,6 +47,11 @@ use crate::policy::access::visibility::Sharing;
 use crate::policy::budget::Withheld;
 use crate::policy::naming::Pattern;
 use crate::telemetry::metrics::fills::Cause;
+
+/// No code panics while it holds one of these locks, so a poisoned one holds good data.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A text nobody gets to see: its `Debug` prints `***`, and it has no `Display`.
 #[derive(Clone, PartialEq, Eq)]

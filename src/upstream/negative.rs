@@ -5,13 +5,13 @@
 //! referrers API is said of the registry, and remembered for longer.
 
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use lru::LruCache;
 
-use super::Refusal;
 use super::exchange::Exchange;
+use super::{Refusal, lock};
 use crate::clock::{Clock, Time};
 use crate::oci::{Digest, Reference, RepositoryPath};
 
@@ -67,7 +67,7 @@ impl Negatives {
         path: &RepositoryPath,
         asked: impl Into<Asked>,
     ) -> Result<(), Refusal> {
-        let refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        let refusals = lock(&self.refusals);
         match refusals.peek(&(account, path.clone(), asked.into())) {
             Some((refusal, until)) if self.clock.now() < *until => Err(refusal.clone()),
             Some(_) | None => Ok(()),
@@ -76,7 +76,7 @@ impl Negatives {
 
     /// False for a while after the registry has shown that it has no referrers API.
     pub(super) fn may_have_referrers(&self) -> bool {
-        let until = *self.no_referrers.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = *lock(&self.no_referrers);
         until.is_none_or(|until| until <= self.clock.now())
     }
 
@@ -84,7 +84,7 @@ impl Negatives {
     pub(super) fn note_no_referrers(&self) {
         if !self.ttl.is_zero() {
             let until = self.clock.now() + NO_REFERRERS;
-            *self.no_referrers.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
+            *lock(&self.no_referrers) = Some(until);
         }
     }
 
@@ -103,7 +103,7 @@ impl Negatives {
             return;
         }
         let until = self.clock.now() + self.ttl;
-        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut refusals = lock(&self.refusals);
         let key = (account, path.clone(), asked.into());
         refusals.put(key, (refusal.clone(), until));
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use lru::LruCache;
 use rustls::ClientConfig;
@@ -20,7 +20,7 @@ use super::shield::Keep;
 use super::throttle::Throttle;
 use super::visibility::Witness;
 use super::wire::Wire;
-use super::{Account, Options, Refusal, profile};
+use super::{Account, Options, Refusal, lock, profile};
 use crate::clock::Clock;
 use crate::net::client::Client;
 use crate::net::dial::{Dialer, Gate};
@@ -185,7 +185,7 @@ impl Entry {
     }
 
     fn ready(&self) -> MutexGuard<'_, LruCache<Registry, Arc<Upstream>>> {
-        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.ready)
     }
 }
 

@@ -8,15 +8,15 @@ mod status;
 mod tests;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 pub(super) use self::ledger::{Keep, Keeper, Logbook};
 pub use self::status::AccountStatus;
-use super::LimitKind;
 use super::rest::Rest;
+use super::{LimitKind, lock};
 use crate::clock::{Clock, Time};
 use crate::oci::{Reference, RepositoryPath};
 use crate::policy::budget::{Asker, Budget, Charge, Ledger, Limit, Observed, Reading, Rules, Verdict};
@@ -222,7 +222,7 @@ impl Shield {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

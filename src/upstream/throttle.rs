@@ -1,14 +1,14 @@
 //! Waits for a place among the requests that an upstream takes in a second.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use super::shield::Shield;
-use super::{LimitKind, Refusal};
+use super::{LimitKind, Refusal, lock};
 use crate::clock::{Clock, Time};
 use crate::policy::budget::Asker;
 use crate::policy::throttle::{self, Patience, Told, Verdict};
@@ -144,7 +144,7 @@ impl Throttle {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

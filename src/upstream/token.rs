@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,7 +18,7 @@ use super::body::{read_whole, text};
 use super::identity::Holder;
 use super::login::Logins;
 use super::wire::Wire;
-use super::{Credential, LimitKind, Refusal, Secret, limits, retry};
+use super::{Credential, LimitKind, Refusal, Secret, limits, lock, retry};
 use crate::clock::{Clock, Time};
 use crate::net::url::Url;
 use crate::policy::identity::docker::IDENTITY_TOKEN;
@@ -400,11 +400,6 @@ fn issued(body: &Bytes, sent: Time) -> Option<Issued> {
         refresh: sent + early,
         end: sent + life,
     })
-}
-
-/// No code panics while it holds one of these locks, so a poisoned one holds good data.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 mod asking;
 
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use self::asking::{ask, shown_by};
 use super::exchange::{Ask, Exchange};
-use super::{Credential, Refusal, Upstream};
+use super::{Credential, Refusal, Upstream, lock};
 use crate::clock::{Clock, Time};
 use crate::oci::{Digest, Reference, RepositoryPath};
 use crate::policy::access::visibility::{Known, Lives, MISSING, Record, Said};
@@ -431,9 +431,4 @@ async fn ask_in_time(
 
 fn silent() -> Refusal {
     Refusal::Unreachable("no answer in time".to_owned())
-}
-
-/// No code panics while it holds one of these locks, so a poisoned one holds good data.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

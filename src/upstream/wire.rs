@@ -2,15 +2,15 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response, StatusCode};
 use hyper::body::Incoming;
 
-use super::Refusal;
 use super::span::Asked;
+use super::{Refusal, lock};
 use crate::clock::Clock;
 use crate::net::client::{Client, SendError};
 use crate::net::url::Url;
@@ -210,7 +210,7 @@ impl Wire {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Host>> {
-        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.hosts)
     }
 }
 

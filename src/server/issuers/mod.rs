@@ -7,7 +7,7 @@
 mod fetch;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use http::Uri;
 use tokio::sync::Semaphore;
@@ -17,6 +17,7 @@ use crate::cache::IssuerStatus;
 use crate::clock::{Clock, Time};
 use crate::net::dial::Dialer;
 use crate::policy::issuers::{KeySet, Refresh};
+use crate::server::lock;
 use crate::upstream::Secret;
 
 /// Where the keys of one issuer are.
@@ -152,7 +153,7 @@ impl Watched {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// The keys that may be believed.

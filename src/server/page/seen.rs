@@ -1,7 +1,7 @@
 //! What is remembered for the page: a day of figures, the latest refusals, and the largest repositories as they were
 //! found last.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -10,7 +10,7 @@ use crate::clock::Time;
 use crate::policy::history::{History, Served};
 use crate::policy::incidents::{Incident, Incidents};
 use crate::policy::listing::Usage;
-use crate::server::Inner;
+use crate::server::{Inner, lock};
 
 /// How often it is noted what was served.
 pub(in crate::server) const NOTE_EVERY: Duration = Duration::from_secs(60);
@@ -114,9 +114,4 @@ async fn look(inner: &Inner) {
         largest.rested = Some(now + rest);
         largest.is_looking = false;
     });
-}
-
-/// Held for microseconds, never across an await.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

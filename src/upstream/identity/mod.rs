@@ -11,7 +11,7 @@ mod plugin;
 mod process;
 mod reach;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -22,7 +22,7 @@ pub use self::helper::Helper;
 pub use self::plugin::Plugin;
 pub(super) use self::reach::Reach;
 use super::wire::Wire;
-use super::{Credential, Refusal};
+use super::{Credential, Refusal, lock};
 use crate::clock::{Clock, Time};
 use crate::net::url::Url;
 use crate::oci::Registry;
@@ -334,9 +334,4 @@ impl Asked {
     fn lock(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
-}
-
-/// No code panics while it holds one of these locks, so a poisoned one holds good data.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
