@@ -185,26 +185,11 @@ fn tell(filters: &str, purged: &Purged) {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{self, Write};
-    use std::sync::{Arc, Mutex};
-
     use super::*;
     use crate::oci::Digest;
     use crate::policy::holds::Kind;
     use crate::policy::retention::{Going, Item, Plan, Staying, Why};
-
-    #[derive(Clone, Default)]
-    struct Paper(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Paper {
-        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(line)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::telemetry::Paper;
 
     /// The line that tells of a purge of as many blobs, of which the first ones were spared.
     fn line(goes: u8, spared: u8) -> serde_json::Value {
@@ -234,8 +219,7 @@ mod tests {
             .flatten_event(true)
             .finish();
         tracing::subscriber::with_default(subscriber, || tell("a.io/b:.*", &purged));
-        let written = paper.0.lock().unwrap().clone();
-        serde_json::from_slice(&written).unwrap()
+        serde_json::from_str(&paper.text()).unwrap()
     }
 
     #[test]

@@ -243,27 +243,12 @@ fn write_lines(shared: &Shared, mut sink: impl Write) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
     use std::sync::mpsc::{Receiver, Sender, channel};
 
+    use super::super::Paper;
     use super::super::metrics::IntCounter;
     use super::super::trace::{self, Context, Tracer, Tracing};
     use super::*;
-
-    /// A sink that is read by the test.
-    #[derive(Clone, Default)]
-    struct Paper(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Paper {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
 
     /// A sink whose reader does not read until it is let go.
     struct Stuck(Receiver<()>, Sender<()>);
@@ -302,9 +287,8 @@ mod tests {
             log.line(&format!("line {number}"));
         }
         drop(guard);
-        let written = String::from_utf8(paper.0.lock().unwrap().clone()).unwrap();
         let wanted: String = (0..1000).map(|number| format!("line {number}\n")).collect();
-        assert_eq!(written, wanted);
+        assert_eq!(paper.text(), wanted);
         assert_eq!(log.dropped(), 0);
     }
 
@@ -352,8 +336,7 @@ mod tests {
             tracing::subscriber::with_default(builder.map_event_format(Traced::text).finish(), tell);
         }
         drop(guard);
-        let written = paper.0.lock().unwrap().clone();
-        String::from_utf8(written).unwrap()
+        paper.text()
     }
 
     #[test]

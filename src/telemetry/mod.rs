@@ -2,4 +2,9 @@
 
 pub mod log;
 pub mod metrics;
+#[cfg(test)]
+mod paper;
 pub mod trace;
+
+#[cfg(test)]
+pub(crate) use self::paper::Paper;

@@ -1,13 +1,11 @@
 //! Whom the server takes a client for: by headers, by the PROXY protocol, and neither from strangers.
 
-use std::io::Write;
-use std::sync::{Mutex, PoisonError};
-
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::limits::{content, get_blob, running};
 use super::*;
+use crate::telemetry::Paper;
 use crate::telemetry::log::LogGuard;
 
 /// An address of a proxy, and of somebody else.
@@ -24,21 +22,6 @@ fn behind(protocol: bool) -> Proxies {
     }
 }
 
-#[derive(Clone, Default)]
-struct Sink(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        held.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 /// Sends `preface` and a request with `headers` from a peer; returns the statuses, and whom the log names.
 async fn seen(protocol: bool, peer: [u8; 4], preface: &[u8], headers: &str) -> (Vec<u16>, String) {
     let (statuses, log) = logged(protocol, peer, preface, headers).await;
@@ -52,8 +35,8 @@ async fn seen(protocol: bool, peer: [u8; 4], preface: &[u8], headers: &str) -> (
 /// As [`seen`], with the whole log.
 async fn logged(protocol: bool, peer: [u8; 4], preface: &[u8], headers: &str) -> (Vec<u16>, String) {
     let directory = tempfile::tempdir().unwrap();
-    let sink = Sink::default();
-    let guard = LogGuard::writing_to(sink.clone());
+    let paper = Paper::default();
+    let guard = LogGuard::writing_to(paper.clone());
     let requests = AccessLog {
         lines: guard.requests(),
         json: false,
@@ -68,8 +51,7 @@ async fn logged(protocol: bool, peer: [u8; 4], preface: &[u8], headers: &str) ->
         .unwrap();
     let statuses = read_statuses(&mut client).await;
     drop(guard);
-    let log = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
-    (statuses, log)
+    (statuses, paper.text())
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,6 +4,7 @@
 pub(crate) mod configured;
 pub(crate) mod issuer;
 pub(crate) mod operator;
+#[path = "../../../src/telemetry/paper.rs"]
 pub(crate) mod paper;
 pub(crate) mod registry;
 pub(crate) mod seawall;
