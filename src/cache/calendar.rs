@@ -129,15 +129,22 @@ impl LastRun {
 }
 
 impl Cache {
-    /// Waits for the next run of a schedule; `None` if there is none any more, or `replaced` comes before. Cancel-safe.
-    /// What takes longer than until the next run misses that.
-    pub async fn next_run(&self, schedule: &Schedule, replaced: &CancellationToken) -> Option<()> {
-        let due = schedule.next(self.clock.now())?;
+    /// Waits for the next run of a schedule, of which `told` is told when it is; false if there is none any more, or
+    /// `replaced` comes before. Cancel-safe. What takes longer than until the next run misses that.
+    pub(super) async fn next_run(
+        &self,
+        schedule: &Schedule,
+        replaced: &CancellationToken,
+        told: impl FnOnce(Option<Time>),
+    ) -> bool {
+        let due = schedule.next(self.clock.now());
+        told(due);
+        let Some(due) = due else { return false };
         tokio::select! {
             // What is due now is done, whatever comes at the same time: who waits next waits for the run after.
             biased;
-            () = tokio::time::sleep(due.since(self.clock.now())) => Some(()),
-            () = replaced.cancelled() => None,
+            () = tokio::time::sleep(due.since(self.clock.now())) => true,
+            () = replaced.cancelled() => false,
         }
     }
 
@@ -148,9 +155,8 @@ impl Cache {
         let filters: Vec<String> = purge.rules.filters.iter().map(ToString::to_string).collect();
         let filters = filters.join(" ");
         loop {
-            let next = purge.schedule.next(self.clock.now());
-            row.change(|status| status.next = next.map(Time::as_millis));
-            if self.next_run(&purge.schedule, replaced).await.is_none() {
+            let told = |next: Option<Time>| row.change(|status| status.next = next.map(Time::as_millis));
+            if !self.next_run(&purge.schedule, replaced, told).await {
                 return;
             }
             row.change(|status| status.next = None);

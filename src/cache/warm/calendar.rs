@@ -42,7 +42,7 @@ impl Cache {
     /// Warms whenever it is time, until `replaced`, which lets a warm that is under way end. To be dropped when
     /// Seawall stops, which ends that as well.
     pub async fn warm_by_calendar(&self, warm: &ScheduledWarm, names: &Names, replaced: &CancellationToken) {
-        while self.next_run(&warm.schedule, replaced).await.is_some() {
+        while self.next_run(&warm.schedule, replaced, |_| ()).await {
             let images = warm.references.iter().cloned();
             let mut events = self.warm(Warm {
                 images: images.map(|name| Wanted::named(name, names)).collect(),
