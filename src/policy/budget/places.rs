@@ -41,7 +41,8 @@ impl<K: Clone + Eq + Hash + Debug> Budget<K> {
 mod tests {
     use std::time::Duration;
 
-    use super::super::{Asker, Observed, Reading, Rules, Verdict};
+    use super::super::refusals::tell;
+    use super::super::{Asker, Rules, Verdict};
     use super::*;
 
     const LIMIT: u64 = 36_000;
@@ -58,17 +59,7 @@ mod tests {
     fn paced(now: Time) -> Budget<u64> {
         let rules = Rules { reserves: vec![0.2] };
         let mut budget = Budget::new(rules, 1, None, now);
-        let reading = Some(Reading {
-            limit: LIMIT,
-            remaining: LIMIT,
-            window: Some(Duration::from_secs(3600)),
-        });
-        let observed = Observed {
-            account: 0,
-            source: None,
-            reading,
-        };
-        budget.learn("app", &observed, now);
+        tell(&mut budget, LIMIT, LIMIT, now);
         for key in 0..LIMIT / 10 {
             match budget.ask(&(1_000_000 + key), "app", asker(1, now), now) {
                 Verdict::Go(charge) => budget.settle(&charge, true, now),

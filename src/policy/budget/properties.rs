@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::refusals::tell;
 use super::*;
 
 const RESERVES: [f64; 3] = [0.0, 0.2, 0.4];
@@ -306,8 +307,7 @@ proptest! {
         let start = Time::from_millis(10_000_000_000);
         let mut budget = Budget::new(rules(), 1, None, start);
         let mut left = remaining.min(limit);
-        let reading = Reading { limit, remaining: left, window: Some(Duration::from_secs(3600)) };
-        budget.learn("app", &Observed { account: 0, source: None, reading: Some(reading) }, start);
+        tell(&mut budget, limit, left, start);
         let mut now = start;
         for (key, (tier, client, pause)) in asks.into_iter().enumerate() {
             now = now + Duration::from_millis(pause * 100);

@@ -18,9 +18,18 @@ fn budget() -> Budget<u64> {
 /// One that has told figures.
 fn known() -> Budget<u64> {
     let mut budget = budget();
+    tell(&mut budget, 100, 90, at(0));
+    budget
+}
+
+/// An answer about `app` says how much is left of how much in an hour.
+pub(super) fn tell<K>(budget: &mut Budget<K>, limit: u64, remaining: u64, now: Time)
+where
+    K: Clone + Eq + std::hash::Hash + std::fmt::Debug,
+{
     let reading = Some(Reading {
-        limit: 100,
-        remaining: 90,
+        limit,
+        remaining,
         window: Some(Duration::from_secs(3600)),
     });
     let observed = Observed {
@@ -28,8 +37,7 @@ fn known() -> Budget<u64> {
         source: None,
         reading,
     };
-    budget.learn("app", &observed, at(0));
-    budget
+    budget.learn("app", &observed, now);
 }
 
 fn refuse(budget: &mut Budget<u64>, seconds: Option<u64>, now: Time) {
@@ -125,20 +133,6 @@ fn an_upstream_that_says_when_something_is_left_is_not_asked_before_and_is_then(
         let verdict = budget.ask(&1, "app", asker, at(900_000));
         assert!(matches!(verdict, Verdict::Read(0)), "{verdict:?}");
     }
-}
-
-fn tell(budget: &mut Budget<u64>, limit: u64, remaining: u64, now: Time) {
-    let reading = Some(Reading {
-        limit,
-        remaining,
-        window: Some(Duration::from_secs(3600)),
-    });
-    let observed = Observed {
-        account: 0,
-        source: None,
-        reading,
-    };
-    budget.learn("app", &observed, now);
 }
 
 #[test]
