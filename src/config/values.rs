@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use super::file::Node;
 use super::section::{Wrong, text};
 use crate::net::tls;
+use crate::net::url::is_localhost;
 use crate::oci::Registry;
 
 /// A name that a Host header may carry.
@@ -84,6 +85,6 @@ pub(super) fn is_loopback(url: &Uri) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     match address.parse::<std::net::IpAddr>() {
         Ok(address) => address.is_loopback(),
-        Err(_) => host.eq_ignore_ascii_case("localhost") || host.to_ascii_lowercase().ends_with(".localhost"),
+        Err(_) => is_localhost(host),
     }
 }

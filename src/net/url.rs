@@ -44,6 +44,12 @@ pub enum UrlError {
     UserInfo,
 }
 
+/// True for the names that are always of the machine itself (RFC 6761, section 6.3).
+pub fn is_localhost(host: &str) -> bool {
+    let host = host.to_ascii_lowercase();
+    host == "localhost" || host.ends_with(".localhost")
+}
+
 impl Url {
     /// Parses an absolute URL.
     ///

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use crate::net::url::{Scheme, Url};
+use crate::net::url::{Scheme, Url, is_localhost};
 
 /// True if `realm` may be asked for tokens of `registry`: over TLS unless the registry itself is without,
 /// and on the registry's host, within its registrable domain, or on one of `hosts` (`host` or `host:port`).
@@ -33,7 +33,7 @@ pub(super) fn trusted(realm: &Url, registry: &Url, hosts: &[String]) -> bool {
 }
 
 fn is_anonymous(host: &str) -> bool {
-    host == "localhost" || host.ends_with(".localhost") || host.parse::<IpAddr>().is_ok()
+    is_localhost(host) || host.parse::<IpAddr>().is_ok()
 }
 
 /// The registrable domain, if its suffix is on the public list.

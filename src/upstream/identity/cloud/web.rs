@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use super::super::Reach;
 use crate::clock::{Clock, Time};
-use crate::net::url::{Scheme, Url};
+use crate::net::url::{Scheme, Url, is_localhost};
 use crate::upstream::body::{read_whole, text};
 use crate::upstream::identity::process::quotable;
 
@@ -165,9 +165,6 @@ fn is_near(url: &Url) -> bool {
 
 /// True for this machine, and for the link-local addresses at which clouds answer their own machines.
 fn is_here(host: &str) -> bool {
-    if host == "localhost" || host.ends_with(".localhost") {
-        return true;
-    }
     match host.parse::<IpAddr>() {
         Ok(IpAddr::V4(address)) => address.is_loopback() || address.is_link_local(),
         Ok(IpAddr::V6(address)) => {
@@ -175,7 +172,7 @@ fn is_here(host: &str) -> bool {
             // fd00:ec2::/32 is what one cloud keeps for it.
             address.is_loopback() || first & 0xffc0 == 0xfe80 || (first, second) == (0xfd00, 0x0ec2)
         }
-        Err(_) => false,
+        Err(_) => is_localhost(host),
     }
 }
 
