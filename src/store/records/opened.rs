@@ -308,31 +308,33 @@ mod tests {
     use crate::oci::{Digest, MediaType};
     use crate::store::Records;
 
+    /// Writes down that a manifest is there, one for each number.
+    fn put(records: &Records, number: u8) -> Digest {
+        let digest = Digest::sha256(&[number]);
+        let repository = "docker.io/library/app".parse().unwrap();
+        records.put_manifest(
+            &repository,
+            &digest,
+            &MediaType::OCI_MANIFEST,
+            Time::from_millis(1),
+        );
+        records.flush();
+        digest
+    }
+
     #[test]
     fn records_whose_file_went_away_are_written_to_a_new_one() {
         let folder = tempfile::tempdir().unwrap();
         let (inner, path) = (folder.path().join("v1"), folder.path().join("v1/records.redb"));
         std::fs::create_dir(&inner).unwrap();
         let records = Records::open(&path);
-        let repository = "docker.io/library/app".parse().unwrap();
-        let put = |number: u8| {
-            let digest = Digest::sha256(&[number]);
-            records.put_manifest(
-                &repository,
-                &digest,
-                &MediaType::OCI_MANIFEST,
-                Time::from_millis(1),
-            );
-            records.flush();
-            digest
-        };
-        let first = put(1);
+        let first = put(&records, 1);
         std::fs::remove_dir_all(&inner).unwrap();
         // As long as there is no folder for another file, what is open answers.
-        let second = put(2);
+        let second = put(&records, 2);
         assert!(records.media_type(&first).is_some() && records.media_type(&second).is_some());
         std::fs::create_dir(&inner).unwrap();
-        let third = put(3);
+        let third = put(&records, 3);
         assert!(records.media_type(&first).is_none() && records.media_type(&third).is_some());
         drop(records);
         assert!(Records::open(&path).media_type(&third).is_some());
@@ -343,21 +345,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let inner = folder.path().join("v1");
         let records = Records::open(&inner.join("records.redb"));
-        let digest = Digest::sha256(b"x");
-        let repository = "docker.io/library/app".parse().unwrap();
-        let put = || {
-            records.put_manifest(
-                &repository,
-                &digest,
-                &MediaType::OCI_MANIFEST,
-                Time::from_millis(1),
-            );
-            records.flush();
-        };
-        put();
+        let digest = put(&records, 1);
         assert!(records.media_type(&digest).is_none());
         std::fs::create_dir(&inner).unwrap();
-        put();
+        put(&records, 1);
         assert!(records.media_type(&digest).is_some());
     }
 }
