@@ -1,5 +1,7 @@
 //! What happens between a plan and its end.
 
+mod copies;
+
 use std::io::Read as _;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -104,13 +106,21 @@ impl Held {
         put_image(&self.shelves, self.layer, name, content)
     }
 
-    /// Plans to purge, has something happen, and carries the plan out.
+    /// Plans to purge, has something happen, and carries the plan out: to its end, as is told by then.
     fn purge(&self, purge: &Purge, between: impl FnOnce()) -> Purged {
         let (plan, pointed) = self.shelves.plan(purge, NOW).unwrap();
         between();
-        let entered = Arc::new(Purges::default()).enter(By::Operator, purge, None, NOW);
+        let purges = Arc::new(Purges::default());
+        let entered = purges.enter(By::Operator, purge, None, NOW);
         let purged = self.shelves.apply(&plan, purge, &pointed, entered.get());
-        Purged { plan, ..purged }
+        let purged = Purged { plan, ..purged };
+        let told = &purges.status()[0];
+        assert_eq!(
+            (told.done, told.bytes),
+            (purged.plan.goes.len() as u64, purged.removed().bytes()),
+            "{purged:?}"
+        );
+        purged
     }
 
     fn has(&self, shelf: Shelf, digest: &Digest) -> bool {
@@ -283,86 +293,9 @@ fn what_is_held_after_the_plan_stays_with_all_that_it_names() {
     }
 }
 
-/// A purge of one digest from everywhere.
-fn exactly(digest: Digest) -> Purge {
-    Purge::Exact(vec![Exact::Everywhere(digest)])
-}
-
 /// What goes, by kind.
 fn kinds(plan: &Plan) -> Vec<&'static str> {
     plan.goes.iter().map(|going| going.item.kind()).collect()
-}
-
-#[test]
-fn every_copy_of_a_leaked_object_goes_by_one_command() {
-    let held = held();
-    let (disk, memory) = (&held.shelves.disk, &held.shelves.memory);
-    let layer = held.layer;
-    disk.quarantine(Shelf::Blobs, &layer).unwrap();
-    let partial = disk.begin(&layer).unwrap();
-    disk.write(&partial, 0, &["lay".into()]).unwrap();
-    drop(partial);
-    memory.put(layer, crate::store::Held::blob("layer".into()));
-    let purged = held.purge(&exactly(layer), || ());
-    assert_eq!(kinds(&purged.plan), ["damaged", "partial", "memory"]);
-    assert_eq!((purged.plan.bytes(), purged.failed), (8, 0));
-    assert_eq!(spared(&purged), []);
-    assert_eq!(disk.leftovers(&layer), []);
-    assert!(memory.get(&layer).is_none());
-    assert_eq!(disk.quarantined().objects, 0);
-    assert_eq!(held.purge(&exactly(layer), || ()).plan.goes, []);
-}
-
-#[test]
-fn a_damaged_manifest_goes_with_the_tags_that_point_at_it() {
-    let held = held();
-    let manifest = held.manifest;
-    held.shelves.disk.quarantine(Shelf::Manifests, &manifest).unwrap();
-    let purged = held.purge(&exactly(manifest), || ());
-    assert_eq!(kinds(&purged.plan), ["tag", "damaged"]);
-    assert_eq!(held.shelves.disk.leftovers(&manifest), []);
-    assert_eq!(held.tagged("dev"), None);
-}
-
-#[test]
-fn what_is_found_damaged_after_the_plan_goes_all_the_same() {
-    let held = held();
-    let (disk, layer) = (&held.shelves.disk, held.layer);
-    let purged = held.purge(&exactly(layer), || disk.quarantine(Shelf::Blobs, &layer).unwrap());
-    assert_eq!((kinds(&purged.plan), purged.failed), (vec!["blob"], 0));
-    assert_eq!(disk.leftovers(&layer), []);
-}
-
-#[test]
-fn a_download_under_way_stays_and_so_do_all_copies_of_what_is_held() {
-    let held = held();
-    let (disk, layer) = (&held.shelves.disk, held.layer);
-    disk.quarantine(Shelf::Blobs, &layer).unwrap();
-    let partial = disk.begin(&layer).unwrap();
-    let plan = held.shelves.plan(&exactly(layer), NOW).unwrap().0;
-    assert_eq!(kinds(&plan), ["damaged"]);
-    assert_eq!(plan.stays[0].why.word(), "filling");
-    drop(partial);
-    // It begins again after the plan.
-    let mut partial = None;
-    let purged = held.purge(&exactly(layer), || partial = disk.begin(&layer).ok());
-    assert_eq!(kinds(&purged.plan), ["damaged", "partial"]);
-    assert_eq!(spared(&purged), [(layer.to_string(), "filling")]);
-    assert_eq!(disk.leftovers(&layer).len(), 1);
-    drop(partial);
-    let hold = |holds: &mut Holds| {
-        let name = Name::of_tag(&repository(), &tag("dev"));
-        holds.hold(name, Kind::Pin, descriptor(held.manifest), NOW);
-        Ok::<(), ()>(())
-    };
-    let hold = || held.shelves.change_holds(hold).unwrap().unwrap();
-    assert_eq!(
-        spared(&held.purge(&exactly(layer), hold)),
-        [(layer.to_string(), "pinned")]
-    );
-    let plan = held.shelves.plan(&exactly(layer), NOW).unwrap().0;
-    assert_eq!((kinds(&plan), plan.stays.len()), (vec![], 1));
-    assert_eq!(disk.leftovers(&layer).len(), 1);
 }
 
 /// Another repository with an image of its own, which names the same layer.
@@ -415,6 +348,53 @@ fn how_far_a_purge_is_is_told_to_its_end() {
     assert_eq!((told.done, told.bytes, told.state.as_str()), (5, 13, "removing"));
     drop(entered);
     assert_eq!(purges.status(), []);
+}
+
+#[test]
+fn a_manifest_that_two_repositories_have_goes_from_both_and_is_told_of_both() {
+    let held = held();
+    let other: Repository = "docker.io/library/other".parse().unwrap();
+    put_image_of(&held.shelves, &other, held.layer, "dev", "dev");
+    let purged = held.purge(&everything(), || ());
+    assert_eq!(
+        kinds(&purged.plan),
+        ["tag", "tag", "manifest", "manifest", "blob"]
+    );
+    assert_eq!((purged.plan.bytes(), spared(&purged)), (8, vec![]));
+    assert!(held.shelves.records.held(&other, &held.manifest).is_none());
+}
+
+#[test]
+fn a_tag_that_moves_to_an_index_keeps_what_that_lists() {
+    let held = held();
+    // An index and its child, which no tag names any more.
+    let child = held.pull("old", "child");
+    let index = held.pull("old", "index");
+    let record = held.shelves.records.held(&repository(), &index).unwrap();
+    let record = ManifestRecord {
+        children: vec![(child, None)],
+        blobs: Vec::new(),
+        ..record
+    };
+    held.shelves.records.put_held(&repository(), &index, &record);
+    held.shelves.records.remove_tag(&repository(), &tag("old"));
+    held.shelves.records.flush();
+    let move_it = || {
+        let record = TagRecord {
+            descriptor: descriptor(index),
+            validated: NOW,
+        };
+        held.shelves.records.put_tag(&repository(), &tag("dev"), record);
+    };
+    let purged = held.purge(&everything(), move_it);
+    let planned = |digest: &Digest| {
+        let item = Item::Manifest(Some(repository()), *digest);
+        purged.plan.removes(&item)
+    };
+    assert!(planned(&index) && planned(&child), "{:?}", purged.plan);
+    assert!(held.has(Shelf::Manifests, &index) && held.has(Shelf::Manifests, &child));
+    assert!(held.shelves.records.held(&repository(), &child).is_some());
+    assert!(!held.has(Shelf::Manifests, &held.manifest));
 }
 
 #[test]

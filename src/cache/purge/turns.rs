@@ -58,9 +58,9 @@ async fn purges_and_dry_runs_walk_when_it_is_their_turn_and_not_before() {
 #[tokio::test(start_paused = true)]
 async fn a_purge_that_removes_keeps_others_from_purging_and_nobody_from_looking() {
     let folder = tempfile::tempdir().unwrap();
-    let (cache, _) = cache(&folder);
+    let (cache, digest) = cache(&folder);
     // It cannot remove anything before this is dropped.
-    let still = cache.shelves.keeper.changing_alone().await;
+    let mut still = cache.shelves.keeper.changing_alone().await;
     let (removing, began) = (cache.clone(), cache.clone());
     // In a runtime of its own: this one's time goes on while it waits.
     let purging = std::thread::spawn(move || {
@@ -79,6 +79,16 @@ async fn a_purge_that_removes_keeps_others_from_purging_and_nobody_from_looking(
     let planned = timeout(LONG, cache.plan_purge(everything())).await;
     assert_eq!(planned.unwrap().unwrap().goes.len(), 2);
     assert!(timeout(LONG, cache.usage(1, 1)).await.is_ok());
+    // Before it removes anything, it says what nobody can hold any more.
+    let name = Name::of_tag(&repository(), &tag("dev"));
+    while !cache.shelves.keeper.is_going(&name, &digest) {
+        assert!(!purging.is_finished(), "it removed what could still be held");
+        let mut next = Box::pin(cache.shelves.keeper.changing_alone());
+        // In line, behind whom waits already.
+        assert!(timeout(Duration::ZERO, &mut next).await.is_err());
+        drop(still);
+        still = next.await;
+    }
     drop(still);
     assert_eq!(purging.join().unwrap().removed().goes.len(), 2);
     assert!(states().is_empty());
