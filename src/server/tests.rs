@@ -75,7 +75,19 @@ pub(super) fn server_behind(
     server_with(directory, chosen)
 }
 
-/// A server that shows this certificate.
+/// A certificate of its own for `cache.test`, in files below a directory; and its bytes.
+pub(super) fn certified(directory: &std::path::Path) -> (Serving, Vec<u8>) {
+    let at = |name| directory.join(name);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["cache.test".to_owned()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    std::fs::write(at("tls.crt"), certificate.pem()).unwrap();
+    std::fs::write(at("tls.key"), key.serialize_pem()).unwrap();
+    let serving = Serving::read(at("tls.crt"), at("tls.key"), None).unwrap();
+    (serving, certificate.der().to_vec())
+}
+
+/// A server that shows this certificate, to operators as well.
 pub(super) fn server_by_tls(directory: &std::path::Path, serving: Serving) -> Server {
     let chosen = Chosen {
         tls: Some(serving),
@@ -166,12 +178,15 @@ fn server_with(directory: &std::path::Path, chosen: Chosen) -> Server {
         listen: local,
         admin: local,
         drain: chosen.drain,
-        tls: chosen.tls,
+        tls: chosen.tls.clone(),
         bounds,
         clients: chosen.clients,
         proxies: chosen.proxies,
         token_keys: Vec::new(),
-        operators: Operators::default(),
+        operators: Operators {
+            tls: chosen.tls,
+            ..Operators::default()
+        },
         issuers: Vec::new(),
     };
     Server::new(

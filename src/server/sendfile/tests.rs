@@ -11,9 +11,8 @@ use tokio_rustls::client::TlsStream;
 use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::net::serving::Serving;
 use crate::server::tests::limits::{content, get_blob, running};
-use crate::server::tests::{server, server_by_tls};
+use crate::server::tests::{certified, server, server_by_tls};
 
 /// A socket, and the client at its other end.
 async fn pair() -> (Socket, TcpStream) {
@@ -146,18 +145,12 @@ async fn a_file_comes_whole_over_http_2_which_the_kernel_does_not_frame() {
 #[tokio::test]
 async fn a_file_comes_whole_by_tls_which_the_kernel_does_not_encrypt() {
     let directory = tempfile::tempdir().unwrap();
-    let key = rcgen::KeyPair::generate().unwrap();
-    let params = rcgen::CertificateParams::new(vec!["cache.test".to_owned()]).unwrap();
-    let certificate = params.self_signed(&key).unwrap();
-    let at = |name| directory.path().join(name);
-    std::fs::write(at("tls.crt"), certificate.pem()).unwrap();
-    std::fs::write(at("tls.key"), key.serialize_pem()).unwrap();
-    let serving = Serving::read(at("tls.crt"), at("tls.key"), None).unwrap();
-
-    let (server, tasks) = (server_by_tls(&at("cache"), serving), TaskTracker::new());
+    let (serving, certificate) = certified(directory.path());
+    let cache = directory.path().join("cache");
+    let (server, tasks) = (server_by_tls(&cache, serving), TaskTracker::new());
     let ([address, _], shutdown) = running(&server, &tasks).await;
     let tcp = TcpStream::connect(address).await.unwrap();
-    let mut client = shake(tcp, certificate.der().clone()).await;
+    let mut client = shake(tcp, certificate.into()).await;
     client.write_all(&get_blob()).await.unwrap();
     let mut read = vec![0; content().len()];
     let mut head = Vec::new();

@@ -269,3 +269,25 @@ async fn a_drain_says_so_to_the_operator_and_cuts_what_does_not_end() {
         "the test needs an answer that does not end"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_waits_for_no_handshake_but_for_the_operators() {
+    let directory = tempfile::tempdir().unwrap();
+    let (serving, _) = certified(directory.path());
+    let server = server_by_tls(directory.path(), serving);
+    let [clients, operators] = [(); 2].map(|()| TaskTracker::new());
+    let mut client = connect(&server, &clients);
+    let (mut operator, far) = tokio::io::duplex(1 << 20);
+    let serves = server.clone();
+    operators.spawn(async move { serves.serve_operator(far, ([127, 0, 0, 1], 9).into()).await });
+    for begins in [&mut client, &mut operator] {
+        begins.write_all(&[22, 3, 1]).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    server.now().draining.cancel();
+    assert_eq!(seconds_until_closed(&clients).await, 0);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(operators.len(), 1);
+    server.now().cut.cancel();
+    assert_eq!(seconds_until_closed(&operators).await, 0);
+}
