@@ -1,5 +1,8 @@
 //! Traces: taken over from clients, told to registries and to nobody else, and collected without anybody waiting.
 
+mod collector;
+mod unwell;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,6 +18,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep};
 
+use self::collector::{Collector, Mood, Told};
 use crate::support::configured::{Configured, hub};
 use crate::support::registry::{Registry, Script};
 use crate::support::seawall::Seawall;
@@ -23,153 +27,6 @@ use crate::support::world::{MIB, blob_path, content, image, manifest_path};
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const OTHER: &str = "00-1bf7651916cd43dd8448eb211c80319c-c7ad6b7169203331-01";
-
-/// What a collector does with a request.
-#[derive(Clone, Copy)]
-enum Mood {
-    Takes,
-    Hangs,
-    /// Answers after a time.
-    After(Duration),
-    Status(u16),
-    /// Takes all spans but these.
-    Rejects(u64),
-}
-
-#[derive(Default)]
-struct State {
-    /// For one request each; then it takes what comes.
-    moods: VecDeque<Mood>,
-    always: Option<Mood>,
-    down: bool,
-    seen: Vec<(HeaderMap, Value)>,
-}
-
-/// A collector at `collector.test`. Clones share everything.
-#[derive(Clone, Default)]
-struct Collector(Arc<Mutex<State>>);
-
-/// A span, as it was collected.
-#[derive(Clone, Debug)]
-struct Told(Value);
-
-impl Told {
-    fn text(&self, key: &str) -> &str {
-        self.0[key].as_str().unwrap_or_default()
-    }
-
-    fn attribute(&self, key: &str) -> &Value {
-        let all = self.0["attributes"].as_array().unwrap();
-        let found = all.iter().find(|attribute| attribute["key"] == key);
-        found.map_or(&Value::Null, |attribute| {
-            attribute["value"].as_object().unwrap().values().next().unwrap()
-        })
-    }
-}
-
-impl Collector {
-    /// A dialer that reaches the registry under every name but one.
-    fn beside(&self, registry: &Registry) -> Dialer {
-        let address: std::net::IpAddr = [5, 6, 7, 8].into();
-        let (others, collector) = (registry.dialer(), self.clone());
-        let (resolve, connect) = (others.resolve, others.connect);
-        Dialer {
-            proxies: Proxies::Never,
-            resolve: Arc::new(move |name| match name.as_str() {
-                "collector.test" => Box::pin(async move { Ok(vec![address]) }),
-                _ => resolve(name),
-            }),
-            connect: Arc::new(move |to| {
-                if to.ip() != address {
-                    return connect(to);
-                }
-                let collector = collector.clone();
-                Box::pin(async move {
-                    if collector.0.lock().unwrap().down {
-                        return Err(std::io::ErrorKind::ConnectionRefused.into());
-                    }
-                    let (near, far) = tokio::io::duplex(64 * 1024);
-                    tokio::spawn(collector.serve(far));
-                    Ok(Box::new(near) as Box<dyn Io>)
-                })
-            }),
-        }
-    }
-
-    async fn serve(self, io: tokio::io::DuplexStream) {
-        let service = hyper::service::service_fn(move |request| {
-            let collector = self.clone();
-            async move { Ok::<_, std::convert::Infallible>(collector.answer(request).await) }
-        });
-        let http = hyper::server::conn::http1::Builder::new();
-        // A connection that its client gives up ends with an error; nothing follows from it.
-        let _ = http.serve_connection(TokioIo::new(io), service).await;
-    }
-
-    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        let (head, body) = request.into_parts();
-        assert_eq!((head.method, head.uri.path()), (Method::POST, "/v1/traces"));
-        let body = body.collect().await.unwrap().to_bytes();
-        let mood = {
-            let mut state = self.0.lock().unwrap();
-            let body = serde_json::from_slice(&body).unwrap();
-            state.seen.push((head.headers, body));
-            let once = state.moods.pop_front();
-            once.or(state.always).unwrap_or(Mood::Takes)
-        };
-        let (status, text) = match mood {
-            Mood::Takes => (200, "{}".to_owned()),
-            Mood::Hangs => std::future::pending().await,
-            Mood::After(time) => {
-                sleep(time).await;
-                (200, "{}".to_owned())
-            }
-            Mood::Status(status) => (status, String::new()),
-            Mood::Rejects(spans) => (
-                200,
-                format!(r#"{{"partialSuccess":{{"rejectedSpans":"{spans}","errorMessage":"no"}}}}"#),
-            ),
-        };
-        let answer = Response::builder().status(status);
-        answer.body(Full::from(text)).unwrap()
-    }
-
-    fn feels(&self, always: Mood) {
-        self.0.lock().unwrap().always = Some(always);
-    }
-
-    fn requests(&self) -> usize {
-        self.0.lock().unwrap().seen.len()
-    }
-
-    /// Every span that came.
-    fn spans(&self) -> Vec<Told> {
-        let state = self.0.lock().unwrap();
-        let of = |body: &Value| {
-            let scopes = body["resourceSpans"][0]["scopeSpans"].as_array().unwrap();
-            scopes[0]["spans"].as_array().unwrap().clone()
-        };
-        state
-            .seen
-            .iter()
-            .flat_map(|(_, body)| of(body))
-            .map(Told)
-            .collect()
-    }
-
-    /// The spans of this name, once they have gathered.
-    async fn named(&self, name: &str) -> Vec<Told> {
-        sleep(Duration::from_secs(2)).await;
-        let named = |span: &Told| span.text("name") == name;
-        self.spans().into_iter().filter(named).collect()
-    }
-
-    async fn one(&self, name: &str) -> Told {
-        let mut named = self.named(name).await;
-        assert_eq!(named.len(), 1, "{name} is not once in {:#?}", self.spans());
-        named.remove(0)
-    }
-}
 
 struct Traced {
     registry: Registry,
@@ -450,101 +307,6 @@ async fn a_request_that_fails_is_a_span_that_says_so() {
         (&"403".into(), &2.into())
     );
     assert_eq!(world.collector.one("fill").await.0["status"]["code"], 2);
-}
-
-/// How long a pull takes, whose spans are collected so.
-async fn time_to_pull(mood: Option<Mood>) -> (Duration, Traced) {
-    let world = traced("", &by_clients());
-    match mood {
-        Some(mood) => world.collector.feels(mood),
-        None => world.collector.0.lock().unwrap().down = true,
-    }
-    let image = image(&world.registry, Some("1"), 7);
-    world
-        .registry
-        .script(blob_path(&image.layer), Script::paced(Duration::from_secs(3)));
-    let began = Instant::now();
-    for _ in 0..3 {
-        world.get(&manifest_path("1"), &[("traceparent", PARENT)]).await;
-        world
-            .get(&blob_path(&image.layer), &[("traceparent", PARENT)])
-            .await;
-        sleep(Duration::from_secs(1)).await;
-    }
-    (began.elapsed(), world)
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_collector_that_is_down_hangs_or_is_slow_delays_no_pull() {
-    let (usual, world) = time_to_pull(Some(Mood::Takes)).await;
-    sleep(Duration::from_secs(2)).await;
-    assert!(world.counted("exported") >= 9 && world.counted("failed") == 0);
-    for mood in [
-        None,
-        Some(Mood::Hangs),
-        Some(Mood::After(Duration::from_secs(9))),
-        Some(Mood::Status(503)),
-    ] {
-        let (time, _world) = time_to_pull(mood).await;
-        assert_eq!(time, usual);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn spans_are_tried_again_where_that_may_help_and_lost_ones_are_counted() {
-    let world = traced("", &by_clients());
-    let digest = world.registry.blob("library/app", content(MIB, 3));
-    let path = blob_path(&digest);
-    let headers = [("traceparent", PARENT)];
-    world.get(&path, &headers).await;
-    world
-        .collector
-        .0
-        .lock()
-        .unwrap()
-        .moods
-        .extend([Mood::Status(503), Mood::Status(429)]);
-    sleep(Duration::from_secs(10)).await;
-    assert_eq!((world.collector.requests(), world.counted("exported")), (3, 3));
-    // It says that nothing helps.
-    world.collector.feels(Mood::Status(400));
-    world.get(&path, &headers).await;
-    sleep(Duration::from_secs(30)).await;
-    assert_eq!((world.collector.requests(), world.counted("failed")), (4, 1));
-    world.collector.feels(Mood::Hangs);
-    world.get(&path, &headers).await;
-    sleep(Duration::from_secs(90)).await;
-    assert_eq!((world.collector.requests(), world.counted("failed")), (8, 2));
-    world.collector.feels(Mood::Rejects(1));
-    world.get(&path, &headers).await;
-    sleep(Duration::from_secs(5)).await;
-    assert_eq!((world.counted("exported"), world.counted("failed")), (3, 3));
-    world.collector.feels(Mood::Takes);
-    world.get(&path, &headers).await;
-    sleep(Duration::from_secs(5)).await;
-    assert_eq!(world.counted("exported"), 4);
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_waits_for_a_collector_that_hangs_is_bounded_and_the_rest_is_counted() {
-    const SENT: usize = MOST_WAITING + 2000;
-    let world = traced("", &trace_to("collector.test", ""));
-    world.collector.feels(Mood::Hangs);
-    let mut near = world.seawall().connect(([127, 0, 0, 1], 9).into());
-    let last = "GET /v2/ HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
-    let requests = "GET /v2/ HTTP/1.1\r\nhost: a\r\n\r\n".repeat(SENT - 1) + last;
-    let (mut reading, mut writing) = tokio::io::split(&mut near);
-    let mut answers = String::new();
-    let (sent, read) = tokio::join!(
-        writing.write_all(requests.as_bytes()),
-        reading.read_to_string(&mut answers)
-    );
-    sent.unwrap();
-    read.unwrap();
-    assert_eq!(answers.matches("HTTP/1.1 200").count(), SENT);
-    let dropped = world.counted("dropped") as usize;
-    // Besides what waits, one batch is under way.
-    assert!((1000..=2000).contains(&dropped), "{dropped}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,111 @@
+//! What is no whole bundle is refused in words, and leaves nothing behind.
+
+use super::*;
+
+/// A good bundle of one image, as files.
+async fn good() -> Vec<(String, Vec<u8>)> {
+    let world = world(Choices::default());
+    image(&world.registry, Some("1"), 5);
+    warm(&world, json!(["app:1"])).await;
+    files(&bundle(&world.seawall, "reference=app:1").await)
+}
+
+/// Imports something wrong, expects these words, and that nothing is called anything.
+async fn refused(bytes: Vec<u8>, query: &str, words: &str) {
+    let island = island();
+    let answer = import(&island.seawall, query, bytes).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{words}");
+    assert!(text(&answer).contains(words), "{words} in {}", text(&answer));
+    let answer = island.seawall.get(&manifest_path("1")).await;
+    assert!(!answer.is_good(), "{words}");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let filling = std::fs::read_dir(island.directory.path().join("v1/filling")).unwrap();
+    assert_eq!(filling.count(), 0, "{words}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_whole_layout_is_refused_in_words_and_leaves_nothing() {
+    let good = good().await;
+    let whole = archive(&good);
+    refused(whole[..whole.len() / 2].to_vec(), "", "was cut off").await;
+    refused(b"not an archive, ".repeat(64), "", "no tar archive").await;
+    refused([0x1f, 0x8b].repeat(400), "", "gzip -dc FILE | seawall import -").await;
+    let without =
+        |name: &str| -> Vec<_> { good.iter().filter(|(other, _)| other != name).cloned().collect() };
+    refused(archive(&without("oci-layout")), "", "no OCI image layout").await;
+    let docker = [("manifest.json".to_owned(), b"[]".to_vec())];
+    refused(archive(&docker), "", "podman save --format oci-archive").await;
+    let with = |name: &str, bytes: &[u8]| {
+        let mut files = good.clone();
+        files.push((name.to_owned(), bytes.to_vec()));
+        archive(&files)
+    };
+    refused(with("../evil", b"x"), "", "outside of it").await;
+    refused(with("blobs/sha256/abc", b"x"), "", "named after no digest").await;
+    refused(with("index.json", b"{}"), "", "two files").await;
+    let mut link = with("x", b"");
+    let at = link.len() - tar::END.len() - 512;
+    link[at + 156] = b'2';
+    link[at + 154] = 0;
+    let sum: u32 = (at..at + 512)
+        .map(|byte| match byte - at {
+            148..156 => 32,
+            _ => u32::from(link[byte]),
+        })
+        .sum();
+    link[at + 148..at + 156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    refused(link, "", "a symbolic link").await;
+    let old = with("oci-layout", b"{}");
+    refused(old, "", "two files `oci-layout`").await;
+    for (name, _) in good.iter().filter(|(name, _)| name.starts_with("blobs/")) {
+        refused(archive(&without(name)), "", "not whole").await;
+        let mut damaged = good.clone();
+        let (_, bytes) = damaged.iter_mut().find(|(other, _)| other == name).unwrap();
+        bytes[3] ^= 1;
+        refused(archive(&damaged), "", "does not hash to its name").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_blob_that_is_damaged_or_cut_off_leaves_nothing_behind() {
+    let large = content(6 * MIB, 3).to_vec();
+    let name = format!("blobs/sha256/{}", Digest::sha256(&large).hex());
+    let mut files = good().await;
+    files.push((name, large));
+    let whole = archive(&files);
+    refused(whole[..whole.len() - 2 * MIB].to_vec(), "", "was cut off").await;
+    let mut damaged = whole.clone();
+    let at = damaged.len() - 3 * MIB;
+    damaged[at] ^= 1;
+    refused(damaged, "", "does not hash to its name").await;
+    let island = island();
+    imported(&island.seawall, "", whole).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_without_a_whole_name_needs_one_from_the_operator() {
+    let mut files = good().await;
+    let key = "org.opencontainers.image.ref.name";
+    index_of(&mut files, |index| {
+        index["manifests"][0]["annotations"] = json!({key: "v7"})
+    });
+    let tagged = archive(&files);
+    refused(tagged.clone(), "", "--as docker.io/library/alpine:3.20").await;
+    refused(tagged.clone(), "?as=example.com/a/b", "not configured").await;
+    for (query, name) in [
+        ("?as=app", "docker.io/library/app:v7"),
+        ("?as=docker.io/library/app:other", "docker.io/library/app:other"),
+    ] {
+        let island = island();
+        let told = imported(&island.seawall, query, tagged.clone()).await;
+        assert_eq!(told["images"][0]["image"], name);
+        let path = manifest_path(name.rsplit(':').next().unwrap());
+        assert!(island.seawall.get(&path).await.is_good(), "{path}");
+    }
+    index_of(&mut files, |index| {
+        index["manifests"][0]["annotations"] = json!({})
+    });
+    let island = island();
+    let told = imported(&island.seawall, "?as=app:1", archive(&files)).await;
+    assert_eq!(told["images"][0]["image"], "docker.io/library/app:1");
+}
