@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 use seawall::policy::freshness::{Exception, Patterns, Policy, Rules};
 
 use super::support::registry::Script;
-use super::support::seawall::{Choices, usual_freshness};
+use super::support::seawall::{Choices, Seawall, usual_freshness};
 use super::support::world::{Image, World, blob_path, image, manifest_path, world};
 
 fn patterns(pattern: &str) -> Patterns {
@@ -234,4 +234,31 @@ async fn a_failing_upstream_makes_stale_answers_quick() {
         "{:?}",
         begun.elapsed()
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn f095_a_restart_by_a_clock_that_went_back_two_days_serves_what_is_held_and_asks_about_tags() {
+    let world = world(Choices::default());
+    let old = image(&world.registry, Some("1"), 1);
+    // This process counts on; the next one reads the clock of the machine, which has not moved.
+    tokio::time::sleep(Duration::from_secs(2 * 86_400)).await;
+    let paths = [old.config, old.layer].map(|blob| blob_path(&blob));
+    for path in paths.iter().chain([&manifest_path("1")]) {
+        assert!(world.seawall.get(path).await.is_good());
+    }
+    let (registry, directory) = world.stop().await;
+    let new = image(&registry, Some("1"), 2);
+    let seawall = Seawall::start(directory.path(), &registry, Choices::default());
+    let asked = || registry.journal().len();
+    let before = asked();
+    for path in paths.iter().chain([&manifest_path(old.manifest)]) {
+        assert!(seawall.get(path).await.is_good());
+    }
+    assert_eq!(asked(), before, "what a digest names needs no clock");
+    let moved = seawall.get(&manifest_path("1")).await;
+    assert_eq!(moved.header("docker-content-digest"), new.manifest.to_string());
+    let after = asked();
+    assert!(after > before);
+    assert!(seawall.get(&manifest_path("1")).await.is_good());
+    assert_eq!(asked(), after, "and from then on it goes by the new clock");
 }
