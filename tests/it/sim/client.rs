@@ -1,6 +1,7 @@
 //! A Seawall in front of a simulated upstream, and the clients that pull through it.
 
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use seawall::oci::Digest;
 use seawall::policy::clients::{Clients, Rule, Tier};
 use seawall::policy::quota::Quota;
 use tempfile::TempDir;
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use super::content::Image;
@@ -103,6 +105,18 @@ impl Shop {
         }
         let answers = clients.join_all().await;
         answers.iter().filter(|status| **status == StatusCode::OK).count() as u64
+    }
+
+    /// What is at work: tasks, and files that are open below the directory. To be asked once all is quiet.
+    pub(crate) fn at_work(&self) -> (usize, Vec<PathBuf>) {
+        let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        // Others of this process close theirs meanwhile.
+        let open = open.filter_map(|descriptor| std::fs::read_link(descriptor.path()).ok());
+        let mut open: Vec<PathBuf> = open
+            .filter(|file| file.starts_with(self.directory.path()))
+            .collect();
+        open.sort();
+        (Handle::current().metrics().num_alive_tasks(), open)
     }
 
     /// Which world this is, for messages.

@@ -20,6 +20,8 @@ use crate::support::seawall::Choices;
 const HOURS: u64 = 12;
 const SEEDS: std::ops::RangeInclusive<u64> = 1..=2;
 const RESERVE: f64 = 0.3;
+/// Longer than a connection is kept that nobody uses, on either side.
+const QUIET: Duration = Duration::from_secs(600);
 const PRODUCTION: usize = 0;
 const CI: usize = 1;
 
@@ -75,6 +77,8 @@ async fn twelve_hours(kind: Kind, seed: u64) -> Score {
     let shop = Shop::open_with(&format!("{kind:?}"), switches, choices, seed);
     shop.sim
         .tripwires(|trips| trips.reserves.push(("ci/".to_owned(), RESERVE)));
+    tokio::time::sleep(QUIET).await;
+    let before = shop.at_work();
     let mut score = Score::default();
     let mut pulls = JoinSet::new();
     for (number, (at, who)) in (0..).zip(arrivals(seed)) {
@@ -97,6 +101,9 @@ async fn twelve_hours(kind: Kind, seed: u64) -> Score {
     for (who, got) in pulls.join_all().await {
         score.failed[who] += u64::from(got.is_err());
     }
+    // F114: hours leave nothing behind.
+    tokio::time::sleep(QUIET).await;
+    assert_eq!(shop.at_work(), before, "seed {seed}");
     let journal = shop.sim.journal();
     (score.refused, score.spent) = (journal.status(429), journal.pulls());
     score
