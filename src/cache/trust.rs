@@ -7,6 +7,7 @@
 //! asks first; the others wait for the same verdict. "Signed" holds as long as the rule does, and is written down;
 //! "not signed" is asked about again soon. If nobody can tell, nothing is served and clients are to ask again.
 
+mod search;
 mod text;
 
 use std::num::NonZeroUsize;
@@ -17,13 +18,14 @@ use bytes::Bytes;
 use lru::LruCache;
 use tokio_util::task::TaskTracker;
 
+use self::search::{Found, Search};
 use super::coalesce::Coalesce;
 use super::lists;
-use super::{Asker, Body, Cache, Failure, Kind, PATIENCE, Served};
+use super::{Asker, Body, Cache, Failure, Kind, Served};
 use crate::clock::{Clock, Time};
-use crate::oci::{Code, Digest, Manifest, MediaType, Reference, Repository, Tag};
+use crate::oci::{Code, Digest, Manifest, MediaType, Reference, Repository};
 use crate::policy::naming::Chosen;
-use crate::policy::trust::{self, Flaw, Rule, cosign};
+use crate::policy::trust::{self, Rule};
 use crate::store::List;
 use crate::telemetry::metrics::trust::Judged;
 
@@ -82,40 +84,6 @@ impl Verdicts {
     fn note(&self, repository: &Repository, digest: &Digest, verdict: Verdict, settled: bool) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.put((repository.clone(), *digest), Known { verdict, settled });
-    }
-}
-
-/// What was found of signatures that do not hold.
-#[derive(Default)]
-struct Found {
-    attached: usize,
-    flaw: Option<Flaw>,
-    trouble: Option<Failure>,
-}
-
-impl Found {
-    /// One that does not hold; the one that comes closest is told.
-    fn flawed(&mut self, flaw: Flaw) {
-        self.attached += 1;
-        self.flaw = self.flaw.max(Some(flaw));
-    }
-
-    /// One that could not be had, unless it is not there.
-    fn failed(&mut self, failure: Failure) {
-        if !failure.is_definite() {
-            self.trouble = Some(failure);
-        }
-    }
-
-    fn why(&self) -> String {
-        match self.flaw {
-            None => "no signature is attached to it".to_owned(),
-            Some(flaw) if self.attached == 1 => format!("one signature is attached to it, but {flaw}"),
-            Some(flaw) => format!(
-                "{} signatures are attached to it, and none holds: of one, {flaw}",
-                self.attached
-            ),
-        }
     }
 }
 
@@ -219,13 +187,16 @@ impl Cache {
         let Some(rule) = self.trust_rule(chosen) else {
             return Err(Failure::internal());
         };
-        let mut found = Found::default();
-        let mut by = self.signed_by_tag(chosen, rule, digest, asker, &mut found).await;
-        if by.is_none() {
-            by = self
-                .signed_by_referrer(chosen, rule, digest, asker, &mut found)
-                .await;
-        }
+        let mut search = Search {
+            cache: self,
+            chosen,
+            rule,
+            digest,
+            asker,
+            found: Found::default(),
+        };
+        let by = search.signer().await;
+        let mut found = search.found;
         let metrics = &self.shelves.metrics.trust;
         match (by, found.trouble.take()) {
             (Some(by), _) => {
@@ -246,62 +217,6 @@ impl Cache {
                 Ok(verdict)
             }
         }
-    }
-
-    /// Who signed a manifest, by what stands under the tag of its signatures.
-    async fn signed_by_tag(
-        &self,
-        chosen: &Chosen,
-        rule: &Rule,
-        digest: &Digest,
-        asker: &Asker,
-        found: &mut Found,
-    ) -> Option<String> {
-        let tag = Tag::of_signatures(digest).next()?;
-        // Whatever is remembered of the tag: a signature may have been added since.
-        let served = Box::pin(self.validate(chosen, &tag, false, asker, PATIENCE)).await;
-        let manifest = content(served, found)?;
-        for cosign::Attached { payload, signature } in cosign::attached(&manifest) {
-            match self.signed_text(chosen, &payload, asker).await {
-                Ok(text) => match cosign::judge(&rule.keys, &text, &signature, digest) {
-                    Ok(key) => return Some(key.name().to_owned()),
-                    Err(flaw) => found.flawed(flaw),
-                },
-                Err(failure) => found.failed(failure),
-            }
-        }
-        None
-    }
-
-    /// Who signed a manifest, by what refers to it.
-    async fn signed_by_referrer(
-        &self,
-        chosen: &Chosen,
-        rule: &Rule,
-        digest: &Digest,
-        asker: &Asker,
-        found: &mut Found,
-    ) -> Option<String> {
-        let listed = Box::pin(self.referrers_now(chosen, digest, asker)).await;
-        let referrers = content(listed, found)?;
-        for referrer in trust::candidates(&referrers) {
-            let served = Box::pin(self.by_digest(chosen, &referrer, false, asker)).await;
-            let Some(manifest) = content(served, found) else {
-                continue;
-            };
-            let Some(bundle) = cosign::bundle(&manifest, digest) else {
-                found.flawed(Flaw::Unreadable);
-                continue;
-            };
-            match self.signed_text(chosen, &bundle, asker).await {
-                Ok(bundle) => match cosign::judge_bundle(&rule.keys, &bundle, digest) {
-                    Ok(key) => return Some(key.name().to_owned()),
-                    Err(flaw) => found.flawed(flaw),
-                },
-                Err(failure) => found.failed(failure),
-            }
-        }
-        None
     }
 
     /// Remembers, and writes down, that a manifest may be served.
@@ -339,21 +254,6 @@ impl Cache {
             }
         }
         self.trust.note(repository, digest, Verdict::Trusted(by), true);
-    }
-}
-
-/// The bytes of a manifest that may be a signature, or hold one.
-fn content(served: Result<Served, Failure>, found: &mut Found) -> Option<Bytes> {
-    match served {
-        Ok(Served {
-            body: Body::Memory(bytes),
-            ..
-        }) => Some(bytes),
-        Ok(_) => None,
-        Err(failure) => {
-            found.failed(failure);
-            None
-        }
     }
 }
 
