@@ -331,13 +331,13 @@ fn judged(outlook: Outlook, verdict: Option<&Verdict>, named: Named) -> Outlook 
     let may_move = matches!(named, Named::Tag { before, .. } if before == Before::Ask);
     match verdict {
         Some(Verdict::Refused(..)) if !may_move => Outlook::Refused,
-        Some(Verdict::Refused(..) | Verdict::Trusted(_)) | None => outlook,
+        Some(Verdict::Refused(..) | Verdict::Trusted(..)) | None => outlook,
     }
 }
 
 fn explained_trust(verdict: Option<Verdict>) -> ExplainedTrust {
     let (verdict, because) = match verdict {
-        Some(Verdict::Trusted(by)) => ("trusted", by),
+        Some(Verdict::Trusted(by, _)) => ("trusted", by),
         Some(Verdict::Refused(why, _)) => ("refused", why),
         None => ("unknown", "".into()),
     };

@@ -25,7 +25,7 @@ use super::{Asker, Body, Cache, Failure, Kind, Served};
 use crate::clock::{Clock, Time};
 use crate::oci::{Code, Digest, Manifest, MediaType, Reference, Repository};
 use crate::policy::naming::Chosen;
-use crate::policy::trust::{self, Rule};
+use crate::policy::trust::{self, Rule, Signed};
 use crate::store::List;
 use crate::telemetry::metrics::trust::Judged;
 
@@ -41,10 +41,20 @@ const RETRY_SOON: Duration = Duration::from_secs(5);
 /// What a manifest is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Signed, by this key; or vouched for by this index.
-    Trusted(Arc<str>),
+    /// Signed by this key or certificate, or vouched for by this index, and until when that holds if it ends.
+    Trusted(Arc<str>, Option<Time>),
     /// Not signed, for this reason, which is looked for again after a while.
     Refused(Arc<str>, Time),
+}
+
+impl Verdict {
+    /// True until it has to be looked for again.
+    fn holds(&self, now: Time) -> bool {
+        match self {
+            Self::Refused(_, until) | Self::Trusted(_, Some(until)) => now < *until,
+            Self::Trusted(_, None) => true,
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -75,10 +85,7 @@ impl Verdicts {
     fn recall(&self, repository: &Repository, digest: &Digest, now: Time) -> Option<Known> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let found = known.get(&(repository.clone(), *digest))?;
-        match &found.verdict {
-            Verdict::Refused(_, until) if *until <= now => None,
-            Verdict::Refused(..) | Verdict::Trusted(_) => Some(found.clone()),
-        }
+        found.verdict.holds(now).then(|| found.clone())
     }
 
     fn note(&self, repository: &Repository, digest: &Digest, verdict: Verdict, settled: bool) {
@@ -98,7 +105,7 @@ impl Cache {
     pub(super) fn is_trusted_at_hand(&self, chosen: &Chosen, digest: &Digest, now: Time) -> bool {
         self.trust_rule(chosen).is_none() || {
             let known = self.trust.recall(&chosen.repository, digest, now);
-            known.is_some_and(|known| known.settled && matches!(known.verdict, Verdict::Trusted(_)))
+            known.is_some_and(|known| known.settled && matches!(known.verdict, Verdict::Trusted(..)))
         }
     }
 
@@ -118,7 +125,7 @@ impl Cache {
         };
         match content {
             Some(bytes) if trust::is_attachment(bytes) => {
-                let verdict = Verdict::Trusted("it is attached to an image".into());
+                let verdict = Verdict::Trusted("it is attached to an image".into(), None);
                 self.trust.note(repository, &digest, verdict, true);
                 return Ok(served);
             }
@@ -128,9 +135,9 @@ impl Cache {
             Some(_) | None => {}
         }
         match self.verdict(chosen, &digest, asker).await? {
-            Verdict::Trusted(by) => {
+            Verdict::Trusted(by, until) => {
                 if let Some(bytes) = content {
-                    self.settle(repository, &digest, &served.media_type, bytes, by);
+                    self.settle(repository, &digest, &served.media_type, bytes, (by, until));
                 }
                 Ok(served)
             }
@@ -146,8 +153,8 @@ impl Cache {
             return Some(known.verdict);
         }
         let written = self.recorded_list(&key(&chosen.repository, digest)).await?;
-        let by = written.body.strip_prefix(&rule.fingerprint())?.trim_start();
-        let verdict = Verdict::Trusted(by.into());
+        let verdict = read(&written.body, rule)?;
+        verdict.holds(self.clock.now()).then_some(())?;
         self.trust
             .note(&chosen.repository, digest, verdict.clone(), false);
         Some(verdict)
@@ -195,14 +202,14 @@ impl Cache {
             asker,
             found: Found::default(),
         };
-        let by = search.signer().await;
+        let signed = search.signer().await;
         let mut found = search.found;
         let metrics = &self.shelves.metrics.trust;
-        match (by, found.trouble.take()) {
-            (Some(by), _) => {
+        match (signed, found.trouble.take()) {
+            (Some(signed), _) => {
                 metrics.judged(Judged::Trusted);
-                tracing::info!(%repository, %digest, by, "signed");
-                Ok(self.believe(repository, digest, rule, by))
+                tracing::info!(%repository, %digest, by = signed.by, "signed");
+                Ok(self.believe(repository, digest, rule, &signed))
             }
             (None, Some(trouble)) => {
                 metrics.judged(Judged::Unknown);
@@ -220,25 +227,25 @@ impl Cache {
     }
 
     /// Remembers, and writes down, that a manifest may be served.
-    fn believe(&self, repository: &Repository, digest: &Digest, rule: &Rule, by: String) -> Verdict {
+    fn believe(&self, repository: &Repository, digest: &Digest, rule: &Rule, signed: &Signed) -> Verdict {
         let written = List {
             validated: self.clock.now().as_millis(),
-            body: format!("{} {by}", rule.fingerprint()),
+            body: written(rule, signed),
         };
         self.shelves.records.put_list(&key(repository, digest), &written);
-        let verdict = Verdict::Trusted(by.into());
+        let verdict = Verdict::Trusted(signed.by.as_str().into(), signed.until);
         self.trust.note(repository, digest, verdict.clone(), false);
         verdict
     }
 
-    /// Has an index that is trusted vouch for the manifests that it lists.
+    /// Has an index that is trusted vouch for the manifests that it lists, for as long as it is.
     fn settle(
         &self,
         repository: &Repository,
         digest: &Digest,
         media_type: &MediaType,
         bytes: &Bytes,
-        by: Arc<str>,
+        (by, until): (Arc<str>, Option<Time>),
     ) {
         let known = self.trust.recall(repository, digest, self.clock.now());
         if known.is_some_and(|known| known.settled) {
@@ -248,13 +255,36 @@ impl Cache {
             && let Ok(index) = Manifest::parse(bytes.clone(), Some(media_type))
             && let Some(rule) = self.options.trust.of(repository)
         {
+            let signed = Signed {
+                by: format!("{digest}, which lists it"),
+                until,
+            };
             for child in index.manifests.iter().take(MOST_LISTED) {
-                let by = format!("{digest}, which lists it");
-                self.believe(repository, &child.digest, rule, by);
+                self.believe(repository, &child.digest, rule, &signed);
             }
         }
-        self.trust.note(repository, digest, Verdict::Trusted(by), true);
+        self.trust
+            .note(repository, digest, Verdict::Trusted(by, until), true);
     }
+}
+
+/// A verdict as it is written down: by which rule, until when, and who signed.
+fn written(rule: &Rule, signed: &Signed) -> String {
+    let until = signed
+        .until
+        .map_or_else(|| "-".to_owned(), |until| until.as_millis().to_string());
+    format!("{} {until} {}", rule.fingerprint(), signed.by)
+}
+
+/// A verdict that was written down; `None` for that of another rule.
+fn read(text: &str, rule: &Rule) -> Option<Verdict> {
+    let text = text.strip_prefix(&rule.fingerprint())?.strip_prefix(' ')?;
+    let (until, by) = text.split_once(' ')?;
+    let until = match until {
+        "-" => None,
+        until => Some(Time::from_millis(until.parse().ok()?)),
+    };
+    Some(Verdict::Trusted(by.into(), until))
 }
 
 /// What a verdict is written down under.

@@ -239,7 +239,7 @@ fn hidden(before: &Settings, after: &Settings) -> Vec<Change> {
     let (was, is) = (before.cache.trust.all(), after.cache.trust.all());
     let shown = |rules: &[Rule]| rules.iter().map(trusts::show).collect::<Vec<_>>();
     if was != is && shown(was) == shown(is) {
-        replaced("the key of a [[trust]]".to_owned());
+        replaced("a key or an authority of a [[trust]]".to_owned());
     }
     for new in &after.upstreams {
         let Some(old) = before.upstreams.iter().find(|old| old.registry == new.registry) else {

@@ -6,13 +6,14 @@ use rustls::pki_types::pem::PemObject;
 use super::clients::scope;
 use super::file::{Node, Value};
 use super::problem::Problems;
-use super::section::{Section, Wrong, duration};
+use super::section::{Section, Wrong, duration, text};
 use super::units::show_duration;
 use super::{show, values};
-use crate::policy::trust::{Key, Rule, Rules};
+use crate::policy::trust::notation::Signers;
+use crate::policy::trust::{Authority, BadAuthority, Key, Rule, Rules, Subject};
 
 /// The keys of an entry.
-const KEYS: [&str; 3] = ["repositories", "cosign", "minimum_age"];
+const KEYS: [&str; 4] = ["repositories", "cosign", "notation", "minimum_age"];
 /// Most rules: each is held against the name of every repository that is asked for.
 const MOST_RULES: usize = 64;
 
@@ -34,15 +35,16 @@ fn rule(node: &Node, problems: &mut Problems) -> Rule {
         let hint = "write what it is for: repositories = [\"ghcr.io/team/**\"]";
         problems.add(&node.place, what, Some(hint.into()));
     }
+    let asks = KEYS[1..].iter().any(|key| entry.node(key).is_some());
+    if !asks {
+        let what = format!("{}it asks for nothing", entry.name);
+        let hint = "write whose signature is needed, cosign = { keys = [\"/etc/seawall/cosign.pub\"] } or notation = \
+                    { ca = \"/etc/seawall/notation.pem\" }, or how long new tags wait, minimum_age = \"3d\"; \"0s\" \
+                    excepts what later entries mean, too";
+        problems.add(&node.place, what, Some(hint.into()));
+    }
     let cosign = entry.section("cosign", &["keys"], problems);
-    if entry.node("cosign").is_none() {
-        if entry.node("minimum_age").is_none() {
-            let what = format!("{}it asks for nothing", entry.name);
-            let hint = "write whose signature is needed, cosign = { keys = [\"/etc/seawall/cosign.pub\"] }, or how long \
-                        new tags wait, minimum_age = \"3d\"; \"0s\" excepts what later entries mean, too";
-            problems.add(&node.place, what, Some(hint.into()));
-        }
-    } else if is_missing(&cosign, "keys") {
+    if entry.node("cosign").is_some() && is_missing(&cosign, "keys") {
         let what = format!("{}no signature would ever hold", cosign.name);
         let hint = "name files with the public keys: keys = [\"/etc/seawall/cosign.pub\"]";
         problems.add(&cosign.place, what, Some(hint.into()));
@@ -50,8 +52,39 @@ fn rule(node: &Node, problems: &mut Problems) -> Rule {
     Rule {
         repositories,
         keys: cosign.read_list("keys", key, problems),
+        notation: notation(&entry, problems),
         minimum_age: entry.read("minimum_age", None, |node| duration(node).map(Some), problems),
     }
+}
+
+/// Whose Notation signatures are enough.
+fn notation(entry: &Section<'_>, problems: &mut Problems) -> Option<Signers> {
+    entry.node("notation")?;
+    let section = entry.section("notation", &["ca", "identities"], problems);
+    let path = |node: &Node| values::path(node, "a path");
+    let Some(ca) = section.node("ca") else {
+        let what = format!("{}no signature would ever hold", section.name);
+        let hint = "name the file with the certificates of authorities: ca = \"/etc/seawall/notation.pem\"";
+        problems.add(&section.place, what, Some(hint.into()));
+        return None;
+    };
+    Some(Signers {
+        path: path(ca).map_or_else(|_| String::new(), |path| path.to_string_lossy().into_owned()),
+        authorities: section.read("ca", Vec::new(), authorities, problems),
+        identities: section.read_list("identities", identity, problems),
+    })
+}
+
+/// The certificates in a PEM file, to which those of signers lead.
+fn authorities(node: &Node) -> Result<Vec<Authority>, Wrong> {
+    let certificates = values::certificates(node)?.into_iter();
+    let authorities: Result<Vec<Authority>, BadAuthority> = certificates.map(Authority::new).collect();
+    authorities.map_err(|bad| Wrong::expected("a PEM file with certificates").hint(bad.to_string()))
+}
+
+fn identity(node: &Node) -> Result<Subject, Wrong> {
+    let expected = "parts of the subject of a certificate: \"C=US, ST=WA, O=team\"";
+    Subject::parse(&text(node)?).map_err(|bad| Wrong::expected(expected).hint(bad.to_string()))
 }
 
 /// True for a list that is not there or empty. One of which nothing could be read has been reported.
@@ -88,6 +121,12 @@ pub(super) fn show(rule: &Rule) -> Vec<(&'static str, String)> {
     if !rule.keys.is_empty() {
         shown.push(("cosign", format!("{{ keys = {} }}", list(keys))));
     }
+    if let Some(signers) = &rule.notation {
+        let ca = show::quoted(&signers.path);
+        let identities = signers.identities.iter().map(ToString::to_string).collect();
+        let identities = list(identities);
+        shown.push(("notation", format!("{{ ca = {ca}, identities = {identities} }}")));
+    }
     if let Some(age) = rule.minimum_age {
         shown.push(("minimum_age", show::quoted(&show_duration(age))));
     }
@@ -113,19 +152,33 @@ mod tests {
         format!("-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n")
     }
 
+    /// A new certificate.
+    fn certificate() -> String {
+        let params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        params.self_signed(&key).unwrap().pem()
+    }
+
     #[test]
     fn a_rule_is_read_and_shown_and_follows_its_files() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("cosign.pub");
         std::fs::write(&path, pem()).unwrap();
+        let ca = folder.path().join("notation.pem");
+        std::fs::write(&ca, certificate()).unwrap();
         let text = format!(
-            "[[trust]]\nrepositories = [\"ghcr.io/team/**\", \"quay.io\"]\ncosign = {{ keys = [{path:?}] }}\nminimum_age = \"3d\"\n\n[[trust]]\nrepositories = [\"gcr.io\"]\nminimum_age = \"0s\"\n"
+            "[[trust]]\nrepositories = [\"ghcr.io/team/**\", \"quay.io\"]\ncosign = {{ keys = [{path:?}] }}\nnotation = {{ ca = {ca:?}, identities = [\"x509.subject: C=DE, O=a\\\\,b\"] }}\nminimum_age = \"3d\"\n\n[[trust]]\nrepositories = [\"gcr.io\"]\nminimum_age = \"0s\"\n"
         );
         let settings = settings(&text);
         let [rule, excepted] = settings.cache.trust.all() else {
             panic!("{:?}", settings.cache.trust)
         };
         assert_eq!((rule.repositories.len(), rule.keys.len()), (2, 1));
+        let signers = rule.notation.as_ref().unwrap();
+        assert_eq!(
+            (signers.authorities.len(), signers.identities[0].to_string()),
+            (1, "C=DE, O=a\\,b".to_owned())
+        );
         assert_eq!(rule.minimum_age, Some(Duration::from_secs(72 * 3600)));
         assert_eq!(
             (excepted.keys.len(), excepted.minimum_age),
@@ -139,12 +192,16 @@ mod tests {
         );
         let mut files = Vec::new();
         file::named_files(&file::parse(&text, &mut Problems::default()), &mut files);
-        assert_eq!(files, std::slice::from_ref(&path));
+        files.sort();
+        assert_eq!(files, [path.clone(), ca.clone()]);
 
-        std::fs::write(&path, pem()).unwrap();
-        let changes = Changes::between(&settings, &self::settings(&text));
-        let told: Vec<String> = changes.live.iter().map(ToString::to_string).collect();
-        assert_eq!(told, ["the key of a [[trust]] has new content"]);
+        for (file, content) in [(&path, pem()), (&ca, certificate())] {
+            let before = self::settings(&text);
+            std::fs::write(file, content).unwrap();
+            let changes = Changes::between(&before, &self::settings(&text));
+            let told: Vec<String> = changes.live.iter().map(ToString::to_string).collect();
+            assert_eq!(told, ["a key or an authority of a [[trust]] has new content"]);
+        }
     }
 
     #[test]
@@ -176,6 +233,18 @@ mod tests {
                 "no PUBLIC KEY in it",
             ),
             ("cosigns = {}", "unknown key"),
+            (
+                "repositories = [\"quay.io\"]\nnotation = {}",
+                "no signature would ever hold",
+            ),
+            (
+                "repositories = [\"quay.io\"]\nnotation = { ca = PATH }",
+                "a PEM file with certificates",
+            ),
+            (
+                "repositories = [\"quay.io\"]\nnotation = { ca = PATH, identities = [\"*\"] }",
+                "parts of the subject",
+            ),
         ] {
             let text = text.replace("PATH", &format!("{path:?}"));
             let report = refused(&format!("[[trust]]\n{text}\n"));

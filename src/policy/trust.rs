@@ -9,8 +9,11 @@
 //! nothing that a runtime would unpack, see [`is_attachment`].
 
 pub mod age;
+mod chain;
 pub mod cosign;
 mod key;
+pub mod notation;
+mod subject;
 #[cfg(test)]
 mod tests;
 
@@ -20,8 +23,11 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+pub use self::chain::{Authority, BadAuthority};
 pub use self::key::{BadKey, Key};
+pub use self::subject::{BadSubject, Subject};
 use super::access::Scope;
+use crate::clock::Time;
 use crate::oci::{Digest, Repository};
 
 /// Most objects attached to one manifest that are looked at for a signature: an upstream can list any number of them,
@@ -37,8 +43,8 @@ const ATTACHED: [&str; 9] = [
     cosign::PAYLOAD,
     "application/vnd.dsse.envelope.v1+json",
     "application/vnd.in-toto+json",
-    "application/jose+json",
-    "application/cose",
+    notation::JWS,
+    notation::COSE,
     "application/spdx+json",
     "text/spdx",
     "application/vnd.cyclonedx+json",
@@ -56,6 +62,8 @@ pub struct Rule {
     pub repositories: Vec<Scope>,
     /// Whose cosign signature is enough; none if they are empty.
     pub keys: Vec<Key>,
+    /// Whose Notation signature is enough; nobody's if it is `None`.
+    pub notation: Option<notation::Signers>,
     /// How long what a tag points at has to have been seen; `None` or zero for not at all.
     pub minimum_age: Option<Duration>,
 }
@@ -81,7 +89,7 @@ impl Rules {
 impl Rule {
     /// True if content needs a signature.
     pub fn wants_signature(&self) -> bool {
-        !self.keys.is_empty()
+        !self.keys.is_empty() || self.notation.is_some()
     }
 
     /// A name for whom this rule believes: what was found under another one has to be judged anew.
@@ -90,19 +98,55 @@ impl Rule {
         for key in &self.keys {
             believed += &format!("cosign {}\n", Digest::sha256(key.der()));
         }
+        if let Some(signers) = &self.notation {
+            for authority in &signers.authorities {
+                believed += &format!("notation {}\n", Digest::sha256(authority.der()));
+            }
+            for identity in &signers.identities {
+                believed += &format!("of {identity}\n");
+            }
+        }
         Digest::sha256(believed.as_bytes()).hex()
     }
 }
 
-/// Why a signature is none.
+/// A signature that holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// Who made it, for the operator.
+    pub by: String,
+    /// When it ends to hold; `None` if it holds as long as its signer is believed.
+    pub until: Option<Time>,
+}
+
+impl From<&Key> for Signed {
+    fn from(key: &Key) -> Self {
+        Self {
+            by: key.name().to_owned(),
+            until: None,
+        }
+    }
+}
+
+/// Why a signature is none; those that come closer to being one stand further down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Flaw {
     /// It cannot be read.
     Unreadable,
+    /// It is in a form that is not read here.
+    OtherForm,
     /// It says something else of its subject than that it is signed.
     OtherKind,
     /// Nobody who is believed has made it.
     OtherSigner,
+    /// The certificate it was made with is for something else.
+    OtherUse,
+    /// It is not what its signer has made, or not by the way of signing that fits the certificate.
+    Altered,
+    /// It asks for something that is not done here, and does not hold without.
+    NotUnderstood,
+    /// It, or a certificate it was made with, holds no longer or not yet.
+    Expired,
     /// It was made for another digest.
     OtherDigest,
 }
@@ -112,8 +156,13 @@ impl fmt::Display for Flaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Unreadable => "it cannot be read",
+            Self::OtherForm => "it is in the form COSE, of which only JWS is read here: `notation sign --signature-format jws`",
             Self::OtherKind => "it is no signature of an image",
             Self::OtherSigner => "nobody who is trusted for this has made it",
+            Self::OtherUse => "the certificate it was made with is not for signing content",
+            Self::Altered => "it is not what its certificate's key has signed",
+            Self::NotUnderstood => "it does not hold without something that this cache does not know",
+            Self::Expired => "it, or a certificate it was made with, is not good at this time",
             Self::OtherDigest => "it was made for another digest",
         })
     }
@@ -134,8 +183,8 @@ pub fn is_attachment(manifest: &[u8]) -> bool {
     some && manifest.manifests.is_none() && manifest.fs_layers.is_none() && layers.all(harmless)
 }
 
-/// The manifests in a list of referrers that may hold a signature; the first ones, if there are many.
-pub fn candidates(referrers: &[u8]) -> Vec<Digest> {
+/// The manifests in a list of referrers that may hold a signature by this rule; the first ones, if there are many.
+pub fn candidates(referrers: &[u8], rule: &Rule) -> Vec<Digest> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Referrer {
@@ -149,10 +198,73 @@ pub fn candidates(referrers: &[u8]) -> Vec<Digest> {
     let Ok(index) = serde_json::from_slice::<Index>(referrers) else {
         return Vec::new();
     };
-    let may_sign = |each: &&Referrer| each.artifact_type.as_deref().is_some_and(cosign::is_bundle);
+    let may_sign = |each: &&Referrer| {
+        let kind = each.artifact_type.as_deref().unwrap_or_default();
+        (!rule.keys.is_empty() && cosign::is_bundle(kind))
+            || (rule.notation.is_some() && kind == notation::ARTIFACT)
+    };
     let named = index.manifests.iter().filter(may_sign);
     let digests = named.filter_map(|each| each.digest.parse().ok());
     digests.take(MOST_ATTACHED).collect()
+}
+
+/// What a manifest that refers to another holds of it: a blob in one of these forms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Envelope {
+    /// A bundle of cosign's.
+    Bundle(Digest),
+    /// A JWS of Notation's.
+    Jws(Digest),
+}
+
+/// The envelope in a referrer of this digest.
+///
+/// # Errors
+/// [`Flaw::OtherForm`] for one that is not read here, [`Flaw::Unreadable`] for what is none or refers to another digest.
+pub fn envelope(manifest: &[u8], subject: &Digest) -> Result<Envelope, Flaw> {
+    let manifest: Attachment = serde_json::from_slice(manifest).map_err(|_| Flaw::Unreadable)?;
+    let refers = manifest
+        .subject
+        .is_some_and(|found| found.digest == subject.to_string());
+    let layer = manifest
+        .layers
+        .first()
+        .filter(|_| refers)
+        .ok_or(Flaw::Unreadable)?;
+    let blob = || layer.digest.parse().map_err(|_| Flaw::Unreadable);
+    match layer.media_type.as_str() {
+        notation::JWS => Ok(Envelope::Jws(blob()?)),
+        notation::COSE => Err(Flaw::OtherForm),
+        kind if cosign::is_bundle(kind) => Ok(Envelope::Bundle(blob()?)),
+        _ => Err(Flaw::Unreadable),
+    }
+}
+
+/// Who signed what stands in an envelope, if it is this digest and the rule believes them.
+///
+/// # Errors
+/// The [`Flaw`] of what is no such signature.
+pub fn judge(
+    rule: &Rule,
+    envelope: Envelope,
+    bytes: &[u8],
+    digest: &Digest,
+    now: Time,
+) -> Result<Signed, Flaw> {
+    match (envelope, &rule.notation) {
+        (Envelope::Bundle(_), _) => cosign::judge_bundle(&rule.keys, bytes, digest).map(Signed::from),
+        (Envelope::Jws(_), Some(signers)) => notation::judge(signers, bytes, digest, now),
+        (Envelope::Jws(_), None) => Err(Flaw::OtherSigner),
+    }
+}
+
+impl Envelope {
+    /// The blob that it is.
+    pub fn blob(&self) -> &Digest {
+        match self {
+            Self::Bundle(blob) | Self::Jws(blob) => blob,
+        }
+    }
 }
 
 /// What is read of a manifest that may be attached to another.
@@ -166,11 +278,11 @@ struct Attachment {
     blobs: Vec<Layer>,
     manifests: Option<serde::de::IgnoredAny>,
     fs_layers: Option<serde::de::IgnoredAny>,
-    subject: Option<Subject>,
+    subject: Option<Named>,
 }
 
 #[derive(Deserialize)]
-struct Subject {
+struct Named {
     digest: String,
 }
 

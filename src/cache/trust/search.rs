@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::super::{Asker, Body, Cache, Failure, PATIENCE, Served};
 use crate::oci::{Digest, Tag};
 use crate::policy::naming::Chosen;
-use crate::policy::trust::{self, Flaw, Key, Rule, cosign};
+use crate::policy::trust::{self, Flaw, Rule, Signed, cosign};
 
 /// A search for who signed a manifest, and what it has found.
 pub(super) struct Search<'a> {
@@ -64,66 +64,67 @@ impl Found {
 
 impl Search<'_> {
     /// Who signed the manifest.
-    pub(super) async fn signer(&mut self) -> Option<String> {
+    pub(super) async fn signer(&mut self) -> Option<Signed> {
         match self.by_tag().await {
             None => self.by_referrer().await,
-            by => by,
+            signed => signed,
         }
     }
 
-    /// By what stands under the tag of its signatures.
-    async fn by_tag(&mut self) -> Option<String> {
+    /// By what stands under the tag of its signatures, where only keys do.
+    async fn by_tag(&mut self) -> Option<Signed> {
         let (rule, digest) = (self.rule, self.digest);
-        let tag = Tag::of_signatures(digest).next()?;
+        let tag = Tag::of_signatures(digest)
+            .next()
+            .filter(|_| !rule.keys.is_empty())?;
         // Whatever is remembered of the tag: a signature may have been added since.
         let asked = self
             .cache
             .validate(self.chosen, &tag, false, self.asker, PATIENCE);
         let manifest = self.found.content(Box::pin(asked).await)?;
         for cosign::Attached { payload, signature } in cosign::attached(&manifest) {
-            let judge = |text: &[u8]| cosign::judge(&rule.keys, text, &signature, digest);
-            if let Some(by) = self.weigh(&payload, judge).await {
-                return Some(by);
+            let judge = |text: &[u8]| cosign::judge(&rule.keys, text, &signature, digest).map(Signed::from);
+            if let Some(signed) = self.weigh(&payload, judge).await {
+                return Some(signed);
             }
         }
         None
     }
 
     /// By what refers to it.
-    async fn by_referrer(&mut self) -> Option<String> {
+    async fn by_referrer(&mut self) -> Option<Signed> {
         let (rule, digest) = (self.rule, self.digest);
         let asked = self.cache.referrers_now(self.chosen, digest, self.asker);
         let referrers = self.found.content(Box::pin(asked).await)?;
-        for referrer in trust::candidates(&referrers) {
+        for referrer in trust::candidates(&referrers, rule) {
             let asked = self.cache.by_digest(self.chosen, &referrer, false, self.asker);
             let Some(manifest) = self.found.content(Box::pin(asked).await) else {
                 continue;
             };
-            let Some(bundle) = cosign::bundle(&manifest, digest) else {
-                self.found.flawed(Flaw::Unreadable);
-                continue;
+            let envelope = match trust::envelope(&manifest, digest) {
+                Ok(envelope) => envelope,
+                Err(flaw) => {
+                    self.found.flawed(flaw);
+                    continue;
+                }
             };
-            let judge = |bundle: &[u8]| cosign::judge_bundle(&rule.keys, bundle, digest);
-            if let Some(by) = self.weigh(&bundle, judge).await {
-                return Some(by);
+            let now = self.cache.clock.now();
+            let judge = |bytes: &[u8]| trust::judge(rule, envelope, bytes, digest, now);
+            if let Some(signed) = self.weigh(envelope.blob(), judge).await {
+                return Some(signed);
             }
         }
         None
     }
 
     /// Who made a signature, if it holds: what it takes to know is in a blob.
-    async fn weigh<'a>(
+    async fn weigh(
         &mut self,
         blob: &Digest,
-        judge: impl FnOnce(&[u8]) -> Result<&'a Key, Flaw>,
-    ) -> Option<String> {
+        judge: impl FnOnce(&[u8]) -> Result<Signed, Flaw>,
+    ) -> Option<Signed> {
         let text = self.cache.signed_text(self.chosen, blob, self.asker).await;
-        match judge(&self.found.had(text)?) {
-            Ok(key) => Some(key.name().to_owned()),
-            Err(flaw) => {
-                self.found.flawed(flaw);
-                None
-            }
-        }
+        let judged = judge(&self.found.had(text)?);
+        judged.map_err(|flaw| self.found.flawed(flaw)).ok()
     }
 }

@@ -57,17 +57,6 @@ pub fn attached(manifest: &[u8]) -> Vec<Attached> {
     layers.take(MOST_SIGNATURES).collect()
 }
 
-/// The bundle in a referrer of the newer form: a blob. `None` if it is none, or refers to another digest.
-pub fn bundle(manifest: &[u8], subject: &Digest) -> Option<Digest> {
-    let manifest: Attachment = serde_json::from_slice(manifest).ok()?;
-    let refers = manifest.subject?.digest == subject.to_string();
-    let layer = manifest
-        .layers
-        .first()
-        .filter(|layer| is_bundle(&layer.media_type))?;
-    refers.then(|| layer.digest.parse().ok()).flatten()
-}
-
 /// Whose key signed a text that names this digest.
 ///
 /// # Errors

@@ -7,7 +7,7 @@ use aws_lc_rs::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaEncod
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::cosign::{attached, bundle, is_bundle, judge, judge_bundle};
+use super::cosign::{attached, is_bundle, judge, judge_bundle};
 use super::*;
 
 fn digest() -> Digest {
@@ -187,8 +187,12 @@ fn signatures_are_read_from_what_is_attached_and_only_the_first_of_many() {
             r#"{{"schemaVersion":2,"layers":[{{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","digest":"{blob}","size":7}}],"subject":{{"digest":"{subject}"}}}}"#
         )
     };
-    assert_eq!(bundle(referrer(&digest()).as_bytes(), &digest()), Some(blob));
-    assert_eq!(bundle(referrer(&blob).as_bytes(), &digest()), None);
+    let found = envelope(referrer(&digest()).as_bytes(), &digest());
+    assert_eq!(found, Ok(Envelope::Bundle(blob)));
+    assert_eq!(
+        envelope(referrer(&blob).as_bytes(), &digest()),
+        Err(Flaw::Unreadable)
+    );
     assert!(is_bundle("application/vnd.dev.sigstore.bundle+json;version=0.2"));
     assert!(!is_bundle("application/vnd.dev.sigstore.bundles"));
 }

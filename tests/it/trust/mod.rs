@@ -3,6 +3,9 @@
 //! The registry is the tests' own, the signatures are real: made here, in the forms in which cosign attaches them.
 
 mod age;
+mod envelopes;
+mod notary;
+mod notation;
 mod signer;
 mod ways;
 

@@ -66,7 +66,7 @@ impl Signer {
         let referrer = self.attach(registry, digest);
         let path = format!("/v2/library/app/referrers/{digest}");
         let listed = registry.content_at(&path);
-        let body = listing(listed.as_deref(), &referrer);
+        let body = listing(listed.as_deref(), &referrer, BUNDLE);
         registry.put(path, OCI_INDEX, body.into());
         referrer
     }
@@ -75,7 +75,8 @@ impl Signer {
     pub(crate) fn sign_by_referrer_tag(&self, registry: &Registry, digest: &Digest) {
         let referrer = self.attach(registry, digest);
         let tag = format!("sha256-{}", digest.hex());
-        registry.manifest("library/app", Some(&tag), OCI_INDEX, &listing(None, &referrer));
+        let listed = listing(None, &referrer, BUNDLE);
+        registry.manifest("library/app", Some(&tag), OCI_INDEX, &listed);
     }
 
     fn attach(&self, registry: &Registry, digest: &Digest) -> Digest {
@@ -98,11 +99,10 @@ impl Signer {
     }
 }
 
-/// A list of referrers with one more.
-fn listing(listed: Option<&[u8]>, referrer: &Digest) -> String {
-    let more = format!(
-        r#"{{"mediaType":"{OCI_MANIFEST}","digest":"{referrer}","size":7,"artifactType":"{BUNDLE}"}}"#
-    );
+/// A list of referrers with one more, of this kind.
+pub(crate) fn listing(listed: Option<&[u8]>, referrer: &Digest, kind: &str) -> String {
+    let more =
+        format!(r#"{{"mediaType":"{OCI_MANIFEST}","digest":"{referrer}","size":7,"artifactType":"{kind}"}}"#);
     let none = format!(r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[]}}"#);
     let listed = listed.map_or(none, |listed| String::from_utf8(listed.to_vec()).unwrap());
     let comma = if listed.contains("[]") { "" } else { "," };
