@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
+use hyper::ext::ReasonPhrase;
 
 use super::body::PullBody;
 use super::sendfile::Runs;
@@ -27,6 +28,8 @@ const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
 const NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
 /// Headers of an answer, at most: room for them is made at once.
 const MOST_HEADERS: usize = 16;
+/// Longest reason in the first line of an answer, in bytes: what clients and proxies read as a line is a few thousand.
+const MOST_OF_LINE: usize = 1024;
 /// Bytes of a quoted sha512 digest.
 const MOST_ETAG: usize = 137;
 /// Longest If-None-Match read, in bytes; a longer one is ignored.
@@ -176,7 +179,22 @@ pub(super) fn fail(failure: &Failure) -> Answer {
         (_, None) => "seawall; fwd=miss".to_owned(),
     };
     put(headers, CACHE_STATUS, &status);
+    if failure.kind == Kind::Denied {
+        say_in_first_line(&mut response, &failure.public);
+    }
     response
+}
+
+/// Says why content is refused in the first line as well: an answer to `HEAD` has no body, and containerd, which asks by
+/// it, shows that line to whoever pulls.
+fn say_in_first_line(response: &mut Answer, why: &str) {
+    let phrase = format!("Forbidden: {why}");
+    if phrase.is_ascii()
+        && phrase.len() <= MOST_OF_LINE
+        && let Ok(phrase) = ReasonPhrase::try_from(phrase)
+    {
+        response.extensions_mut().insert(phrase);
+    }
 }
 
 /// Tells what is left of the client's quota.

@@ -23,7 +23,7 @@ fn locked(world: &World, challenge: &str) -> Result<Seawall> {
 }
 
 /// Fails unless a client failed in these words.
-fn refused(outcome: Result<String>, words: &str) -> Result {
+pub(crate) fn refused(outcome: Result<String>, words: &str) -> Result {
     match outcome {
         Ok(said) => Err(format!("it was not refused: {said}").into()),
         Err(error) if error.to_string().contains(words) => Ok(()),
@@ -239,7 +239,8 @@ pub(crate) fn certified(world: &World) -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
-fn write_hosts(hosts: &Path, text: &str) -> Result {
+/// containerd's directory of hosts, for `docker.io`.
+pub(crate) fn write_hosts(hosts: &Path, text: &str) -> Result {
     let directory = hosts.join("docker.io");
     fs::create_dir_all(&directory)?;
     Ok(fs::write(

@@ -29,6 +29,7 @@ mod reload;
 mod run;
 mod scarce;
 mod shield;
+mod signed;
 mod support;
 mod systemd;
 mod trouble;
@@ -50,7 +51,7 @@ type Test = (&'static str, fn(&World) -> Result<Verdict>);
 /// Most tests that run at a time, each in a world of its own.
 const MAX_LANES: usize = 4;
 
-const TESTS: [Test; 58] = [
+const TESTS: [Test; 59] = [
     (
         "all clients together cost one upstream GET per digest when cold",
         pulls::cold_together,
@@ -106,6 +107,10 @@ const TESTS: [Test; 58] = [
     (
         "containerd logs in with what the kubelet hands it, and is refused without",
         login::nodes,
+    ),
+    (
+        "what is signed is pulled, and who is refused what is not is shown why",
+        signed::pulls,
     ),
     (
         "of two tenants, each has what the registry shows it",

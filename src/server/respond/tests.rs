@@ -252,3 +252,27 @@ fn a_failure_has_its_status_and_says_when_to_ask_again() {
         );
     }
 }
+
+#[test]
+fn who_is_refused_is_told_why_in_the_first_line_too_unless_that_would_break_it() {
+    let line = |kind, why: &str| {
+        let failure = Failure {
+            kind,
+            code: Code::Denied,
+            public: why.to_owned().into(),
+            retry_after: None,
+            why: None,
+        };
+        let answer = fail(&failure);
+        let phrase = answer.extensions().get::<ReasonPhrase>();
+        phrase.map(|phrase| String::from_utf8(phrase.as_bytes().to_vec()).unwrap())
+    };
+    assert_eq!(
+        line(Kind::Denied, "it is not signed"),
+        Some("Forbidden: it is not signed".to_owned())
+    );
+    assert_eq!(line(Kind::NotFound, "it is not there"), None);
+    for bad in ["a\r\nset-cookie: b", "a\u{e9}", &"a".repeat(2000)] {
+        assert_eq!(line(Kind::Denied, bad), None, "{bad}");
+    }
+}

@@ -16,15 +16,7 @@ pub(super) fn podman(place: &Place<'_>, image: &Image) -> Result<Verdict> {
     let environment = Environment::make(place)?;
     let podman = |arguments: &[&str]| {
         let mut podman = environment.command("podman");
-        podman.args([
-            "--cgroup-manager",
-            "cgroupfs",
-            "--events-backend",
-            "file",
-            "--tmpdir",
-        ]);
-        podman.arg(place.directory.join("tmp"));
-        run(podman.args(arguments))
+        run(apart(&mut podman, &place.directory).args(arguments))
     };
     let name = image.name();
     podman(&[
@@ -52,6 +44,12 @@ pub(super) fn podman(place: &Place<'_>, image: &Image) -> Result<Verdict> {
     let compared = same_tree(&place.images.content, Path::new(mounted.trim()));
     podman(&["image", "unmount", &name])?;
     compared.map(|()| Verdict::Passed)
+}
+
+/// Keeps podman away from what it would share with others of the machine.
+pub(crate) fn apart<'a>(podman: &'a mut Command, directory: &Path) -> &'a mut Command {
+    let alone = ["--cgroup-manager", "cgroupfs", "--events-backend", "file"];
+    podman.args(alone).arg("--tmpdir").arg(directory.join("tmp"))
 }
 
 /// Pulls with buildah and compares digests and every file in a mounted working container.

@@ -8,7 +8,7 @@ mod skopeo;
 use std::path::{Path, PathBuf};
 
 pub(crate) use containerd::Containerd;
-pub(crate) use containers::store;
+pub(crate) use containers::{apart, store};
 pub(crate) use skopeo::copy;
 
 use crate::support::process::{command, run};

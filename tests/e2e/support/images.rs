@@ -17,8 +17,10 @@ pub(crate) const TAG: &str = "seawall-e2e";
 /// Bytes of the large file: its layer is over 200 MB, since they do not compress.
 const LARGE: usize = 210_000_000;
 
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// The media type of a manifest.
+pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// The media type of an index.
+pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 /// One image for one platform. Digests are spelled `sha256:<hex>`.
 pub(crate) struct Image {
@@ -105,6 +107,45 @@ impl Images {
         (0..count)
             .map(|number| push_small(&self.layout, root, address, number))
             .collect()
+    }
+
+    /// Pushes the image for amd64 under another name, too.
+    #[allow(dead_code, reason = "the benchmark does not")]
+    pub(crate) fn push_as(&self, address: &str, repository: &str) -> Result<Image> {
+        push(&self.layout, "amd64", address, &format!("{repository}:{TAG}"))?;
+        Ok(Image {
+            repository: repository.to_owned(),
+            ..read_image(&self.layout, "amd64")?
+        })
+    }
+
+    /// Pushes a blob, and gives its descriptor.
+    #[allow(dead_code, reason = "the benchmark does not")]
+    pub(crate) fn push_blob(
+        &self,
+        address: &str,
+        repository: &str,
+        kind: &str,
+        bytes: &[u8],
+    ) -> Result<Value> {
+        let digest = push_blob(&self.layout, address, repository, bytes)?;
+        descriptor(&self.layout, kind, &digest)
+    }
+
+    /// Pushes a manifest or an index under a tag, or under its digest, and gives its descriptor.
+    #[allow(dead_code, reason = "the benchmark does not")]
+    pub(crate) fn push_manifest(
+        &self,
+        address: &str,
+        repository: &str,
+        tag: Option<&str>,
+        manifest: &Value,
+    ) -> Result<Value> {
+        let kind = text(&manifest["mediaType"]);
+        let digest = digest_of(&serde_json::to_vec(manifest)?);
+        let reference = tag.unwrap_or(&digest);
+        put_manifest(&self.layout, address, repository, reference, &kind, manifest)?;
+        descriptor(&self.layout, &kind, &digest)
     }
 
     /// The digest of the largest layer.

@@ -218,8 +218,7 @@ fn a_certificate_that_is_for_something_else_signs_nothing() {
 #[test]
 fn a_protected_header_that_was_changed_after_signing_is_not_believed() {
     let (signers, notary) = usual();
-    let expired = notary.envelope_until(&digest(), "2025-01-01T00:00:00Z");
-    let mut revived = expired.clone();
+    let mut revived = notary.envelope_until(&digest(), "2025-01-01T00:00:00Z");
     revived["protected"] = json!(encoded(&notary.protected()));
     assert_eq!(judged(&signers, &revived), Err(Flaw::Altered));
     let mut moved = notary.envelope(&Digest::sha256(b"another image"));
