@@ -83,6 +83,10 @@ const EXAMPLES: [(&str, &[Example]); 24] = [
                 "seawall explain ghcr.io/team/app:1 --client 10.20.0.7",
                 "and one by that client",
             ),
+            (
+                "seawall explain ghcr.io/team/app:1 --issuer github --claim ref=refs/heads/main",
+                "and one by a job of that branch",
+            ),
         ],
     ),
     ("usage", &[("seawall usage --top 3", "what takes the most room")]),

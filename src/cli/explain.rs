@@ -1,5 +1,7 @@
 //! `seawall explain`: how a pull would be answered now, step by step.
 
+mod client;
+
 use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -7,6 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
+use self::client::{access, before_a_look, client, tier};
 use super::colours::Tone;
 use super::look::Look;
 use super::words::{age, clean, count, digest, size, span, wait};
@@ -16,7 +19,7 @@ use crate::cache::{
     UpstreamStatus,
 };
 use crate::clock::Time;
-use crate::server::{ExplainedClient, Explanation};
+use crate::server::Explanation;
 
 #[derive(Debug, Args)]
 pub(super) struct Explaining {
@@ -28,6 +31,15 @@ pub(super) struct Explaining {
     /// The user that would have logged in
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
+    /// A name in the certificate that it would have shown
+    #[arg(long, value_name = "NAME")]
+    certificate_name: Vec<String>,
+    /// The [[issuer]] whose token it would have shown
+    #[arg(long, value_name = "NAME")]
+    issuer: Option<String>,
+    /// What that token says: a claim and its value, such as ref=refs/heads/main
+    #[arg(long, value_name = "NAME=VALUE", requires = "issuer")]
+    claim: Vec<String>,
     /// Digests in full
     #[arg(long)]
     full: bool,
@@ -56,14 +68,16 @@ impl Explaining {
     /// The path that is asked.
     pub(super) fn asks(&self) -> String {
         let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-        let mut path = format!("/api/v1/explain?reference={}", encode(&self.reference));
-        if let Some(client) = self.client {
-            path += &format!("&client={}", encode(&client.to_string()));
-        }
-        if let Some(user) = &self.user {
-            path += &format!("&user={}", encode(user));
-        }
-        path
+        let client = self.client.map(|address| address.to_string());
+        let given = client.iter().map(|text| ("client", text));
+        let given = given.chain(self.user.iter().map(|text| ("user", text)));
+        let given = given.chain(self.certificate_name.iter().map(|text| ("certificate", text)));
+        let given = given.chain(self.issuer.iter().map(|text| ("issuer", text)));
+        let given = given.chain(self.claim.iter().map(|text| ("claim", text)));
+        let more: String = given
+            .map(|(key, text)| format!("&{key}={}", encode(text)))
+            .collect();
+        format!("/api/v1/explain?reference={}{more}", encode(&self.reference))
     }
 
     /// The answer for people.
@@ -86,6 +100,7 @@ fn draw(explanation: &Explanation, full: bool, look: Look) -> String {
     let mut steps = vec![
         ("registry", registry(explanation)),
         ("client", client(&explanation.client)),
+        ("tier", tier(&explanation.client)),
         ("access", access(explanation)),
     ];
     if let Some(pull) = &explanation.pull {
@@ -111,43 +126,10 @@ fn registry(explanation: &Explanation) -> String {
         (true, None) => format!("{name} is configured here"),
         (true, Some(upstream)) => match (upstream.state.as_str(), &upstream.reason) {
             ("offline", _) => format!("{name} is not to be asked: it is offline by the configuration"),
-            (_, Some(reason)) => format!("{name} is left alone for a moment: {reason}"),
+            (_, Some(reason)) => format!("{name} is not asked for now: {reason}"),
             (_, None) => format!("{name} may be asked"),
         },
     }
-}
-
-fn client(client: &ExplainedClient) -> String {
-    let who = match client.named {
-        true => format!("{}, from {}", client.name, client.address),
-        false => format!("{}, which no [[client]] names", client.name),
-    };
-    let limits: Vec<String> = [
-        client.reads.map(|reads| format!("{reads} requests a minute")),
-        client.writes.map(|writes| format!("{writes} fetches a minute")),
-        client.bandwidth.map(|bytes| format!("{}/s", size(bytes))),
-        client.fills.map(|fills| format!("{fills} fetches at once")),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    let limits = if limits.is_empty() {
-        "not limited".to_owned()
-    } else {
-        limits.join(", ")
-    };
-    format!("{who}; tier {}: {limits}", client.tier)
-}
-
-fn access(explanation: &Explanation) -> String {
-    match explanation.access.as_str() {
-        "granted" => "may pull this",
-        "login" => "may not pull this before it says who it is",
-        "denied" => "may pull, but not this: `allow` and `deny` of its [[client]] say so",
-        "closed" => "nobody may pull from there: [access] says so",
-        other => other,
-    }
-    .to_owned()
 }
 
 /// Whether the registry shows it, where that is a question.
@@ -267,10 +249,15 @@ fn budget(pull: &Explained) -> String {
         None => format!("{figures}a manifest could be bought now"),
         Some(withheld) => {
             let until = wait(Time::from_millis(withheld.until).since(Time::from_millis(pull.now)));
-            format!(
-                "{figures}none can be bought for this client ({}); again in {until}",
-                withheld.because
-            )
+            let why = match withheld.because.as_str() {
+                "exhausted" => "it is used up",
+                "reserved" => "what is left is reserved for other tiers",
+                "paced" => "its tier spends no faster than that",
+                "parked" => "the registry has refused the credentials",
+                "queued" => "others have waited longer",
+                other => other,
+            };
+            format!("{figures}none can be bought for this client for {until}: {why}")
         }
     }
 }
@@ -279,14 +266,26 @@ fn budget(pull: &Explained) -> String {
 fn figures(upstream: &UpstreamStatus) -> String {
     let known = upstream.buckets.iter().filter(|bucket| bucket.limit > 0);
     let each = known.map(|bucket| format!("{} of {} left; ", bucket.remaining, bucket.limit));
-    each.collect()
+    let each: String = each.collect();
+    match each.is_empty() {
+        true => "no limit is known; ".to_owned(),
+        false => each,
+    }
 }
 
 fn ending(explanation: &Explanation) -> (Tone, String) {
     let registry = &explanation.registry;
     let Some(pull) = &explanation.pull else {
-        return (Tone::Bad, "refused before anything is looked up".to_owned());
+        return (Tone::Bad, before_a_look(explanation));
     };
+    if let Some(quota) = &explanation.client.used_up
+        && quota.quota == "reads"
+    {
+        return (
+            Tone::Bad,
+            "refused for now: this client has used up its own requests".to_owned(),
+        );
+    }
     let place = match pull.content.as_ref().map(|content| content.manifest.as_str()) {
         Some("memory") => "memory",
         _ => "disk",
@@ -302,7 +301,14 @@ fn ending(explanation: &Explanation) -> (Tone, String) {
         ),
         "validated" => (
             Tone::Good,
-            format!("{registry} is asked for free; if the tag has not moved, served from {place}"),
+            match pull.withheld {
+                None => format!(
+                    "{registry} is asked for free; served from {place} if the tag has not moved, else fetched"
+                ),
+                Some(_) => {
+                    format!("{registry} is asked for free; if the tag has not moved, served from {place}")
+                }
+            },
         ),
         "fetched" => (
             Tone::Warning,

@@ -70,8 +70,18 @@ impl Grant {
 
     /// True if a repository may be pulled from.
     pub fn covers(&self, registry: &Registry, path: &RepositoryPath) -> bool {
-        let holds = |scope: &Scope| scope.matches(registry, path);
-        (self.allow.is_empty() || self.allow.iter().any(holds)) && !self.deny.iter().any(holds)
+        (self.allow.is_empty() || self.allowed_by(registry, path).is_some())
+            && self.denied_by(registry, path).is_none()
+    }
+
+    /// The entry of `allow` that a repository meets.
+    pub fn allowed_by(&self, registry: &Registry, path: &RepositoryPath) -> Option<&Scope> {
+        self.allow.iter().find(|scope| scope.matches(registry, path))
+    }
+
+    /// The entry of `deny` that a repository meets.
+    pub fn denied_by(&self, registry: &Registry, path: &RepositoryPath) -> Option<&Scope> {
+        self.deny.iter().find(|scope| scope.matches(registry, path))
     }
 }
 

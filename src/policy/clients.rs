@@ -1,10 +1,15 @@
 //! Who asks, what rank they have, and how long they wait for an answer.
 
+mod marks;
+#[cfg(test)]
+mod tests;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use self::marks::Mark;
 use super::access::{Access, Evidence, Grant, Role};
 use super::issuers::Claim;
 use super::quota::Quota;
@@ -133,10 +138,9 @@ impl Clients {
     /// Who asks, as far as a request proves it.
     pub fn identify(&self, evidence: &Evidence<'_>) -> Identity {
         let address = evidence.address.to_canonical();
-        let user = evidence.user.and_then(|index| self.access.users.get(index));
-        let name = user.map(|user| user.name.as_str());
+        let user = self.user(evidence);
         let proven = user.is_some() || !evidence.certificate.is_empty();
-        let holds = |rule: &Rule| rule.matches.hold(evidence, address, name);
+        let holds = |rule: &Rule| rule.matches.hold(evidence, address, user);
         if let Some(index) = self.rules.iter().position(holds) {
             return Identity {
                 client: index as u64,
@@ -286,91 +290,4 @@ pub fn hurries(agent: &str) -> bool {
     let agent = agent.to_ascii_lowercase();
     let docker = agent.starts_with("docker/") && agent.contains("containerd-client/");
     docker || agent.starts_with("containerd/") || agent.starts_with("buildkit/")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(address: &str) -> Evidence<'static> {
-        Evidence::from(address.parse().unwrap())
-    }
-
-    fn clients() -> Clients {
-        let rule = |name, tier, network: &str| Rule::at(name, tier, vec![network.parse().unwrap()]);
-        Clients {
-            rules: vec![rule("ci", 2, "10.20.0.0/16"), rule("office", 1, "10.0.0.0/8")],
-            ..Clients::default()
-        }
-    }
-
-    #[test]
-    fn a_named_client_is_one_whatever_its_address() {
-        let who = |address: &str| clients().identify(&at(address));
-        assert_eq!((who("10.20.1.1").client, who("10.20.1.1").tier), (0, 2));
-        assert_eq!(who("::ffff:10.20.9.9"), who("10.20.1.1"));
-        assert_eq!(who("10.1.1.1").tier, 1);
-    }
-
-    #[test]
-    fn everybody_else_is_one_by_address_and_by_prefix() {
-        let who = |address: &str| clients().identify(&at(address));
-        assert_eq!(who("192.0.2.1").tier, 0);
-        assert_ne!(who("192.0.2.1").client, who("192.0.2.2").client);
-        assert_eq!(who("2001:db8::1"), who("2001:db8::2"));
-        assert_ne!(who("2001:db8::1"), who("2001:db8:0:1::1"));
-    }
-
-    #[test]
-    fn a_client_is_called_by_its_name_or_where_it_comes_from() {
-        let clients = clients();
-        for (address, name) in [
-            ("10.20.1.1", "ci"),
-            ("192.0.2.1", "192.0.2.1"),
-            ("255.255.255.255", "255.255.255.255"),
-            ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
-            ("fd00:1::5", "fd00:1::/64"),
-            ("fe80::5", "fe80::/64"),
-            ("::1", "::/64"),
-        ] {
-            let client = clients.identify(&at(address)).client;
-            assert_eq!(clients.name_of(client), name);
-        }
-    }
-
-    #[test]
-    fn patience_is_known_by_client_and_never_above_what_containerd_waits() {
-        assert_eq!(patience("containerd/v2.1.0"), Duration::from_secs(23));
-        assert_eq!(patience("docker/27.0 go/go1.22"), Duration::from_secs(20));
-        assert_eq!(
-            patience("crane/0.20 go-containerregistry/0.20"),
-            Duration::from_secs(8)
-        );
-        assert_eq!(patience("curl/8"), Duration::from_secs(10));
-        assert_eq!(patience("buildkit/v0.19"), Duration::from_secs(20));
-        assert_eq!(patience("cri-o/1.31.0 go/go1.23"), Duration::from_secs(23));
-        // What podman and skopeo send of the library they share.
-        assert_eq!(
-            patience("containers/5.32.0 (github.com/containers/image)"),
-            Duration::from_secs(23)
-        );
-        assert_eq!(patience("libpod/5.3.1"), Duration::from_secs(23));
-    }
-
-    #[test]
-    fn those_who_ask_again_within_milliseconds_are_slowed_and_no_others() {
-        for (agent, hurried) in [
-            ("containerd/v2.1.0", true),
-            ("buildkit/v0.19", true),
-            (
-                "docker/29.0.1 go/go1.24 containerd-client/2.1.5 storage-driver/overlayfs UpstreamClient(x)",
-                true,
-            ),
-            ("docker/28.5.2 go/go1.24 kernel/6.8 os/linux", false),
-            ("skopeo/1.18", false),
-            ("curl/8", false),
-        ] {
-            assert_eq!(hurries(agent), hurried, "{agent}");
-        }
-    }
 }

@@ -33,7 +33,7 @@ use super::{Inner, health, page};
 use browsers::{GUARDS, comes_from_a_site, is_addressed, is_json};
 use entry::Who;
 
-pub use explain::{ExplainedClient, Explanation};
+pub use explain::{ExplainedClient, ExplainedMark, ExplainedQuota, Explanation};
 
 /// Most bytes of a request's body.
 const MAX_BODY: usize = 16 << 20;
@@ -56,11 +56,13 @@ pub(super) struct Ask {
 impl Ask {
     /// The last value under a key of the query.
     pub(super) fn value(&self, key: &str) -> Option<&str> {
-        let pairs = self.query.iter().rev();
-        pairs
-            .into_iter()
-            .find(|(name, _)| name == key)
-            .map(|(_, value)| value.as_str())
+        self.values(key).next_back()
+    }
+
+    /// All values under a key of the query.
+    pub(super) fn values(&self, key: &str) -> impl DoubleEndedIterator<Item = &str> {
+        let pairs = self.query.iter().filter(move |(name, _)| name == key);
+        pairs.map(|(_, value)| value.as_str())
     }
 }
 

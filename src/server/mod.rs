@@ -54,7 +54,7 @@ use crate::telemetry::log::RequestLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::trace::Tracing;
 use crate::upstream::Secret;
-pub use admin::{ExplainedClient, Explanation};
+pub use admin::{ExplainedClient, ExplainedMark, ExplainedQuota, Explanation};
 use connection::Kind;
 use issuers::{Issuers, Source};
 use login::{Keys, Logins, Trust};

@@ -1,5 +1,7 @@
 //! What `seawall explain` foretells is what a pull then comes to, and foretelling asks nobody.
 
+mod who;
+
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -206,7 +208,10 @@ async fn who_asks_and_whether_they_may_is_told_and_what_is_wrong_is_named() {
     for (query, named) in [
         ("reference=", "``"),
         ("reference=library/app:1&client=nowhere", "`client` is `nowhere`"),
-        ("reference=library/app:1&user=nobody", "`user` is `nobody`"),
+        (
+            "reference=library/app:1&user=nobody",
+            "[access] names no `htpasswd`",
+        ),
     ] {
         let (status, error) = explained(&world.seawall, query).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{query}");

@@ -28,7 +28,7 @@ use self::pacer::SharedLink;
 use self::start::Places;
 pub(super) use self::start::{Pass, Start};
 use super::{Asker, Failure, Kind};
-use crate::clock::Clock;
+use crate::clock::{Clock, Time};
 use crate::oci::Code;
 use crate::policy::clients::{Clients, Tier};
 use crate::policy::pacing::{self, Pace};
@@ -140,6 +140,16 @@ impl Quotas {
 
     fn known(&self) -> MutexGuard<'_, LruCache<Key, Arc<Client>>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What of its quotas of operations a client has used up, and until when. Takes nothing, and remembers nobody.
+    pub fn used_up(&self, asker: &Asker) -> Option<(UsedUp, Time)> {
+        let client = self.known().peek(&(asker.tier, asker.client))?.clone();
+        let now = self.clock.elapsed();
+        let wait = |operations: &Option<Arc<Operations>>| operations.as_ref()?.wait(now);
+        let reads = wait(&client.reads).map(|wait| (UsedUp::Reads, wait));
+        let used_up = reads.or_else(|| Some((UsedUp::Writes, wait(&client.writes)?)));
+        used_up.map(|(which, wait)| (which, self.clock.now() + wait))
     }
 
     /// Counts one request of a client. `None` if its requests are not limited.

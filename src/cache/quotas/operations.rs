@@ -105,6 +105,16 @@ impl Operations {
         }
     }
 
+    /// The time after which there is one again; `None` if there is one now. Takes nothing.
+    pub(super) fn wait(&self, now: Duration) -> Option<Duration> {
+        let mut minute = self.minute.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.limiter.clock().tell(now);
+        let full = minute.wait(now);
+        let asked = self.limiter.check_key(&Intent::Ask);
+        let wait = asked.map_or_else(|until| full.max(until.wait_time_from(now)), |_| full);
+        (!wait.is_zero()).then_some(wait)
+    }
+
     /// For a refusal.
     pub(super) fn nothing_left(&self) -> Left {
         self.left(0)

@@ -23,6 +23,19 @@ impl Claims {
         Self(found.collect())
     }
 
+    /// Claims as they were told by somebody who is believed: names, each with a value. A name that comes again has
+    /// several values.
+    pub fn told(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
+        let mut told: Vec<(String, Vec<String>)> = Vec::new();
+        for (name, value) in pairs {
+            match told.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, values)) => values.push(value),
+                None => told.push((name, vec![value])),
+            }
+        }
+        Self(told)
+    }
+
     fn values(&self, name: &str) -> &[String] {
         let found = self.0.iter().find(|(known, _)| known == name);
         found.map_or(&[], |(_, values)| values.as_slice())
@@ -82,8 +95,15 @@ impl Claim {
 
     /// True if that is what is said.
     pub fn holds(&self, claims: &Claims) -> bool {
-        let values = claims.values(&self.name);
-        values.iter().any(|value| self.expression.is_match(value))
+        self.met_by(claims).is_some()
+    }
+
+    /// The value, or the one of the values, that is what it has to be.
+    pub fn met_by<'a>(&self, claims: &'a Claims) -> Option<&'a str> {
+        let mut values = claims.values(&self.name).iter();
+        values
+            .find(|value| self.expression.is_match(value))
+            .map(String::as_str)
     }
 
     /// The expression, as it was written.

@@ -9,9 +9,14 @@ use serde::{Deserialize, Serialize};
 use super::inspect::{Refused, bad, full, read};
 use super::{Ask, Reply};
 use crate::cache::{Asker, Explained};
+use crate::clock::Time;
+use crate::oci::Repository;
 use crate::policy::access::{self, Evidence, Verdict, Wanted};
-use crate::policy::clients::{Clients, Standing, patience};
+use crate::policy::clients::{Clients, Identity, Mark, Standing, patience};
+use crate::policy::issuers::{Bearer, Claims};
 use crate::policy::naming::Chosen;
+use crate::policy::outlook::Outlook;
+use crate::policy::quota::UsedUp;
 use crate::server::Inner;
 
 /// How a pull would be answered now. What the cache knows of it is left out where nothing would be looked up.
@@ -28,6 +33,9 @@ pub struct Explanation {
     /// Whether that may: `granted`; `login`: not before it says who it is; `denied`: it may pull, but not this;
     /// `closed`: nobody may pull from there.
     pub access: String,
+    /// The entry of the client's `allow` that lets it, or of its `deny` that keeps it away; `None` if there is none.
+    #[serde(default)]
+    pub scope: Option<String>,
     /// What it would come to, and how the cache stands to it.
     pub pull: Option<Explained>,
 }
@@ -41,6 +49,9 @@ pub struct ExplainedClient {
     pub name: String,
     /// True if a `[[client]]` names it.
     pub named: bool,
+    /// By what it is known; empty if by nothing but its address.
+    #[serde(default)]
+    pub by: Vec<ExplainedMark>,
     /// Its tier.
     pub tier: String,
     /// Requests a minute.
@@ -51,6 +62,29 @@ pub struct ExplainedClient {
     pub bandwidth: Option<u64>,
     /// Fetches at once.
     pub fills: Option<u64>,
+    /// What it has used up of that; `None` if nothing.
+    #[serde(default)]
+    pub used_up: Option<ExplainedQuota>,
+}
+
+/// What a client has used up.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplainedQuota {
+    /// `reads`: whatever it asks for is refused. `writes`: what has to be fetched for it waits, and is then refused.
+    pub quota: String,
+    /// Until when, in milliseconds since the Unix epoch.
+    pub until: u64,
+    /// The moment.
+    pub now: u64,
+}
+
+/// Something by which a client is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplainedMark {
+    /// `network`, `user`, `certificate`, `issuer` or `claim`.
+    pub kind: String,
+    /// The network, the name; of a claim its name, and behind `=` what it says.
+    pub value: String,
 }
 
 /// Answers what asks for that; `None` for anything else.
@@ -65,24 +99,34 @@ pub(super) async fn answer(inner: &Arc<Inner>, ask: &Ask) -> Option<Reply> {
 async fn explain(inner: &Inner, ask: &Ask) -> Result<Explanation, Refused> {
     let (repository, reference) = read(inner, ask.value("reference").unwrap_or_default())?;
     let clients = &inner.options.clients;
+    let (certificate, bearer) = (certificate(ask), bearer(clients, ask)?);
     let evidence = Evidence {
         user: user(clients, ask)?,
+        bearer: bearer.as_ref(),
+        certificate: &certificate,
         ..Evidence::from(address(ask)?)
     };
     let who = clients.identify(&evidence);
     let verdict = access::decide(clients, &who, Wanted::Repository(&repository));
     let entry = inner.names.entry(&repository.registry);
     let name = full(&repository, &reference);
+    let scope = scope(clients, &who, &repository);
     let registry = repository.registry.to_string();
+    let now = inner.clock.now();
+    let asker = Asker {
+        tier: who.tier,
+        client: who.client,
+        deadline: now + patience(""),
+    };
+    let used_up = inner.cache.quotas().used_up(&asker);
     let pull = match (entry, verdict) {
         (Some(entry), Verdict::Granted) => {
-            let asker = Asker {
-                tier: who.tier,
-                client: who.client,
-                deadline: inner.clock.now() + patience(""),
-            };
             let chosen = Chosen { entry, repository };
-            Some(inner.cache.explain(&chosen, &reference, &asker).await)
+            let mut pull = inner.cache.explain(&chosen, &reference, &asker).await;
+            if let Some((UsedUp::Reads, _)) = used_up {
+                pull.outlook = Outlook::Refused.name().to_owned();
+            }
+            Some(pull)
         }
         _ => None,
     };
@@ -95,13 +139,20 @@ async fn explain(inner: &Inner, ask: &Ask) -> Result<Explanation, Refused> {
             address: evidence.address.to_string(),
             name: clients.name_of(who.client),
             named: matches!(who.standing, Standing::Named(_)),
+            by: clients.marks(&who, &evidence).into_iter().map(mark).collect(),
             tier: tier.name.clone(),
             reads: tier.quota.reads.map(Into::into),
             writes: tier.quota.writes.map(Into::into),
             bandwidth: tier.quota.bandwidth,
             fills: tier.quota.fills.map(|fills| fills as u64),
+            used_up: used_up.map(|(which, until)| ExplainedQuota {
+                quota: which.name().to_owned(),
+                until: until.as_millis(),
+                now: now.as_millis(),
+            }),
         },
         access: word(verdict).to_owned(),
+        scope,
         pull,
     })
 }
@@ -125,12 +176,79 @@ fn user(clients: &Clients, ask: &Ask) -> Result<Option<usize>, Refused> {
         return Ok(None);
     };
     let place = clients.access.users.iter().position(|user| user.name == name);
-    let place = place.ok_or_else(|| {
-        bad(format!(
+    let unknown = || match clients.access.users.is_empty() {
+        true => bad(format!(
+            "`user` is `{name}`, and nobody has a password here: [access] names no `htpasswd`"
+        )),
+        false => bad(format!(
             "`user` is `{name}`, whom the htpasswd file does not name"
-        ))
-    });
-    place.map(Some)
+        )),
+    };
+    place.map(Some).ok_or_else(unknown)
+}
+
+/// The names in the certificate that would have been shown.
+fn certificate(ask: &Ask) -> Vec<String> {
+    let names = ask.values("certificate").filter(|name| !name.is_empty());
+    names.map(str::to_owned).collect()
+}
+
+/// Whom an issuer would have vouched for.
+fn bearer(clients: &Clients, ask: &Ask) -> Result<Option<Bearer>, Refused> {
+    let claims: Vec<&str> = ask.values("claim").collect();
+    let Some(name) = ask.value("issuer").filter(|text| !text.is_empty()) else {
+        return match claims.first() {
+            Some(claim) => Err(bad(format!("`claim` is `{claim}`, and no `issuer` says so"))),
+            None => Ok(None),
+        };
+    };
+    let issuers = &clients.access.issuers;
+    if !issuers.iter().any(|issuer| issuer.name == name) {
+        let names: Vec<&str> = issuers.iter().map(|issuer| issuer.name.as_str()).collect();
+        let known = match names.is_empty() {
+            true => "there is none".to_owned(),
+            false => format!("expected one of {}", names.join(", ")),
+        };
+        return Err(bad(format!(
+            "`issuer` is `{name}`, which is no [[issuer]]; {known}"
+        )));
+    }
+    let split = |claim: &&str| match claim.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(bad(format!(
+            "`claim` is `{claim}`; a name and a value are expected, such as ref=refs/heads/main"
+        ))),
+    };
+    let said: Result<Vec<_>, _> = claims.iter().map(split).collect();
+    Ok(Some(Bearer {
+        issuer: name.to_owned(),
+        claims: Claims::told(said?),
+        until: Time::from_millis(u64::MAX),
+    }))
+}
+
+/// What of a client's `allow` and `deny` decides about a repository.
+fn scope(clients: &Clients, who: &Identity, repository: &Repository) -> Option<String> {
+    let grant = clients.grant(who)?;
+    let (registry, path) = (&repository.registry, &repository.path);
+    let decides = grant
+        .denied_by(registry, path)
+        .or_else(|| grant.allowed_by(registry, path));
+    decides.map(ToString::to_string)
+}
+
+fn mark(mark: Mark) -> ExplainedMark {
+    let (kind, value) = match mark {
+        Mark::Network(network) => ("network", network.to_string()),
+        Mark::User(name) => ("user", name),
+        Mark::Certificate(name) => ("certificate", name),
+        Mark::Issuer(name) => ("issuer", name),
+        Mark::Claim(name, value) => ("claim", format!("{name}={value}")),
+    };
+    ExplainedMark {
+        kind: kind.to_owned(),
+        value,
+    }
 }
 
 const fn word(verdict: Verdict) -> &'static str {
