@@ -38,11 +38,12 @@ const UNFINISHED_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 #[error("{0}")]
 pub struct StartError(String);
 
-/// Serves until SIGTERM or SIGINT, then drains. A second signal ends at once; SIGHUP has `source` read again.
+/// Serves until SIGTERM or SIGINT, then drains. A second signal ends at once; SIGHUP has `source` read again. If
+/// it `greets`, it says where it serves once it does.
 ///
 /// # Errors
 /// [`StartError`] if a listener, the cache directory or an upstream cannot be prepared.
-pub fn serve(loaded: Loaded, source: Source) -> Result<(), StartError> {
+pub fn serve(loaded: Loaded, source: Source, greets: bool) -> Result<(), StartError> {
     refuse_huge_pages();
     let log = &loaded.settings.log;
     let log = Arc::new(log::start(log.json, &log.level));
@@ -50,7 +51,7 @@ pub fn serve(loaded: Loaded, source: Source) -> Result<(), StartError> {
         .enable_all()
         .build()
         .map_err(|error| StartError(format!("the runtime cannot start: {error}")))?;
-    let outcome = runtime.block_on(Box::pin(run(loaded, source, &log)));
+    let outcome = runtime.block_on(Box::pin(run(loaded, source, greets, &log)));
     // Blocking file work that is stuck on a dead disk does not keep the process alive.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
@@ -65,15 +66,15 @@ fn refuse_huge_pages() {
     }
 }
 
-async fn run(loaded: Loaded, source: Source, log: &Arc<LogGuard>) -> Result<(), StartError> {
+async fn run(loaded: Loaded, source: Source, greets: bool, log: &Arc<LogGuard>) -> Result<(), StartError> {
     let tasks = TaskTracker::new();
     let settings = &loaded.settings;
     let disk = Disk::open(&settings.cache.directory).map_err(|error| StartError(error.to_string()))?;
-    let greeting = greeting(settings);
     let drain = settings.server.drain;
     let sockets = Sockets::inherited()?;
     let listener = bind("listen", settings.server.listen, sockets.clients).await?;
     let admin = bind("admin", settings.server.admin, sockets.admin).await?;
+    let greeting = greets.then(|| greeting(settings, &listener, &admin));
     let (shutdown, done) = (CancellationToken::new(), CancellationToken::new());
     let watchers = TaskTracker::new();
     watch_signals(&watchers, &shutdown, &done)?;
@@ -90,7 +91,9 @@ async fn run(loaded: Loaded, source: Source, log: &Arc<LogGuard>) -> Result<(), 
     running.take_reloads(reloads);
     let (server, exports) = (running.server().clone(), running.exports().clone());
     tasks.spawn(reload::attend(running, source, hangup, asked, shutdown.clone()));
-    say(&greeting);
+    if let Some(greeting) = greeting {
+        say(&greeting);
+    }
     supervisor::tell(&watchers, &shutdown, &done);
     server.run(listener, admin, shutdown, tasks.clone()).await;
     tasks.close();
@@ -181,19 +184,25 @@ fn no_signals(error: &std::io::Error) -> StartError {
 }
 
 /// The one line a start prints.
-fn greeting(settings: &Settings) -> String {
+fn greeting(settings: &Settings, listener: &TcpListener, admin: &TcpListener) -> String {
     let names = settings.names.iter().map(|entry| entry.pattern.to_string());
     let known = names.collect::<Vec<_>>().join(" ");
-    let listen = settings.server.listen;
-    let (scheme, unverified) = match settings.server.tls {
-        Some(_) => ("https", ""),
-        None => ("http", " --tls-verify=false"),
+    let server = &settings.server;
+    // What systemd opened, and a port that was left to the kernel, are known by now only.
+    let listen = listener.local_addr().unwrap_or(server.listen);
+    let admin = admin.local_addr().unwrap_or(server.admin);
+    let scheme = |encrypted: bool| if encrypted { "https" } else { "http" };
+    let unverified = if server.tls.is_some() {
+        ""
+    } else {
+        " --tls-verify=false"
     };
     format!(
-        "seawall {} serves {scheme}://{listen} (admin http://{}), caches in {}, knows {known}; try: \
+        "seawall {} serves {}://{listen} (admin {}://{admin}), caches in {}, knows {known}; try: \
          skopeo inspect{unverified} docker://{listen}/docker.io/library/alpine",
         env!("CARGO_PKG_VERSION"),
-        settings.server.admin,
+        scheme(server.tls.is_some()),
+        scheme(server.operators.tls.is_some()),
         settings.cache.directory.display(),
     )
 }

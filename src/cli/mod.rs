@@ -152,7 +152,8 @@ pub fn main() -> ExitCode {
                 file: serving.configuration.config.clone(),
                 environment: Environment::of_process(),
             };
-            app::serve(loaded, source).map_or_else(
+            // The terminal is the parent's, if there is one.
+            app::serve(loaded, source, !serving.with_parent).map_or_else(
                 |error| {
                     complain(format_args!("error: {error}"));
                     ExitCode::FAILURE

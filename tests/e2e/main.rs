@@ -78,6 +78,10 @@ const TESTS: [Test; 59] = [
         run::ends,
     ),
     (
+        "a run leaves nothing when it is told to end, and the next one removes what a killed one left",
+        run::tidies_up,
+    ),
+    (
         "a configuration that is read forty times under load costs no pull",
         reload::under_load,
     ),

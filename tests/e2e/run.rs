@@ -119,3 +119,61 @@ pub(crate) fn ends(world: &World) -> Result<Verdict> {
     wait_until("its Seawall to end", SOON, || !answers())?;
     Ok(Verdict::Passed)
 }
+
+/// Directories of runs below `temporary`.
+fn scratches(temporary: &Path) -> usize {
+    let entries = std::fs::read_dir(temporary).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("seawall-run-"))
+        .count()
+}
+
+/// A killed run leaves its directory; the next one removes it, and not before the killed one's command has ended. One
+/// that is told to end leaves nothing, whenever that is.
+pub(crate) fn tidies_up(world: &World) -> Result<Verdict> {
+    if let Some(skipped) = world.skips_without_seawall() {
+        return Ok(skipped);
+    }
+    let directory = world.directory()?;
+    let temporary = directory.join("tmp");
+    std::fs::create_dir(&temporary)?;
+    let begin = |name: &str, line: &str| -> Result<Process> {
+        let mut run = script(world, &directory, &["--quiet"], line)?;
+        run.env("TMPDIR", &temporary);
+        Process::start(name, run, &directory)
+    };
+    let another = || -> Result {
+        let status = begin("another", "true")?.ended(SOON)?;
+        match status.success() {
+            true => Ok(()),
+            false => Err(format!("the next run ended with {status}").into()),
+        }
+    };
+    let up = directory.join("up");
+    let mut killed = begin("killed", "touch up; while [ ! -e end ]; do sleep 0.1; done")?;
+    wait_until("the command to begin", SOON, || up.exists())?;
+    killed.kill()?;
+    another()?;
+    if scratches(&temporary) != 1 {
+        return Err("the next run took away what a command still uses".into());
+    }
+    std::fs::write(directory.join("end"), "")?;
+    // The orphan ends by itself, and its Seawall when its transfers have.
+    let mut failed = Ok(());
+    wait_until("what was left to be removed", SOON, || {
+        failed = another();
+        failed.is_err() || scratches(&temporary) == 0
+    })?;
+    failed?;
+    let mut told = begin("told", "exec sleep 60")?;
+    wait_until("a run to begin", SOON, || scratches(&temporary) == 1)?;
+    let status = told.stop()?;
+    if status.code() != Some(143) || scratches(&temporary) > 0 {
+        return Err(format!(
+            "told to end as it begins: {status}, {} left",
+            scratches(&temporary)
+        )
+        .into());
+    }
+    Ok(Verdict::Passed)
+}

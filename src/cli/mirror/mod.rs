@@ -141,7 +141,11 @@ impl Mirroring {
             match (piece.how, told.pieces.len()) {
                 (How::Flags, _) => {}
                 (_, 1) => complain(format_args!("{}:", path.display())),
-                _ => text += &format!("==> {} <==\n", path.display()),
+                // As `head` shows several files.
+                _ => {
+                    let between = if text.is_empty() { "" } else { "\n" };
+                    text += &format!("{between}==> {} <==\n", path.display());
+                }
             }
             text += &shown(piece);
         }

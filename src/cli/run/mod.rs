@@ -5,6 +5,8 @@
 
 mod environment;
 mod saved;
+mod scratch;
+mod told;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::ExitStatusExt;
@@ -15,11 +17,12 @@ use std::time::Duration;
 use clap::Args;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
 use self::environment::variables;
 use self::saved::Saved;
+use self::scratch::{Scratch, sweep};
+use self::told::Told;
 use super::admin::Admin;
 use super::mirror::probe;
 use super::{Configuration, complain, configured};
@@ -79,16 +82,26 @@ impl Running {
     }
 
     async fn go(&self, settings: &Settings) -> Result<ExitCode, String> {
-        let scratch = tempfile::Builder::new().prefix("seawall-run-").tempdir();
-        let scratch = scratch.map_err(|error| format!("a temporary directory cannot be made: {error}"))?;
+        let mut told = Told::new().map_err(|error| format!("signals cannot be received: {error}"))?;
+        let parent = std::env::temp_dir();
+        sweep(&parent);
+        let scratch = Scratch::new(&parent).map_err(|error| {
+            let parent = parent.display();
+            format!("a temporary directory cannot be made in {parent}: {error}; TMPDIR names another place")
+        })?;
         let cache = self.cache.clone().unwrap_or_else(|| scratch.path().join("cache"));
-        let mut own = self.start(&cache, settings.server.tls.is_some()).await?;
+        let started = tokio::select! {
+            started = self.start(&cache, settings.server.tls.is_some()) => started,
+            // There is no command yet to be told, and nothing to be kept.
+            signal = told.next() => return Ok(code_of(ExitStatus::from_raw(signal.as_raw()))),
+        };
+        let mut own = started?;
         let address = Address::of_listener(own.address, settings.server.tls.is_some());
         let patterns: Vec<_> = settings.names.iter().map(|name| name.pattern.clone()).collect();
         let variables = variables(scratch.path(), &address, &patterns, &|name| {
             std::env::var(name).ok()
         })?;
-        let ended = self.command(variables).await;
+        let ended = self.command(variables, &mut told).await;
         if !self.quiet {
             match Saved::ask(own.admin).await {
                 Ok(saved) => complain(saved),
@@ -120,7 +133,7 @@ impl Running {
         serve.env("SEAWALL_CACHE__DIRECTORY", cache);
         // What a terminal sends to the command is not for Seawall, which is still needed then.
         serve.process_group(0).kill_on_drop(true).stdin(Stdio::null());
-        // It greets there; what it has to complain of, it tells in the same place.
+        // What it has to complain of, it tells in the same place as we.
         serve.stderr(Stdio::inherit());
         let child = serve
             .spawn()
@@ -142,12 +155,8 @@ impl Running {
     }
 
     /// Runs the command to its end, and passes on what we are told meanwhile.
-    async fn command(&self, variables: Vec<(String, String)>) -> Result<ExitStatus, String> {
+    async fn command(&self, variables: Vec<(String, String)>, told: &mut Told) -> Result<ExitStatus, String> {
         let (program, arguments) = self.command.split_first().ok_or("there is no command")?;
-        let failed = |error: std::io::Error| format!("signals cannot be received: {error}");
-        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-        let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
         let mut command = Command::new(program);
         command.args(arguments).envs(variables).kill_on_drop(true);
         let mut child = match command.spawn() {
@@ -160,13 +169,12 @@ impl Running {
         // A terminal sends its SIGINT and SIGHUP to the command as well.
         let terminal = rustix::termios::isatty(std::io::stdin());
         loop {
-            let told = tokio::select! {
+            let signal = tokio::select! {
                 ended = child.wait() => return ended.map_err(|error| format!("{program}: {error}")),
-                _ = terminate.recv() => Some(Signal::TERM),
-                _ = interrupt.recv() => (!terminal).then_some(Signal::INT),
-                _ = hangup.recv() => (!terminal).then_some(Signal::HUP),
+                signal = told.next() => signal,
             };
-            if let (Some(signal), Some(pid)) = (told, pid_of(&child)) {
+            let knows = terminal && signal != Signal::TERM;
+            if let Some(pid) = pid_of(&child).filter(|_| !knows) {
                 // Who is gone needs no signal.
                 let _ = kill_process(pid, signal);
             }
