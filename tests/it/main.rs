@@ -33,6 +33,7 @@ mod proxies;
 mod purge;
 mod quotas;
 mod range;
+mod readme;
 mod reload;
 mod repair;
 mod servable;
