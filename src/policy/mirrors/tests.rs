@@ -1,5 +1,7 @@
 //! What each program is told, word for word; and what is put is taken back.
 
+mod readers;
+
 use proptest::prelude::*;
 
 use super::*;
