@@ -6,8 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::Empty;
+use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use seawall::net::dial::Io;
 use seawall::net::serving::{Serving, Unusable};
+use seawall::oci::Digest;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -15,8 +20,8 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::support::configured::{Configured, hub};
-use crate::support::registry::Registry;
-use crate::support::seawall::{Choices, read};
+use crate::support::registry::{Registry, Script};
+use crate::support::seawall::{Answer, Choices, read};
 use crate::support::world::{MIB, World, blob_path, content, world};
 
 /// A certificate of its own for `cache.test`, in files.
@@ -77,6 +82,11 @@ impl Certified {
     }
 }
 
+/// Clients that pull side by side, how often each does, and of how many blobs.
+const CLIENTS: u64 = 12;
+const PULLS: usize = 20;
+const BLOBS: usize = 8;
+
 const PEER: ([u8; 4], u16) = ([127, 0, 0, 1], 9);
 
 #[tokio::test(start_paused = true)]
@@ -131,6 +141,120 @@ async fn who_offers_http_2_gets_it_and_who_offers_nothing_gets_http_1() {
 
     let stream = certified.shake(world.seawall.connect(PEER.into()), &[]).await;
     assert_eq!(stream.get_ref().1.alpn_protocol(), None);
+}
+
+/// A connection on which requests follow each other.
+enum Talk {
+    Http1(http1::SendRequest<Empty<Bytes>>),
+    Http2(http2::SendRequest<Empty<Bytes>>),
+}
+
+impl Talk {
+    /// Connects, by TLS if there is a certificate.
+    async fn begin(world: &World, certified: Option<&Certified>, is_http2: bool) -> Self {
+        let near = world.seawall.connect(PEER.into());
+        let protocol = if is_http2 { "h2" } else { "http/1.1" };
+        let io: Box<dyn Io> = match certified {
+            Some(certified) => Box::new(certified.shake(near, &[protocol]).await),
+            None => Box::new(near),
+        };
+        let io = TokioIo::new(io);
+        // Whoever hangs up ends its connection with an error.
+        if is_http2 {
+            let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
+            tokio::spawn(async move { connection.await.ok() });
+            Self::Http2(sender)
+        } else {
+            let (sender, connection) = http1::handshake(io).await.unwrap();
+            tokio::spawn(async move { connection.await.ok() });
+            Self::Http1(sender)
+        }
+    }
+
+    async fn get(&mut self, path: &str) -> Answer {
+        let asked = |uri: &str| Request::get(uri).header("host", "cache.test").body(Empty::new());
+        let answer = match self {
+            Self::Http1(sender) => {
+                sender.ready().await.unwrap();
+                sender.send_request(asked(path).unwrap()).await
+            }
+            Self::Http2(sender) => {
+                sender.ready().await.unwrap();
+                let uri = format!("https://cache.test{path}");
+                sender.send_request(asked(&uri).unwrap()).await
+            }
+        };
+        read(answer.unwrap()).await
+    }
+}
+
+/// Pulls blobs by chance, one after the other, and hangs up now and then.
+async fn pull_by_chance(
+    world: Arc<World>,
+    certified: Option<Arc<Certified>>,
+    blobs: Arc<[Bytes]>,
+    seed: u64,
+) {
+    let (world, certified) = (&*world, certified.as_deref());
+    let mut random = StdRng::seed_from_u64(seed);
+    let is_http2 = seed.is_multiple_of(2);
+    let mut talk: Option<Talk> = None;
+    for _ in 0..PULLS {
+        tokio::time::sleep(Duration::from_millis(random.random_range(0..20_000))).await;
+        let bytes = &blobs[random.random_range(0..blobs.len())];
+        let path = blob_path(&Digest::sha256(bytes));
+        let patience = match random.random_bool(0.2) {
+            true => Duration::from_millis(random.random_range(1..200)),
+            false => Duration::from_secs(60),
+        };
+        let mut with = match talk.take() {
+            Some(talk) => talk,
+            None => Talk::begin(world, certified, is_http2).await,
+        };
+        // Who does not wait for the end hangs up.
+        if let Ok(answer) = tokio::time::timeout(patience, with.get(&path)).await {
+            assert!(
+                answer.is_good() && answer.body == *bytes,
+                "{seed}: {}",
+                answer.status
+            );
+            talk = Some(with);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_speaks_http_1_and_who_speaks_http_2_pull_side_by_side_for_minutes() {
+    // F112: by TLS and without, while some hang up.
+    let certificate = Arc::new(Certified::new());
+    for certified in [Some(certificate), None] {
+        let world = certified
+            .as_ref()
+            .map_or_else(|| world(Choices::default()), |it| it.world());
+        let blobs = (0..BLOBS).map(|number| content(1000 + number * MIB / 6, 2 * number as u64 + 1));
+        let blobs: Arc<[Bytes]> = blobs.collect();
+        for bytes in blobs.iter() {
+            let path = blob_path(&world.registry.blob("library/app", bytes.clone()));
+            let slow = Script {
+                chunk: MIB / 8,
+                ..Script::paced(Duration::from_millis(50))
+            };
+            world.registry.script(path, slow);
+        }
+        let (world, began) = (Arc::new(world), tokio::time::Instant::now());
+        let client = |seed| pull_by_chance(world.clone(), certified.clone(), blobs.clone(), seed);
+        let clients: tokio::task::JoinSet<()> = (0..CLIENTS).map(client).collect();
+        clients.join_all().await;
+        assert!(
+            began.elapsed() > Duration::from_secs(120),
+            "{:?}",
+            began.elapsed()
+        );
+        for bytes in blobs.iter() {
+            let path = blob_path(&Digest::sha256(bytes));
+            assert_eq!(world.registry.seen(&Method::GET, &path).len(), 1, "{path}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
