@@ -1,5 +1,6 @@
 //! Ends of the process, wanted and not, and what the next start finds.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::clients::copy;
@@ -43,13 +44,7 @@ pub(crate) fn kill_in_the_middle(world: &World) -> Result<Verdict> {
 
     let before = world.upstream.asked()?.len();
     let seawall = world.seawall_on(&world.upstream.address, &directory)?;
-    copy(
-        command("skopeo"),
-        &source(&seawall, image),
-        &directory.join("copy"),
-        &world.images,
-        image,
-    )?;
+    pull(world, &seawall, &directory)?;
     expect_resumed(
         &world.upstream.asked()?.split_off(before),
         world.images.large_layer(),
@@ -72,25 +67,13 @@ pub(crate) fn restart(world: &World) -> Result<Verdict> {
     if let Some(skipped) = world.skips_without_seawall() {
         return Ok(skipped);
     }
-    let (directory, image) = (world.directory()?, &world.images.app);
+    let directory = world.directory()?;
     let seawall = world.seawall_on(&world.upstream.address, &directory)?;
-    copy(
-        command("skopeo"),
-        &source(&seawall, image),
-        &directory.join("copy"),
-        &world.images,
-        image,
-    )?;
+    pull(world, &seawall, &directory)?;
     seawall.stop()?;
     let before = world.upstream.asked()?.len();
     let seawall = world.seawall_on(&world.upstream.address, &directory)?;
-    copy(
-        command("skopeo"),
-        &source(&seawall, image),
-        &directory.join("copy"),
-        &world.images,
-        image,
-    )?;
+    pull(world, &seawall, &directory)?;
     let mut asked = world.upstream.asked()?.split_off(before);
     asked.retain(|asked| asked.method != "HEAD");
     if asked.is_empty() {
@@ -123,6 +106,13 @@ fn expect_clean_shelves(world: &World, directory: &std::path::Path) -> Result {
         return Err("the whole image was there already: the kill came too late to show anything".into());
     }
     Ok(())
+}
+
+/// Pulls the image with skopeo, and compares every byte.
+fn pull(world: &World, seawall: &Seawall, directory: &Path) -> Result {
+    let (source, target) = (source(seawall, &world.images.app), directory.join("copy"));
+    let (images, image) = (&world.images, &world.images.app);
+    copy(command("skopeo"), &source, &target, images, image)
 }
 
 fn source(seawall: &Seawall, image: &Image) -> String {

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
+use rand::{Rng, RngExt, SeedableRng};
 use serde_json::Value;
 
 use crate::disk::pull_by_hand;
@@ -18,6 +21,10 @@ use crate::support::{Image, Result, Seawall, Verdict, World};
 
 /// Kills, unless `SEAWALL_E2E_KILLS` says how many.
 const KILLS: u32 = 30;
+/// Restarts while clients go on, how long it is up between them, and the clients.
+const RESTARTS: usize = 10;
+const UP: Duration = Duration::from_secs(1);
+const NODES: usize = 4;
 /// The latest moment of a kill: by then the small images have been pulled.
 const LATEST: Duration = Duration::from_millis(600);
 
@@ -55,6 +62,133 @@ pub(crate) fn again_and_again(world: &World) -> Result<Verdict> {
     }
     seawall.stop()?;
     Ok(Verdict::Passed)
+}
+
+/// F111: it is restarted every second or so, by SIGTERM and by SIGKILL in turn, while clients go on that try again as a
+/// node does. Each of their pulls ends well.
+pub(crate) fn while_clients_go_on(world: &World) -> Result<Verdict> {
+    if let Some(skipped) = world.skips_without_seawall() {
+        return Ok(skipped);
+    }
+    let (directory, upstream) = (world.directory()?, &world.upstream.address);
+    let images = world.images.small(&world.directory()?, upstream, 20)?;
+    let nodes = Nodes {
+        world,
+        images: &images,
+        seawall: Mutex::default(),
+        pulls: AtomicUsize::new(0),
+        tries: AtomicUsize::new(0),
+        over: AtomicBool::new(false),
+    };
+    let outcome = thread::scope(|scope| {
+        let pulling: Vec<_> = (0..NODES)
+            .map(|node| {
+                let nodes = &nodes;
+                scope.spawn(move || nodes.pull(node))
+            })
+            .collect();
+        let outcome = nodes.restart(&directory);
+        nodes.over.store(true, Relaxed);
+        let join = |node: thread::ScopedJoinHandle<'_, Result>| {
+            node.join().unwrap_or_else(|_| Err("a client panicked".into()))
+        };
+        let pulled = pulling.into_iter().try_for_each(join);
+        let last = outcome?;
+        pulled?;
+        last.stop()
+    });
+    let (pulls, tries) = (nodes.pulls.into_inner(), nodes.tries.into_inner());
+    println!("        {RESTARTS} restarts, {pulls} pulls, {tries} tries that failed");
+    outcome?;
+    if tries == 0 {
+        return Err("no try failed: this shows nothing".into());
+    }
+    expect_right(&directory, &BTreeSet::new())?;
+    Ok(Verdict::Passed)
+}
+
+/// Clients that pull image after image, wherever Seawall is by then, and try each blob again until it comes.
+struct Nodes<'a> {
+    world: &'a World,
+    images: &'a [Image],
+    /// Where it listens now.
+    seawall: Mutex<String>,
+    pulls: AtomicUsize,
+    tries: AtomicUsize,
+    over: AtomicBool,
+}
+
+impl Nodes<'_> {
+    fn address(&self) -> MutexGuard<'_, String> {
+        self.seawall.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pull(&self, node: usize) -> Result {
+        for image in self.images.iter().cycle().skip(node * self.images.len() / NODES) {
+            if self.over.load(Relaxed) {
+                break;
+            }
+            for blob in image.blobs() {
+                self.insist(image, blob)?;
+            }
+            self.pulls.fetch_add(1, Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Gets a blob, by as many tries as it takes in a time in which every restart is over.
+    fn insist(&self, image: &Image, blob: &str) -> Result {
+        let target = format!("/v2/{}/blobs/{blob}", image.repository);
+        let expected = std::fs::read(self.world.images.bytes(blob))?;
+        let got = || {
+            let address = self.address().clone();
+            match http::get(&address, &target) {
+                Ok(answer) if answer.status == 200 => Some(answer.body == expected),
+                Ok(_) | Err(_) => {
+                    self.tries.fetch_add(1, Relaxed);
+                    None
+                }
+            }
+        };
+        let mut right = None;
+        wait_until(
+            &format!("GET {target} to end well"),
+            Duration::from_secs(30),
+            || {
+                right = got();
+                right.is_some()
+            },
+        )?;
+        match right {
+            Some(true) => Ok(()),
+            _ => Err(format!("{target} was complete and wrong").into()),
+        }
+    }
+
+    /// Restarts it over and over; the last one stays, and is given back once everybody has pulled some more.
+    fn restart(&self, directory: &Path) -> Result<Seawall> {
+        let start = || -> Result<Seawall> {
+            let seawall = self.world.seawall_on(&self.world.upstream.address, directory)?;
+            self.address().clone_from(&seawall.address);
+            Ok(seawall)
+        };
+        for number in 0..RESTARTS {
+            let seawall = start()?;
+            // Half of what is held goes, so that some of it is cold.
+            forget_half(expect_right(directory, &BTreeSet::new())?, &mut rand::rng())?;
+            thread::sleep(UP);
+            match number % 2 {
+                0 => seawall.stop()?,
+                _ => seawall.kill()?,
+            }
+        }
+        let seawall = start()?;
+        let wanted = self.pulls.load(Relaxed) + 2 * self.images.len();
+        wait_until("pulls after the last restart", Duration::from_secs(60), || {
+            self.pulls.load(Relaxed) >= wanted
+        })?;
+        Ok(seawall)
+    }
 }
 
 /// SIGKILL while the answer to a counted request is on its way: the next start has counted it, and does not spend it
@@ -200,7 +334,7 @@ fn names(directory: &Path, found: &mut BTreeSet<String>) -> Result {
 }
 
 /// Removes about half of the files; gives the others.
-fn forget_half(all: BTreeSet<String>, random: &mut StdRng) -> Result<BTreeSet<String>> {
+fn forget_half(all: BTreeSet<String>, random: &mut impl Rng) -> Result<BTreeSet<String>> {
     let (gone, kept): (BTreeSet<_>, BTreeSet<_>) = all.into_iter().partition(|_| random.random_bool(0.5));
     gone.iter().try_for_each(std::fs::remove_file)?;
     Ok(kept)

@@ -51,7 +51,7 @@ type Test = (&'static str, fn(&World) -> Result<Verdict>);
 /// Most tests that run at a time, each in a world of its own.
 const MAX_LANES: usize = 4;
 
-const TESTS: [Test; 59] = [
+const TESTS: [Test; 62] = [
     (
         "all clients together cost one upstream GET per digest when cold",
         pulls::cold_together,
@@ -200,6 +200,10 @@ const TESTS: [Test; 59] = [
         "without budget, clients that are sent on end at once",
         shield::sent_on,
     ),
+    (
+        "file systems of other kinds keep what is pulled, also over a SIGKILL",
+        disk::of_other_kinds,
+    ),
     ("a full disk costs no pull, and nothing stays behind", disk::full),
     ("a disk without inodes costs no pull, and heals", disk::no_inodes),
     (
@@ -247,6 +251,10 @@ const TESTS: [Test; 59] = [
     (
         "SIGKILLs at random moments leave nothing wrong and lose nothing that had a name",
         kills::again_and_again,
+    ),
+    (
+        "restarts every second while clients go on cost each of them some more tries and no pull",
+        kills::while_clients_go_on,
     ),
     (
         "a SIGKILL while a counted answer is on its way does not forget what was spent",

@@ -19,6 +19,35 @@ impl Mount {
         Ok(Self(at.to_owned()))
     }
 
+    /// An empty file system of another kind: in a file at `aside`, or laid over a directory there. `None` if this machine
+    /// cannot make one.
+    pub(crate) fn of_kind(kind: &str, at: &Path, aside: &Path) -> Result<Option<Self>> {
+        std::fs::create_dir_all(at)?;
+        std::fs::create_dir_all(aside)?;
+        let mut mount = command("mount");
+        if kind == "overlay" {
+            // What lies on top cannot lie on another overlay.
+            let memory = Self::small(aside, "size=512m")?;
+            let part = |name: &str| -> Result<String> {
+                std::fs::create_dir(aside.join(name))?;
+                Ok(aside.join(name).display().to_string())
+            };
+            let (lower, upper, work) = (part("lower")?, part("upper")?, part("work")?);
+            mount.args(["-t", "overlay", "overlay", "-o"]);
+            mount.arg(format!("lowerdir={lower},upperdir={upper},workdir={work}"));
+            let mounted = run(mount.arg(at));
+            drop(memory);
+            return Ok(mounted.is_ok().then(|| Self(at.to_owned())));
+        }
+        let file = aside.join("disk");
+        std::fs::File::create(&file)?.set_len(512 << 20)?;
+        if run(command(&format!("mkfs.{kind}")).arg("-q").arg(&file)).is_err() {
+            return Ok(None);
+        }
+        let mounted = run(mount.args(["-t", kind, "-o", "loop"]).arg(&file).arg(at));
+        Ok(mounted.is_ok().then(|| Self(at.to_owned())))
+    }
+
     /// The same files as before, read-only: laid over what is there, since a file system that has files open
     /// for writing cannot be made read-only by hand. Made ready at `aside`, an empty directory: at `at` itself,
     /// files could be opened for writing before the mount is read-only.
