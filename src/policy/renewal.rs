@@ -167,6 +167,17 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_good_from_soon_on_is_good() {
+        let early = Time::from_millis(NOW.as_millis() - 600_000);
+        assert!(life(90).is_good(early) && !life(90).is_good(NOW + DAY * 90));
+        let many = Attempts {
+            failed: 30,
+            last: Some(early),
+        };
+        assert_eq!(next(Some(life(90)), many, early, 0.0), Step::Wait(NOW + DAY * 60));
+    }
+
+    #[test]
     fn an_attempt_in_the_future_is_not_waited_for() {
         let ahead = Attempts {
             failed: 1,

@@ -151,3 +151,79 @@ fn life(serving: &Serving, acme: &Acme) -> Option<Life> {
     let is_named = |domain: &String| names.iter().any(|name| name.eq_ignore_ascii_case(domain));
     acme.domains.iter().all(is_named).then_some(Life { from, until })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::net::dial::{Dialer, Proxies};
+    use crate::telemetry::metrics::Metrics;
+
+    fn acme(store: &Path, domains: &[&str]) -> Acme {
+        Acme {
+            directory: "https://ca.test/directory".parse().unwrap(),
+            ca: None,
+            roots: Vec::new(),
+            domains: domains.iter().map(ToString::to_string).collect(),
+            contact: Vec::new(),
+            store: store.to_owned(),
+        }
+    }
+
+    /// A certificate of its own for a name, and its key, in PEM.
+    fn certificate(name: &str) -> String {
+        let own = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        format!("{}{}", own.cert.pem(), own.signing_key.serialize_pem())
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_for_all_names_is_as_none() {
+        let store = tempfile::tempdir().unwrap();
+        write_kept(store.path(), Kept::Certificate, &certificate("Cache.test")).unwrap();
+        for (domains, is_it) in [
+            (&["cache.test"][..], true),
+            (&["cache.test", "other.test"], false),
+            (&["other.test"], false),
+        ] {
+            let serving = Serving::issued(acme(store.path(), domains), None).unwrap();
+            let found = life(&serving, &acme(store.path(), domains));
+            assert_eq!(found.is_some(), is_it, "{domains:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn that_it_is_asked_for_is_written_down_before_anybody_answers() {
+        let store = tempfile::tempdir().unwrap();
+        let serving = Serving::issued(acme(store.path(), &["cache.test"]), None).unwrap();
+        let silent = Dialer {
+            resolve: Arc::new(|_| Box::pin(std::future::pending())),
+            connect: Arc::new(|_| Box::pin(std::future::pending())),
+            proxies: Proxies::Never,
+        };
+        let begin = || Certificate {
+            serving: Some(serving.clone()),
+            metrics: Arc::new(Metrics::new()),
+            clock: Clock::start(),
+            dialer: silent.clone(),
+        };
+        // Each is a process that ends before it has an answer.
+        for (process, failed) in [1, 1, 2].into_iter().enumerate() {
+            let asked = tokio::time::timeout(Duration::from_secs(1), begin().keep());
+            assert!(asked.await.is_err());
+            let kept = read_kept(store.path(), Kept::Attempts).unwrap().unwrap();
+            let written: Written = serde_json::from_str(&kept).unwrap();
+            assert_eq!(written.failed, failed, "process {process}");
+            if process == 1 {
+                // The first pause is over.
+                let waited = Written {
+                    last: Some(1),
+                    ..written
+                };
+                let kept = serde_json::to_string(&waited).unwrap();
+                write_kept(store.path(), Kept::Attempts, &kept).unwrap();
+            }
+        }
+    }
+}

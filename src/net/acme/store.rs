@@ -80,6 +80,11 @@ mod tests {
             read_kept(&store, Kept::Account).unwrap().as_deref(),
             Some("another")
         );
+        // However long a file is that somebody else put there.
+        std::fs::write(store.join("account.json"), vec![b'x'; 2 << 20]).unwrap();
+        let read = read_kept(&store, Kept::Account).unwrap().unwrap();
+        assert_eq!(read.len() as u64, MAX_BYTES);
+        write_kept(&store, Kept::Account, "a third").unwrap();
         let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&store.join("account.json")), 0o600);
         assert_eq!(mode(&store), 0o700);
