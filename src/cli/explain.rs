@@ -173,10 +173,11 @@ fn of_pull(pull: &Explained, full: bool, steps: &mut Vec<Step>) {
 }
 
 fn of_freshness(freshness: &ExplainedFreshness, validated: Option<u64>, now: u64) -> String {
-    let after = |seconds: &[u64]| {
-        let ends = Time::from_millis(validated.unwrap_or(0)) + Duration::from_secs(seconds.iter().sum());
-        wait(ends.since(Time::from_millis(now)))
+    let left = |seconds: u64| {
+        let ends = Time::from_millis(validated.unwrap_or(0)) + Duration::from_secs(seconds);
+        ends.since(Time::from_millis(now))
     };
+    let after = |seconds: &[u64]| wait(left(seconds.iter().sum()));
     let (ttl, soon) = (freshness.ttl, freshness.stale_while_revalidate);
     let spans = |seconds| span(Duration::from_secs(seconds));
     match freshness.verdict.as_str() {
@@ -188,11 +189,16 @@ fn of_freshness(freshness: &ExplainedFreshness, validated: Option<u64>, now: u64
         ),
         "offline" => "served as it is known, however old: the upstream is offline".to_owned(),
         _ if validated.is_none() => "has to be asked about".to_owned(),
-        _ => format!(
-            "stale, since its ttl is {}: has to be asked about; for {} it may be served if there is no answer",
-            spans(ttl),
-            spans(freshness.stale_if_error)
-        ),
+        _ => {
+            let without = match left(freshness.stale_if_error) {
+                Duration::ZERO => "it is too old to be served without an answer".to_owned(),
+                left => format!("without an answer it may be served for another {}", wait(left)),
+            };
+            format!(
+                "stale, since its ttl is {}: has to be asked about; {without}",
+                spans(ttl)
+            )
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What `seawall explain` foretells is what a pull then comes to, and foretelling asks nobody.
 
 mod who;
+mod words;
 
 use std::time::Duration;
 

@@ -46,8 +46,8 @@ fn scene() -> (Configured, Issuer, SigningKey) {
     (configured, issuer, key)
 }
 
-/// What the command prints: its lines without what stands in front, and the ending.
-async fn told(seawall: &Seawall, line: &str) -> String {
+/// What the command prints.
+pub(super) async fn told(seawall: &Seawall, line: &str) -> String {
     let arguments: Vec<&str> = line.split(' ').collect();
     match printed(seawall, &arguments).await {
         Capture::Text(text) => text,
