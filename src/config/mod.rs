@@ -24,6 +24,7 @@ mod identities;
 mod issuers;
 mod logins;
 mod misplaced;
+mod offer;
 mod problem;
 mod proxies;
 mod purges;

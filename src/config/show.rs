@@ -160,6 +160,8 @@ fn upstream(out: &mut String, options: &Options, name: &Entry, policy: &Policy) 
         let alternates: Vec<String> = options.alternates.iter().map(alternate).collect();
         writeln!(out, "alternates = [{}]", alternates.join(", "))?;
     }
+    writeln!(out, "allow = {}", list(&name.offer.allow))?;
+    writeln!(out, "deny = {}", list(&name.offer.deny))?;
     writeln!(out, "access_ttl = \"{}\"", show_duration(options.access_ttl))?;
     writeln!(out, "token_hosts = {}", list(&options.token_hosts))?;
     writeln!(out, "allow_addresses = {}", list(&options.allow_addresses))?;

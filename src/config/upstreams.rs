@@ -7,20 +7,23 @@ use super::environment::Environment;
 use super::file::{Node, Value};
 use super::problem::{Place, Problems};
 use super::section::{Section, Wrong, boolean, count, duration, limit, size, text, word};
-use super::{access, alternates, freshness, values};
+use super::{access, alternates, freshness, offer, values};
 use crate::cache::OnExhausted;
 use crate::oci::Registry;
+use crate::policy::access::Offer;
 use crate::policy::access::visibility::Sharing;
 use crate::policy::freshness::Policy;
 use crate::policy::naming::{Entry, Pattern};
 use crate::upstream::{self, Options, Timeouts};
 
 /// The keys of an entry.
-pub(super) const KEYS: [&str; 18] = [
+pub(super) const KEYS: [&str; 20] = [
     "registry",
     "url",
     "default",
     "hosts",
+    "allow",
+    "deny",
     "access",
     "access_ttl",
     "credentials",
@@ -97,6 +100,7 @@ fn entry(node: &Node, environment: &Environment, problems: &mut Problems) -> Opt
     }
     // The rest is read even if the name is wrong, so that its problems show as well.
     let named = pattern.is_some();
+    let offer = offer::read(&entry, pattern.as_ref(), problems);
     let pattern = pattern.unwrap_or(Pattern::Any);
     let options = options(&entry, &pattern, environment, problems);
     let default = entry.read("default", None, |node| boolean(node).map(Some), problems);
@@ -104,6 +108,7 @@ fn entry(node: &Node, environment: &Environment, problems: &mut Problems) -> Opt
         pattern,
         hosts: entry.read_list("hosts", values::registry, problems),
         default: false,
+        offer,
     };
     let configured = Configured {
         name,
@@ -250,6 +255,7 @@ fn anonymous(built_in: &BuiltIn, pattern: Pattern) -> Configured {
             pattern,
             hosts: Vec::new(),
             default: false,
+            offer: Offer::default(),
         },
         options,
         freshness: Policy::plain(defaults::freshness()),

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 pub use self::attempts::Attempts;
-pub use self::scope::Scope;
+pub use self::scope::{Paths, Scope};
 use super::clients::{Clients, Identity, Standing};
 use super::issuers::{Bearer, Issuer};
 use crate::oci::{Registry, Repository, RepositoryPath};
@@ -70,8 +70,7 @@ impl Grant {
 
     /// True if a repository may be pulled from.
     pub fn covers(&self, registry: &Registry, path: &RepositoryPath) -> bool {
-        (self.allow.is_empty() || self.allowed_by(registry, path).is_some())
-            && self.denied_by(registry, path).is_none()
+        covers(&self.allow, &self.deny, |scope| scope.matches(registry, path))
     }
 
     /// The entry of `allow` that a repository meets.
@@ -83,6 +82,27 @@ impl Grant {
     pub fn denied_by(&self, registry: &Registry, path: &RepositoryPath) -> Option<&Scope> {
         self.deny.iter().find(|scope| scope.matches(registry, path))
     }
+}
+
+/// The repositories of a registry that may be pulled from at all, whoever asks.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Offer {
+    /// These; all if there is none.
+    pub allow: Vec<Paths>,
+    /// Not these, although they are allowed.
+    pub deny: Vec<Paths>,
+}
+
+impl Offer {
+    /// True if a repository may be pulled from.
+    pub fn covers(&self, path: &RepositoryPath) -> bool {
+        covers(&self.allow, &self.deny, |paths| paths.matches(path))
+    }
+}
+
+/// True if `allow`, where there is any, has something that holds, and `deny` nothing.
+fn covers<T>(allow: &[T], deny: &[T], holds: impl Fn(&T) -> bool) -> bool {
+    (allow.is_empty() || allow.iter().any(&holds)) && !deny.iter().any(&holds)
 }
 
 /// Where those may come from who do not say who they are.
@@ -212,6 +232,8 @@ pub enum Wanted<'a> {
     Catalog,
     /// Something of a repository.
     Repository(&'a Repository),
+    /// Something of a repository that its registry's [`Offer`] does not cover.
+    Unoffered(&'a Repository),
 }
 
 /// Whether a request is answered.
@@ -235,6 +257,8 @@ pub fn decide(clients: &Clients, who: &Identity, wanted: Wanted<'_>) -> Verdict 
     match (who.standing, wanted) {
         (Standing::Stranger, _) if can_log_in => Verdict::Login,
         (Standing::Stranger, _) => Verdict::Closed,
+        // Nobody may have it, so that another login is of no use.
+        (_, Wanted::Unoffered(_)) => Verdict::Denied(access.denied),
         (Standing::Admitted, _) | (Standing::Named(_), Wanted::Base | Wanted::Catalog) => Verdict::Granted,
         (Standing::Named(index), Wanted::Repository(repository)) => {
             let grant = &clients.rules[index].grant;

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use super::access::{Offer, Wanted};
 use crate::oci::{Registry, Repository, RepositoryPath, Target};
 
 /// Which registries an entry of the configuration stands for.
@@ -65,6 +66,8 @@ pub struct Entry {
     pub hosts: Vec<Registry>,
     /// True if it serves the requests that name no registry.
     pub default: bool,
+    /// Which of its repositories may be pulled from.
+    pub offer: Offer,
 }
 
 /// The registries that may be asked for.
@@ -168,6 +171,25 @@ impl Names {
             false => path,
         };
         Ok(Repository { registry, path })
+    }
+
+    /// True if a repository may be pulled from, as far as its registry's entry says.
+    ///
+    /// # Panics
+    /// If `chosen` came from other names.
+    pub fn offers(&self, chosen: &Chosen) -> bool {
+        self.entries[chosen.entry].offer.covers(&chosen.repository.path)
+    }
+
+    /// What somebody wants who asks for this.
+    ///
+    /// # Panics
+    /// As [`Self::offers`].
+    pub fn wanted<'a>(&self, chosen: &'a Chosen) -> Wanted<'a> {
+        match self.offers(chosen) {
+            true => Wanted::Repository(&chosen.repository),
+            false => Wanted::Unoffered(&chosen.repository),
+        }
     }
 
     /// The index of the entry that serves `registry`, if any.

@@ -166,7 +166,7 @@ impl Hits {
         let route = Route::parse(asked.path, asked.query).ok()?;
         let host = self.host.read(asked.host)?;
         let chosen = inner.names.choose(route.target()?, host.registry.as_ref()).ok()?;
-        if !inner.cache.is_known_public(&chosen) {
+        if !inner.names.offers(&chosen) || !inner.cache.is_known_public(&chosen) {
             return None;
         }
         let (now, head) = (inner.clock.at(began), asked.method == Method::HEAD);

@@ -110,7 +110,7 @@ async fn handle(
     let target = route.target();
     let chosen = target.map(|target| inner.names.choose(target, host.as_ref()));
     let wanted = match &chosen {
-        Some(Ok(chosen)) => Wanted::Repository(&chosen.repository),
+        Some(Ok(chosen)) => inner.names.wanted(chosen),
         None if matches!(route, Route::Catalog(..)) => Wanted::Catalog,
         Some(Err(_)) | None => Wanted::Base,
     };

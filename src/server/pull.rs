@@ -73,7 +73,8 @@ pub(super) async fn catalog(
         let covered = grant.is_none_or(|grant| grant.covers(&repository.registry, &repository.path));
         // What an upstream shows to some only is named to nobody.
         let entry = names.entry(&repository.registry);
-        covered && entry.is_none_or(|entry| cache.is_known_public(&Chosen { entry, repository }))
+        let offered = |chosen: &Chosen| names.offers(chosen) && cache.is_known_public(chosen);
+        covered && entry.is_none_or(|entry| offered(&Chosen { entry, repository }))
     };
     let held: Vec<&str> = held.iter().map(String::as_str).filter(may_see).collect();
     let (shown, cut) = cut(&held, page);

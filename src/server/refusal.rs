@@ -39,7 +39,9 @@ impl Challenge {
         let scope = match wanted {
             Wanted::Base => None,
             Wanted::Catalog => Some("registry:catalog:*".to_owned()),
-            Wanted::Repository(repository) => Some(format!("repository:{repository}:pull")),
+            Wanted::Repository(repository) | Wanted::Unoffered(repository) => {
+                Some(format!("repository:{repository}:pull"))
+            }
         };
         Self::Token {
             realm: base + tokens::PATH,
@@ -113,7 +115,7 @@ pub(super) fn later(wait: Duration) -> Answer {
 /// 404 or 403: not for this client, whether it exists or not.
 pub(super) fn denied(denied: Denied, wanted: Wanted<'_>) -> Answer {
     let name = match wanted {
-        Wanted::Repository(repository) => repository.to_string(),
+        Wanted::Repository(repository) | Wanted::Unoffered(repository) => repository.to_string(),
         Wanted::Base | Wanted::Catalog => "this".to_owned(),
     };
     match denied {

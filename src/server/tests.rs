@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::net::dial::Dialer;
 use crate::net::serving::Serving;
 use crate::oci::{Digest, Registry};
+use crate::policy::access::Offer;
 use crate::policy::access::visibility::Sharing;
 use crate::policy::clients::Clients;
 use crate::policy::naming::{Entry, Names, Pattern};
@@ -154,6 +155,7 @@ fn server_with(directory: &std::path::Path, chosen: Chosen) -> Server {
         pattern: Pattern::parse(Registry::DOCKER_HUB).unwrap(),
         hosts: Vec::new(),
         default: true,
+        offer: Offer::default(),
     };
     let records = crate::store::Records::open(&disk.records_path());
     let cache = Cache::new(

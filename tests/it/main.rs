@@ -27,6 +27,7 @@ mod issued;
 mod lanes;
 mod licences;
 mod metrics;
+mod offers;
 mod operators;
 mod page;
 mod proxies;

@@ -6,6 +6,7 @@ use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 use seawall::cache::ScheduledWarm;
 use seawall::oci::{Digest, Platforms, Tag};
+use seawall::policy::access::Offer;
 use seawall::policy::naming::{Entry, Names, Pattern};
 use seawall::policy::schedule::{Schedule, Zone};
 use serde_json::{Value, json};
@@ -299,6 +300,7 @@ async fn what_is_scheduled_is_warmed_when_it_is_due_and_again() {
         pattern,
         hosts: Vec::new(),
         default: true,
+        offer: Offer::default(),
     }]);
     let scheduled = ScheduledWarm {
         references: vec!["app:1".to_owned()],

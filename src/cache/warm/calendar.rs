@@ -4,9 +4,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Wanted, Warm, WarmEvent};
 use crate::cache::Cache;
-use crate::oci::{Named, Platforms};
+use crate::oci::{Named, Platforms, Repository};
 use crate::policy::budget::PREFETCH;
-use crate::policy::naming::Names;
+use crate::policy::naming::{Chosen, Names};
 use crate::policy::schedule::Schedule;
 
 /// The longest that an image of a scheduled warm waits for its upstream: what expires unused may come late.
@@ -32,10 +32,18 @@ impl Wanted {
         let found = found.and_then(|named| {
             let chosen = names.choose(&named.target, None);
             let chosen = chosen.map_err(|unknown| format!("{unknown}; add it as [[upstream]]"))?;
-            Ok((chosen, named.reference))
+            match names.offers(&chosen) {
+                true => Ok((chosen, named.reference)),
+                false => Err(unoffered(&chosen)),
+            }
         });
         Self { name, found }
     }
+}
+
+fn unoffered(chosen: &Chosen) -> String {
+    let Repository { registry, .. } = &chosen.repository;
+    format!("`allow` and `deny` of the [[upstream]] for {registry} say that nobody may pull it")
 }
 
 impl Cache {

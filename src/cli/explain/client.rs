@@ -87,6 +87,7 @@ pub(super) fn access(explanation: &Explanation) -> String {
         ("denied" | "login", _) if named => {
             "may pull, but not this: `allow` of its [[client]] does not have it".to_owned()
         }
+        ("unoffered", _) => "nobody may pull this: `allow` and `deny` of its [[upstream]] say so".to_owned(),
         ("login" | "closed", _) if vouched => {
             "may not pull: a token alone opens nothing, and no [[client]] wants what it says".to_owned()
         }

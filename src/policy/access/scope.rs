@@ -1,4 +1,5 @@
-//! Which repositories are meant: `docker.io/library/*`, `ghcr.io/team/**`, `*.azurecr.io`.
+//! Which repositories are meant: `docker.io/library/*`, `ghcr.io/team/**`, `*.azurecr.io`; of one registry that is
+//! known already, `library/*`.
 
 use std::fmt;
 
@@ -13,10 +14,36 @@ const MAX_WRITTEN: usize = 512;
 /// Repositories of one registry, or of several.
 #[derive(Clone)]
 pub struct Scope {
-    written: String,
     registry: naming::Pattern,
     /// `None`: all of them.
-    path: Option<Regex>,
+    paths: Option<Paths>,
+    written: String,
+}
+
+/// Repositories of one registry, by their paths.
+#[derive(Clone)]
+pub struct Paths {
+    written: String,
+    expression: Regex,
+}
+
+impl Paths {
+    /// Reads the path of a repository in which `*` stands for any characters but `/`, and `**` as a whole part for one
+    /// part or more. `None` if it is none.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.len() > MAX_WRITTEN {
+            return None;
+        }
+        Some(Self {
+            written: text.to_owned(),
+            expression: expression(text)?,
+        })
+    }
+
+    /// True if a repository is meant.
+    pub fn matches(&self, path: &RepositoryPath) -> bool {
+        self.expression.is_match(path.as_str())
+    }
 }
 
 impl Scope {
@@ -32,21 +59,21 @@ impl Scope {
             Some((registry, path)) => (registry, Some(path)),
         };
         let registry = naming::Pattern::parse(registry)?;
-        let path = match path {
+        let paths = match path {
             None | Some("**") => None,
-            Some(path) => Some(expression(path)?),
+            Some(path) => Some(Paths::parse(path)?),
         };
         Some(Self {
-            written: text.to_owned(),
             registry,
-            path,
+            paths,
+            written: text.to_owned(),
         })
     }
 
     /// True if a repository is meant.
     pub fn matches(&self, registry: &Registry, path: &RepositoryPath) -> bool {
-        let is_path = |expression: &Regex| expression.is_match(path.as_str());
-        self.registry.matches(registry) && self.path.as_ref().is_none_or(is_path)
+        let has = |paths: &Paths| paths.matches(path);
+        self.registry.matches(registry) && self.paths.as_ref().is_none_or(has)
     }
 }
 
@@ -71,20 +98,28 @@ fn part(part: &str) -> Option<String> {
     Some(literals.join("[^/]*"))
 }
 
-impl PartialEq for Scope {
-    fn eq(&self, other: &Self) -> bool {
-        self.written == other.written
-    }
+/// What is equal, and is shown, is what was written.
+macro_rules! as_written {
+    ($kind:ty) => {
+        impl PartialEq for $kind {
+            fn eq(&self, other: &Self) -> bool {
+                self.written == other.written
+            }
+        }
+
+        impl fmt::Debug for $kind {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.written, f)
+            }
+        }
+
+        impl fmt::Display for $kind {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.written)
+            }
+        }
+    };
 }
 
-impl fmt::Debug for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.written, f)
-    }
-}
-
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.written)
-    }
-}
+as_written!(Scope);
+as_written!(Paths);

@@ -12,6 +12,7 @@ fn entry(pattern: &str, hosts: &[&str], default: bool) -> Entry {
         pattern: Pattern::parse(pattern).unwrap(),
         hosts: hosts.iter().map(|host| registry(host)).collect(),
         default,
+        offer: Offer::default(),
     }
 }
 

@@ -31,7 +31,7 @@ pub struct Explanation {
     /// Who asks.
     pub client: ExplainedClient,
     /// Whether that may: `granted`; `login`: not before it says who it is; `denied`: it may pull, but not this;
-    /// `closed`: nobody may pull from there.
+    /// `unoffered`: nobody may pull this; `closed`: nobody may pull from there.
     pub access: String,
     /// The entry of the client's `allow` that lets it, or of its `deny` that keeps it away; `None` if there is none.
     #[serde(default)]
@@ -107,8 +107,6 @@ async fn explain(inner: &Inner, ask: &Ask) -> Result<Explanation, Refused> {
         ..Evidence::from(address(ask)?)
     };
     let who = clients.identify(&evidence);
-    let verdict = access::decide(clients, &who, Wanted::Repository(&repository));
-    let entry = inner.names.entry(&repository.registry);
     let name = full(&repository, &reference);
     let scope = scope(clients, &who, &repository);
     let registry = repository.registry.to_string();
@@ -119,10 +117,17 @@ async fn explain(inner: &Inner, ask: &Ask) -> Result<Explanation, Refused> {
         deadline: now + patience(""),
     };
     let used_up = inner.cache.quotas().used_up(&asker);
-    let pull = match (entry, verdict) {
-        (Some(entry), Verdict::Granted) => {
-            let chosen = Chosen { entry, repository };
-            let mut pull = inner.cache.explain(&chosen, &reference, &asker).await;
+    let entry = inner.names.entry(&repository.registry);
+    let chosen = entry.map(|entry| Chosen {
+        entry,
+        repository: repository.clone(),
+    });
+    let wanted = chosen.as_ref().map(|chosen| inner.names.wanted(chosen));
+    let wanted = wanted.unwrap_or(Wanted::Repository(&repository));
+    let verdict = access::decide(clients, &who, wanted);
+    let pull = match (&chosen, verdict) {
+        (Some(chosen), Verdict::Granted) => {
+            let mut pull = inner.cache.explain(chosen, &reference, &asker).await;
             if let Some((UsedUp::Reads, _)) = used_up {
                 pull.outlook = Outlook::Refused.name().to_owned();
             }
@@ -151,7 +156,7 @@ async fn explain(inner: &Inner, ask: &Ask) -> Result<Explanation, Refused> {
                 now: now.as_millis(),
             }),
         },
-        access: word(verdict).to_owned(),
+        access: word(verdict, wanted).to_owned(),
         scope,
         pull,
     })
@@ -251,11 +256,12 @@ fn mark(mark: Mark) -> ExplainedMark {
     }
 }
 
-const fn word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Granted => "granted",
-        Verdict::Login => "login",
-        Verdict::Denied(_) => "denied",
-        Verdict::Closed => "closed",
+const fn word(verdict: Verdict, wanted: Wanted<'_>) -> &'static str {
+    match (verdict, wanted) {
+        (Verdict::Granted, _) => "granted",
+        (Verdict::Login, _) => "login",
+        (Verdict::Denied(_), Wanted::Unoffered(_)) => "unoffered",
+        (Verdict::Denied(_), _) => "denied",
+        (Verdict::Closed, _) => "closed",
     }
 }

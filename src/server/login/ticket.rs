@@ -99,7 +99,9 @@ impl Ticket {
         match wanted {
             Wanted::Base => true,
             Wanted::Catalog => self.scopes.iter().any(|scope| scope == CATALOG),
-            Wanted::Repository(repository) => self.scopes.iter().any(|scope| is(scope, repository)),
+            Wanted::Repository(repository) | Wanted::Unoffered(repository) => {
+                self.scopes.iter().any(|scope| is(scope, repository))
+            }
         }
     }
 }

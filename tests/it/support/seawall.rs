@@ -15,6 +15,7 @@ use seawall::cache::{self, Cache, OnExhausted};
 use seawall::clock::Clock;
 use seawall::net::dial::Dialer;
 use seawall::net::serving::Serving;
+use seawall::policy::access::Offer;
 use seawall::policy::access::visibility::Sharing;
 use seawall::policy::budget::Rules;
 use seawall::policy::clients::Clients;
@@ -63,6 +64,8 @@ pub(crate) struct Choices {
     pub(crate) on_exhausted: OnExhausted,
     pub(crate) freshness: freshness::Policy,
     pub(crate) trust: trust::Rules,
+    /// Of every registry.
+    pub(crate) offer: Offer,
     pub(crate) lanes: Option<usize>,
     pub(crate) negative_ttl: Duration,
     pub(crate) flights: flight::Rules,
@@ -90,6 +93,7 @@ impl Default for Choices {
             on_exhausted: OnExhausted::Refuse,
             freshness: freshness::Policy::plain(usual_freshness()),
             trust: trust::Rules::default(),
+            offer: Offer::default(),
             lanes: None,
             negative_ttl: Duration::from_secs(10),
             flights: flight::Rules {
@@ -226,6 +230,7 @@ impl Seawall {
             pattern,
             hosts: Vec::new(),
             default: place == 0,
+            offer: choices.offer.clone(),
         };
         let patterns = std::iter::once(pattern).chain(others.into_iter().rev());
         let names = Names::new(patterns.enumerate().map(entry).collect());
