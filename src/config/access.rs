@@ -64,9 +64,18 @@ pub(super) fn credentials(
     problems: &mut Problems,
 ) -> Vec<Account> {
     let list = entry.list("credentials", problems);
-    let mut accounts = Vec::new();
+    let mut accounts: Vec<Account> = Vec::new();
     for node in list {
-        accounts.extend(identities::read(node, entry, pattern, environment, problems));
+        for account in identities::read(node, entry, pattern, environment, problems) {
+            let name = account.name();
+            // By its name each has its budget, its metrics and its place in the status.
+            if accounts.iter().any(|other| other.name() == name) {
+                let what = format!("{}credentials has \"{name}\" twice", entry.name);
+                let hint = "keep one, or say what each is for: prefix = \"team\"";
+                problems.add(&node.place, what, Some(hint.into()));
+            }
+            accounts.push(account);
+        }
     }
     accounts
 }

@@ -108,3 +108,18 @@ fn what_cannot_work_is_refused_before_the_start() {
         assert!(report.contains(what) && report.contains(hint), "{report}");
     }
 }
+
+#[test]
+fn two_accounts_that_would_have_one_name_are_refused_and_told_how_to_differ() {
+    let cloud = |more: &str| format!("{{ cloud = \"aws\"{more} }}");
+    let two = |first: &str, second: &str| entry(ECR, &format!("{}, {}", cloud(first), cloud(second)));
+    let other = ", env = { AWS_ROLE_ARN = \"arn:other\" }";
+    for (first, second) in [("", other), (", prefix = \"team\"", ", prefix = \"team\"")] {
+        let report = load_text(&two(first, second), &[]).unwrap_err().to_string();
+        assert!(
+            report.contains("twice") && report.contains("prefix = \"team\""),
+            "{report}"
+        );
+    }
+    assert!(load_text(&two("", ", prefix = \"team\""), &[]).is_ok());
+}
