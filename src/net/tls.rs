@@ -5,33 +5,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::WantsClientCert;
-use rustls::crypto::{CryptoProvider, aws_lc_rs, ring};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 
 /// What TLS computes with, towards clients and upstreams: aws-lc-rs, whose key exchange also withstands quantum
-/// computers. It encrypts in 512-bit registers or in those of AES alone; where there are registers between the two
-/// (AMD's Zen 3, Intel's processors for desktops), ring encrypts twice as fast: records of 16 KiB by AES-128-GCM at
-/// 7.95 GB/s beside 4.17 on an EPYC of that kind.
+/// computers.
 pub fn provider() -> Arc<CryptoProvider> {
-    let mut provider = aws_lc_rs::default_provider();
-    if has_wide_aes() {
-        provider.cipher_suites = ring::default_provider().cipher_suites;
-    }
-    Arc::new(provider)
-}
-
-/// True if the processor has AES in registers of 256 bits, and no registers of 512.
-#[cfg(target_arch = "x86_64")]
-fn has_wide_aes() -> bool {
-    let is_wide = is_x86_feature_detected!("vaes") && is_x86_feature_detected!("vpclmulqdq");
-    is_wide && !is_x86_feature_detected!("avx512bw")
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-const fn has_wide_aes() -> bool {
-    false
+    Arc::new(aws_lc_rs::default_provider())
 }
 
 /// The configuration of a client that trusts the certificates of `ca` (DER) and no other, or, if there are
