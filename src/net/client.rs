@@ -28,10 +28,6 @@ const IDLE_TIME: Duration = Duration::from_secs(50);
 const STREAM_WINDOW: u32 = 2 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
 
-/// Requests sent over HTTP/2 before its server has said how many it takes at once, which it does with its first bytes:
-/// those beyond are refused, and others would wait for their second try (F042).
-const FIRST_STREAMS: usize = 1;
-
 /// How often a silent HTTP/2 connection is asked whether it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
@@ -81,7 +77,6 @@ impl Client {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIME)
             .pool_max_idle_per_host(IDLE_PER_HOST)
-            .http2_initial_max_send_streams(FIRST_STREAMS)
             .http2_initial_stream_window_size(STREAM_WINDOW)
             .http2_initial_connection_window_size(CONNECTION_WINDOW)
             .http2_keep_alive_interval(KEEP_ALIVE)

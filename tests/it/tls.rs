@@ -10,16 +10,12 @@ use seawall::oci::{Digest, Repository};
 use seawall::policy::access::visibility::Sharing;
 use seawall::policy::naming::{Chosen, Pattern};
 use seawall::upstream::{Budgets, Options, Refusal, Timeouts, Upstreams, Want};
-use tokio::io::AsyncWriteExt;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 use crate::support::registry::{ADDRESS, Registry};
 use crate::support::world::{MIB, content};
-
-/// How long it takes until something is heard of a registry.
-const LATE: Duration = Duration::from_millis(100);
 
 /// A certificate authority of the test's own.
 struct Authority {
@@ -67,11 +63,11 @@ impl Authority {
 
 /// Reaches `registry` through TLS, whatever the name.
 fn dialer(registry: &Registry, acceptor: &TlsAcceptor) -> Dialer {
-    dialer_to(registry, acceptor, usize::MAX, None)
+    dialer_to(registry, acceptor, usize::MAX)
 }
 
-/// The same, of a registry that sends each connection away after so many requests, and takes so many at once on it.
-fn dialer_to(registry: &Registry, acceptor: &TlsAcceptor, requests: usize, at_once: Option<u32>) -> Dialer {
+/// The same, of a registry that sends each connection away after so many requests.
+fn dialer_to(registry: &Registry, acceptor: &TlsAcceptor, requests: usize) -> Dialer {
     let (registry, acceptor) = (registry.clone(), acceptor.clone());
     Dialer {
         proxies: Proxies::Never,
@@ -83,32 +79,13 @@ fn dialer_to(registry: &Registry, acceptor: &TlsAcceptor, requests: usize, at_on
                 tokio::spawn(async move {
                     // A client that refuses our certificate ends the handshake with an error.
                     if let Ok(stream) = acceptor.accept(far).await {
-                        let heard = heard_late(stream, LATE);
-                        registry.serve_within(heard, requests, at_once).await;
+                        registry.serve_some(stream, requests).await;
                     }
                 });
                 Ok(Box::new(near) as Box<dyn Io>)
             })
         }),
     }
-}
-
-/// A way to `peer` on which it hears nothing for a while: of what is said by then, how many requests are taken at once.
-fn heard_late(peer: impl Io, late: Duration) -> tokio::io::DuplexStream {
-    let (near, far) = tokio::io::duplex(256 * 1024);
-    let (mut from_peer, mut to_peer) = tokio::io::split(peer);
-    let (mut said, mut heard) = tokio::io::split(far);
-    // Each way ends with the connection.
-    tokio::spawn(async move {
-        tokio::time::sleep(late).await;
-        tokio::io::copy(&mut said, &mut to_peer).await.ok();
-        to_peer.shutdown().await.ok();
-    });
-    tokio::spawn(async move {
-        tokio::io::copy(&mut from_peer, &mut heard).await.ok();
-        heard.shutdown().await.ok();
-    });
-    near
 }
 
 /// `https://hub.test`, trusting `ca`.
@@ -230,7 +207,7 @@ async fn f042_a_registry_that_sends_connections_away_all_the_time_is_pulled_from
         let (registry, authority) = (Registry::default(), Authority::new());
         let digests = (0..BLOBS).map(|seed| registry.blob("app", content(40_000, seed)));
         let digests: Vec<Digest> = digests.collect();
-        let dialer = dialer_to(&registry, &authority.server("hub.test", &["h2"]), requests, None);
+        let dialer = dialer_to(&registry, &authority.server("hub.test", &["h2"]), requests);
         let hub = Arc::new(hub(&dialer, &authority.der));
         let mut pulls = tokio::task::JoinSet::new();
         for digest in digests {
@@ -244,28 +221,5 @@ async fn f042_a_registry_that_sends_connections_away_all_the_time_is_pulled_from
         assert!(journal.iter().all(|request| request.version == Version::HTTP_2));
         // What was sent away unanswered was not begun there.
         assert_eq!(journal.len() as u64, BLOBS, "sent away after {requests}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn f042_a_registry_that_refuses_streams_is_pulled_from_all_the_same() {
-    // What it takes at once is known only once it has said so: by then more is under way.
-    const BLOBS: u64 = 60;
-    for at_once in [1, 5] {
-        let (registry, authority) = (Registry::default(), Authority::new());
-        let digests = (0..BLOBS).map(|seed| registry.blob("app", content(40_000, seed)));
-        let digests: Vec<Digest> = digests.collect();
-        let acceptor = authority.server("hub.test", &["h2"]);
-        let dialer = dialer_to(&registry, &acceptor, usize::MAX, Some(at_once));
-        let hub = Arc::new(hub(&dialer, &authority.der));
-        let mut pulls = tokio::task::JoinSet::new();
-        for digest in digests {
-            let hub = hub.clone();
-            pulls.spawn(async move { blob(&hub, &digest).await });
-        }
-        while let Some(pulled) = pulls.join_next().await {
-            assert_eq!(pulled.unwrap(), Ok(40_000), "{at_once} at once");
-        }
-        assert_eq!(registry.journal().len() as u64, BLOBS, "{at_once} at once");
     }
 }

@@ -303,11 +303,6 @@ impl Registry {
 
     /// Serves one connection, and tells its client to go away once so many requests have come: by GOAWAY over HTTP/2.
     pub(crate) async fn serve_some<I: Io>(self, io: I, requests: usize) {
-        self.serve_within(io, requests, None).await;
-    }
-
-    /// The same of one that refuses what comes over HTTP/2 while so many requests are open (`None`: takes them all).
-    pub(crate) async fn serve_within<I: Io>(self, io: I, requests: usize, at_once: Option<u32>) {
         let (enough, came) = (tokio::sync::Notify::new(), AtomicUsize::new(0));
         let service = hyper::service::service_fn(|request| {
             let registry = self.clone();
@@ -324,7 +319,6 @@ impl Registry {
         });
         let mut server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
         server.http1().timer(TokioTimer::new());
-        server.http2().max_concurrent_streams(at_once);
         let mut serving = std::pin::pin!(server.serve_connection(TokioIo::new(io), service));
         tokio::select! {
             // A connection the test breaks on purpose ends with an error; nothing follows from it.
