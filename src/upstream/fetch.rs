@@ -73,6 +73,9 @@ impl Upstream {
         let exchange = self.present().exchange()?;
         let account = exchange.shield.account(path);
         exchange.negatives.recall(account, path, reference)?;
+        // Not that HEAD were of no use: the GET in its place would be shut out as well, or, with a password that came
+        // in between, be spent by tag.
+        exchange.shut_out(path).map_or(Ok(()), Err)?;
         let mut ask = manifest_ask(exchange, Method::HEAD, path, reference, account)?;
         ask.asker = asker;
         let answer = pointed_at(exchange, exchange.ask_freely(&mut ask).await);
