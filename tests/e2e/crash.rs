@@ -44,7 +44,7 @@ pub(crate) fn kill_in_the_middle(world: &World) -> Result<Verdict> {
 
     let before = world.upstream.asked()?.len();
     let seawall = world.seawall_on(&world.upstream.address, &directory)?;
-    pull(world, &seawall, &directory)?;
+    pull_in_full(world, &seawall, &directory)?;
     expect_resumed(
         &world.upstream.asked()?.split_off(before),
         world.images.large_layer(),
@@ -69,11 +69,11 @@ pub(crate) fn restart(world: &World) -> Result<Verdict> {
     }
     let directory = world.directory()?;
     let seawall = world.seawall_on(&world.upstream.address, &directory)?;
-    pull(world, &seawall, &directory)?;
+    pull_in_full(world, &seawall, &directory)?;
     seawall.stop()?;
     let before = world.upstream.asked()?.len();
     let seawall = world.seawall_on(&world.upstream.address, &directory)?;
-    pull(world, &seawall, &directory)?;
+    pull_in_full(world, &seawall, &directory)?;
     let mut asked = world.upstream.asked()?.split_off(before);
     asked.retain(|asked| asked.method != "HEAD");
     if asked.is_empty() {
@@ -109,7 +109,7 @@ fn expect_clean_shelves(world: &World, directory: &std::path::Path) -> Result {
 }
 
 /// Pulls the image with skopeo, and compares every byte.
-fn pull(world: &World, seawall: &Seawall, directory: &Path) -> Result {
+fn pull_in_full(world: &World, seawall: &Seawall, directory: &Path) -> Result {
     let (source, target) = (source(seawall, &world.images.app), directory.join("copy"));
     let (images, image) = (&world.images, &world.images.app);
     copy(command("skopeo"), &source, &target, images, image)
