@@ -5,7 +5,7 @@
 //! said so: by the tag that points at it, by the manifest that lists it, by having given it, or when it is asked,
 //! which costs nothing. What everybody may have is everybody's under any name.
 //!
-//! Where no upstream has credentials, there is no such question.
+//! Where no upstream has credentials, or had, there is no such question.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, PoisonError};
@@ -13,11 +13,11 @@ use std::sync::{Mutex, PoisonError};
 use lru::LruCache;
 
 use super::blob::lock;
-use super::{Asker, Cache, Failure};
+use super::{Asker, Cache, Failure, Shelves};
 use crate::oci::{ByteRange, Digest, Manifest, Reference, Repository};
 use crate::policy::naming::Chosen;
 use crate::store::{Held, Shelf};
-use crate::upstream::{Guard, Refusal, Want};
+use crate::upstream::{Guard, Refusal, Upstreams, Want};
 
 /// Parts that are locked one by one: hits look here.
 const PARTS: usize = 16;
@@ -83,6 +83,15 @@ enum Aspect {
     Parts,
 }
 
+impl Shelves {
+    /// Writes down which registries have credentials, so that the next run knows it, whatever its configuration is.
+    pub(super) fn note_private(&self, upstreams: &Upstreams) {
+        for registry in upstreams.private() {
+            self.records.put_private(&registry);
+        }
+    }
+}
+
 impl Cache {
     /// True if content may be served as this repository's, as far as is known. Asks nobody.
     pub(super) fn belongs(&self, chosen: &Chosen, digest: &Digest) -> bool {
@@ -120,7 +129,7 @@ impl Cache {
     /// Whose the content of a repository is: its own, or (`None`) everybody's, who may see the repository.
     fn owner<'a>(&self, chosen: &'a Chosen) -> Option<&'a Repository> {
         let open = match self.guard(chosen) {
-            Guard::Nobody => !self.upstreams.has_credentials(chosen.entry),
+            Guard::Nobody => !self.upstreams.has_credentials(chosen),
             Guard::Everybody => self.is_known_public(chosen),
             Guard::Client => false,
         };

@@ -41,9 +41,11 @@ impl Cache {
             // Whoever is believed now may not be who was.
             false => Arc::new(Verdicts::new(self.tasks.clone(), self.clock)),
         };
+        let upstreams = Arc::new(self.upstreams.changed(upstreams, budgets));
+        shelves.note_private(&upstreams);
         Self {
             trust,
-            upstreams: Arc::new(self.upstreams.changed(upstreams, budgets)),
+            upstreams,
             quotas: Arc::new(quotas),
             options: Arc::new(Options {
                 directory: self.options.directory.clone(),

@@ -334,6 +334,8 @@ impl Cache {
         shelves.keep_held();
         shelves.recall_held(clock.now());
         let shelves = Arc::new(shelves);
+        upstreams.recall_private(shelves.records.private());
+        shelves.note_private(&upstreams);
         let keeping = Arc::downgrade(&shelves);
         upstreams.keep_ledgers(move |registry, ledger| {
             if let Some(shelves) = keeping.upgrade() {

@@ -27,7 +27,7 @@ pub enum NotShown {
 impl Cache {
     /// For whom the upstream has to be asked before anything of a repository is served.
     pub fn guard(&self, chosen: &Chosen) -> Guard {
-        self.upstreams.guard(chosen.entry)
+        self.upstreams.guard(chosen)
     }
 
     /// Whether the upstream shows a repository, of which somebody wants this, to who asks: to everybody, or to the

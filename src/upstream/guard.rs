@@ -2,6 +2,7 @@
 
 use super::{Options, Upstreams};
 use crate::policy::access::visibility::Sharing;
+use crate::policy::naming::Chosen;
 
 /// For whom an upstream is asked whether it shows a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,25 +49,36 @@ impl Options {
 }
 
 impl Upstreams {
-    /// For whom an upstream has to be asked whether it shows a repository, by the index of its entry.
+    /// For whom an upstream has to be asked whether it shows a repository. What it was asked for with credentials is
+    /// not everybody's when it has them no more.
     ///
     /// # Panics
-    /// If there is no such entry.
-    pub fn guard(&self, entry: usize) -> Guard {
-        self.entries[entry].options.guard()
+    /// If `chosen` came from names of another configuration than these upstreams.
+    pub fn guard(&self, chosen: &Chosen) -> Guard {
+        let options = &self.entries[chosen.entry].options;
+        match options.guard() {
+            Guard::Nobody if options.sharing == Sharing::Public && self.had_credentials(chosen) => {
+                Guard::Everybody
+            }
+            guard => guard,
+        }
     }
 
-    /// True if the upstream of an entry is shown credentials, which may see more than everybody does.
+    /// True if an upstream is shown credentials, or was, which may see more than everybody does.
     ///
     /// # Panics
-    /// If there is no such entry.
-    pub fn has_credentials(&self, entry: usize) -> bool {
-        !self.entries[entry].options.credentials.is_empty()
+    /// As [`Self::guard`].
+    pub fn has_credentials(&self, chosen: &Chosen) -> bool {
+        !self.entries[chosen.entry].options.credentials.is_empty() || self.had_credentials(chosen)
+    }
+
+    fn had_credentials(&self, chosen: &Chosen) -> bool {
+        self.known.had_credentials(&chosen.repository.registry)
     }
 
     /// True if an upstream is shown credentials, or was under an earlier configuration: what is held may not be for
     /// everybody.
-    pub const fn have_secrets(&self) -> bool {
-        self.secrets
+    pub fn have_secrets(&self) -> bool {
+        self.secrets || self.known.has_private()
     }
 }

@@ -1,6 +1,6 @@
 //! The upstreams of a configuration, those of a pattern made when first asked for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -49,8 +49,24 @@ pub struct Budgets {
 pub(super) struct Known {
     pub(super) budgets: Budgets,
     pub(super) keep: Arc<OnceLock<Keep>>,
+    /// The registries that had credentials under an earlier configuration.
+    private: OnceLock<HashSet<Registry>>,
     /// Where is counted what is asked and answered.
     metrics: metrics::Upstreams,
+}
+
+impl Known {
+    /// True if a registry had credentials under an earlier configuration: what is held of it may not be for everybody.
+    pub(super) fn had_credentials(&self, registry: &Registry) -> bool {
+        self.private
+            .get()
+            .is_some_and(|private| private.contains(registry))
+    }
+
+    /// True if one had.
+    pub(super) fn has_private(&self) -> bool {
+        self.private.get().is_some_and(|private| !private.is_empty())
+    }
 }
 
 /// One upstream registry.
@@ -88,7 +104,9 @@ impl Upstream {
         };
         let options = &entry.options;
         let own = plain(options, registry, true, known, before);
+        let asked = options.has_witness() || known.had_credentials(registry);
         let kept = before.filter(|before| before.options.has_alternates_of(options));
+        let kept = kept.filter(|kept| kept.witness.is_some() == asked);
         let (alternates, witness) = match kept {
             Some(kept) => (kept.alternates.clone(), kept.witness.clone()),
             None => {
@@ -102,7 +120,7 @@ impl Upstream {
                     Arc::new(Witness::new(nobody, said))
                 };
                 let alternates = Alternates::new(options, registry, other);
-                (Arc::new(alternates), options.has_witness().then(witness))
+                (Arc::new(alternates), asked.then(witness))
             }
         };
         Self {
@@ -198,8 +216,7 @@ impl Upstreams {
             secrets: Options::have_secrets(&options),
             known: Known {
                 budgets,
-                keep: Arc::default(),
-                metrics: metrics::Upstreams::default(),
+                ..Known::default()
             },
             entries: options.into_iter().map(entry).collect(),
             dialer: dialer.clone(),
@@ -226,6 +243,7 @@ impl Upstreams {
             known: Known {
                 budgets,
                 keep: self.known.keep.clone(),
+                private: self.private().into(),
                 metrics: self.known.metrics.clone(),
             },
             usual: Arc::clone(&self.usual),
@@ -266,6 +284,24 @@ impl Upstreams {
     pub fn counting(mut self, metrics: metrics::Upstreams) -> Self {
         self.known.metrics = metrics;
         self
+    }
+
+    /// The registries that have credentials, or had.
+    pub fn private(&self) -> HashSet<Registry> {
+        let before = self.known.private.get().into_iter().flatten().cloned();
+        let with = self.options().filter(|options| !options.credentials.is_empty());
+        let now = with.filter_map(|options| match &options.registry {
+            Pattern::Exact(registry) => Some(registry.clone()),
+            Pattern::Suffix(_) | Pattern::Any => None,
+        });
+        before.chain(now).collect()
+    }
+
+    /// These registries had credentials in earlier runs. To be called before any upstream is asked for; only the first
+    /// call counts.
+    pub fn recall_private(&self, private: impl IntoIterator<Item = Registry>) {
+        // Whoever is second has the same records.
+        let _ = self.known.private.set(private.into_iter().collect());
     }
 
     /// Has ledgers written down by `keep` when a refusal tells what must survive a restart; only the first call

@@ -6,6 +6,7 @@
 mod digests;
 mod guesses;
 mod timing;
+mod without;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
