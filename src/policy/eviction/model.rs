@@ -446,13 +446,3 @@ proptest! {
         world.shrink()?;
     }
 }
-
-#[test]
-fn an_empty_blob_is_in_nobodys_way() -> Result<(), TestCaseError> {
-    let mut world = World::new(Rules::new(20 << 20, 1.0, 1.0), Bounds::USUAL);
-    world.step(Step::Fill(1, 0))?;
-    world.step(Step::Done(0))?;
-    world.shrink()?;
-    assert!(world.held.contains_key(&named(1)));
-    Ok(())
-}

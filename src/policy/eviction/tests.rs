@@ -221,6 +221,14 @@ fn a_smaller_capacity_makes_excess() {
 }
 
 #[test]
+fn what_is_empty_makes_no_excess() {
+    let mut index = index(10 * MIB);
+    store(&mut index, blob(1), 0);
+    index.set_capacity(0);
+    assert_eq!(index.excess(), None);
+}
+
+#[test]
 fn what_changed_is_told_once_and_in_parts() {
     let mut index = index(10 * MIB);
     for name in 0..4 {
