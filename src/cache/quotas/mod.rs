@@ -170,11 +170,12 @@ impl Quotas {
     /// # Errors
     /// [`NotNow`], which counts nothing: [`Self::read`] says why, and [`Self::pacer`] waits.
     pub fn take(&self, client: &Client, bytes: u64, now: Duration) -> Result<Option<Left>, NotNow> {
-        if !client.take_bytes(now, bytes) {
+        let at = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        if !client.take_bytes(at, bytes) {
             return Err(NotNow);
         }
         let link = self.link.as_ref().filter(|_| bytes > 0);
-        if link.is_some_and(|link| !link.take(client, now, bytes)) {
+        if link.is_some_and(|link| !link.take(client, at, bytes)) {
             client.give_back(bytes);
             return Err(NotNow);
         }

@@ -58,8 +58,7 @@ impl SharedLink {
     }
 
     /// Takes a lease, if it may be sent at once.
-    pub(super) fn take(&self, client: &Client, now: Duration, bytes: u64) -> bool {
-        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+    pub(super) fn take(&self, client: &Client, now: u64, bytes: u64) -> bool {
         let mut queue = self.queue();
         let is_free = queue.link.is_free(now);
         if is_free {
@@ -109,14 +108,14 @@ async fn attend(link: Arc<SharedLink>) {
 
 impl Client {
     /// Takes a lease of so many bytes, if its pace has them go at once, as [`Pacer`] would.
-    pub(super) fn take_bytes(&self, now: Duration, bytes: u64) -> bool {
+    pub(super) fn take_bytes(&self, now: u64, bytes: u64) -> bool {
         if bytes > self.lease {
             return false;
         }
         let Some(pace) = self.pace.as_ref().filter(|_| bytes > 0) else {
             return true;
         };
-        let (now, mut pace) = (u64::try_from(now.as_nanos()).unwrap_or(u64::MAX), lock(pace));
+        let mut pace = lock(pace);
         let may_go = pace.wait(now) == 0;
         if may_go {
             pace.take(now, bytes);
