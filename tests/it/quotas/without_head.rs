@@ -12,6 +12,17 @@ fn without_head(world: &World, tag: &str, seed: u64) {
     world.registry.script(manifest_path(tag), refuse);
 }
 
+/// Two tags that HEAD tells nothing of, when the first has been pulled.
+async fn after_the_first(choices: Choices) -> World {
+    let world = world(choices);
+    for (seed, tag) in (1..).zip(["first", "second"]) {
+        without_head(&world, tag, seed);
+    }
+    let first = get_from(&world.seawall, MINE, &manifest_path("first")).await;
+    assert!(first.is_good());
+    world
+}
+
 #[tokio::test(start_paused = true)]
 async fn where_head_is_of_no_use_a_quota_that_is_used_up_is_not_blamed_on_the_upstream() {
     for on_exhausted in [OnExhausted::Refuse, OnExhausted::FallThrough] {
@@ -19,15 +30,7 @@ async fn where_head_is_of_no_use_a_quota_that_is_used_up_is_not_blamed_on_the_up
             on_exhausted,
             ..granting(writes(1))
         };
-        let world = world(choices);
-        for (seed, tag) in (1..).zip(["first", "second"]) {
-            without_head(&world, tag, seed);
-        }
-        assert!(
-            get_from(&world.seawall, MINE, &manifest_path("first"))
-                .await
-                .is_good()
-        );
+        let world = after_the_first(choices).await;
         let refused = get_from(&world.seawall, MINE, &manifest_path("second")).await;
         let wait = told(&refused);
         for words in ["this Seawall allows", "client mine", "1 objects per minute"] {
@@ -75,15 +78,7 @@ async fn where_head_is_of_no_use_a_quota_that_is_used_up_serves_stale_and_says_s
 
 #[tokio::test(start_paused = true)]
 async fn where_head_is_of_no_use_nobody_is_refused_for_anothers_quota() {
-    let world = world(granting(writes(1)));
-    for (seed, tag) in (1..).zip(["first", "second"]) {
-        without_head(&world, tag, seed);
-    }
-    assert!(
-        get_from(&world.seawall, MINE, &manifest_path("first"))
-            .await
-            .is_good()
-    );
+    let world = after_the_first(granting(writes(1))).await;
     let slow = Script {
         delay: Duration::from_millis(200),
         without: vec!["docker-content-digest"],
