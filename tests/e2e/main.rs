@@ -51,7 +51,7 @@ type Test = (&'static str, fn(&World) -> Result<Verdict>);
 /// Most tests that run at a time, each in a world of its own.
 const MAX_LANES: usize = 4;
 
-const TESTS: [Test; 62] = [
+const TESTS: [Test; 63] = [
     (
         "all clients together cost one upstream GET per digest when cold",
         pulls::cold_together,
@@ -76,6 +76,10 @@ const TESTS: [Test; 62] = [
     (
         "a command ends as it does alone, and its Seawall with it",
         run::ends,
+    ),
+    (
+        "a command hears the signal that its run is told to end by, and nothing of the run stays",
+        run::hears_signals,
     ),
     (
         "a run leaves nothing when it is told to end, and the next one removes what a killed one left",

@@ -111,13 +111,17 @@ pub(crate) fn ends(world: &World) -> Result<Verdict> {
     let mut process = Process::start("killed", run, &directory)?;
     wait_until("the command to begin", SOON, || up.exists())?;
     let address = std::fs::read_to_string(&up)?.trim().to_owned();
-    let answers = || http::get(&address, "/v2/").is_ok_and(|answer| answer.status == 200);
-    if !answers() {
+    if !answers(&address) {
         return Err(format!("nobody answers at {address}").into());
     }
     process.kill()?;
-    wait_until("its Seawall to end", SOON, || !answers())?;
+    wait_until("its Seawall to end", SOON, || !answers(&address))?;
     Ok(Verdict::Passed)
+}
+
+/// True if a Seawall answers at `address`.
+fn answers(address: &str) -> bool {
+    http::get(address, "/v2/").is_ok_and(|answer| answer.status == 200)
 }
 
 /// Directories of runs below `temporary`.
@@ -174,6 +178,48 @@ pub(crate) fn tidies_up(world: &World) -> Result<Verdict> {
             scratches(&temporary)
         )
         .into());
+    }
+    Ok(Verdict::Passed)
+}
+
+/// Whatever signal a run is told to end by, its command hears it; the run then ends as the command does, says what was
+/// saved, and leaves neither its Seawall nor its directory.
+pub(crate) fn hears_signals(world: &World) -> Result<Verdict> {
+    if let Some(skipped) = world.skips_without_seawall() {
+        return Ok(skipped);
+    }
+    let directory = world.directory()?;
+    let up = directory.join("up");
+    let told = "echo \"$SEAWALL_ADDRESS\" > new && mv new up";
+    for (signal, number) in [("TERM", 15), ("INT", 2), ("HUP", 1)] {
+        let heard = format!("trap 'exit 9' {signal}; {told}; while :; do sleep 0.1; done");
+        for (line, code) in [(heard, 9), (format!("{told}; exec sleep 60"), 128 + number)] {
+            let case = format!("{signal}-{code}");
+            let temporary = directory.join(&case);
+            std::fs::create_dir(&temporary)?;
+            let mut run = script(world, &directory, &[], &line)?;
+            run.env("TMPDIR", &temporary);
+            let mut process = Process::start(&format!("run-{case}"), run, &directory)?;
+            process.wait_ready(SOON, || up.exists())?;
+            let address = std::fs::read_to_string(&up)?.trim().to_owned();
+            std::fs::remove_file(&up)?;
+            let (before, left) = (answers(&address), scratches(&temporary));
+            crate::support::process::run(
+                command("kill").args([&format!("-{signal}"), &process.id().to_string()]),
+            )?;
+            let status = process.ended(SOON)?;
+            let said = std::fs::read_to_string(process.log())?;
+            let summed_up = said.contains("seawall: the command asked for nothing through it");
+            let after = (answers(&address), scratches(&temporary));
+            if status.code() != Some(code) || !summed_up || (before, left) != (true, 1) || after != (false, 0)
+            {
+                return Err(format!(
+                    "{case}: it ended with {status}; its Seawall and directories before: {before}, {left}, \
+                     after: {after:?}; it said: {said}"
+                )
+                .into());
+            }
+        }
     }
     Ok(Verdict::Passed)
 }
