@@ -122,11 +122,12 @@ impl Running {
         serve.args(["serve", "--with-parent"]);
         if let Some(file) = &self.configuration.config {
             serve.arg("--config").arg(file);
-        } else {
-            // The terminal is the command's.
-            serve
-                .env("SEAWALL_LOG__LEVEL", "warn")
-                .env("SEAWALL_LOG__REQUESTS", "false");
+        }
+        // The terminal is the command's, whatever the file says for a Seawall that serves others.
+        for (name, value) in [("SEAWALL_LOG__LEVEL", "warn"), ("SEAWALL_LOG__REQUESTS", "false")] {
+            if std::env::var_os(name).is_none() {
+                serve.env(name, value);
+            }
         }
         serve.env("SEAWALL_SERVER__LISTEN", address.to_string());
         serve.env("SEAWALL_SERVER__ADMIN", admin.to_string());
