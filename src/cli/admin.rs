@@ -26,6 +26,7 @@ use super::patience::{LIVES, patiently, watched};
 use super::progress::Progress;
 use super::words::span;
 use crate::net::dial::Io;
+use crate::net::tls;
 use crate::upstream::Secret;
 
 /// Most bytes of an answer.
@@ -309,8 +310,11 @@ async fn connect(admin: &Admin) -> io::Result<Box<dyn Io>> {
     let connector = tokio_rustls::TlsConnector::from(tls.config.clone());
     let stream = connector.connect(tls.name.clone(), socket).await;
     let failed = |error: io::Error| {
-        let why =
-            format!("{error}; --ca FILE says whose certificates to trust, --admin by which name to ask");
+        let why = match error.get_ref() {
+            Some(inner) => tls::why(inner),
+            None => error.to_string(),
+        };
+        let why = format!("{why}; --ca FILE says whose certificates to trust, --admin by which name to ask");
         io::Error::new(error.kind(), why)
     };
     Ok(Box::new(stream.map_err(failed)?))

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use super::connector::Connector;
 use super::dial::{DialError, Dialer, Gate};
+use super::tls;
 use super::url::Url;
 
 /// Most idle connections kept to one host: as many as one node's pull opens, a few times over.
@@ -152,7 +153,7 @@ fn classify(host: &str, error: &(dyn Error + 'static), unsent: bool) -> SendErro
             None => error.source(),
         };
     }
-    let text = format!("the connection to {host} failed: {deepest}");
+    let text = format!("the connection to {host} failed: {}", tls::why(deepest));
     match unsent {
         true => SendError::Unconnected(text),
         false => SendError::Broken(text),

@@ -1,6 +1,7 @@
 //! TLS: what all of it computes with; towards upstreams, the machine's roots or the operator's; and certificates in
 //! files.
 
+use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use rustls::client::WantsClientCert;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
+use rustls::{CertificateError, ClientConfig, ConfigBuilder, OtherError, RootCertStore};
 
 /// What TLS computes with, towards clients and upstreams: aws-lc-rs, whose key exchange also withstands quantum
 /// computers.
@@ -54,6 +55,45 @@ fn trusting(ca: &[Vec<u8>]) -> ConfigBuilder<ClientConfig, WantsClientCert> {
         .with_safe_default_protocol_versions()
         .expect("the provider offers cipher suites for the default versions")
         .with_root_certificates(roots)
+}
+
+/// Why a connection by TLS failed: what is wrong with its certificate in words for who has to mend it, if that is why.
+pub fn why(error: &(dyn Error + 'static)) -> String {
+    let told = error.downcast_ref::<rustls::Error>();
+    told.and_then(in_words).unwrap_or_else(|| error.to_string())
+}
+
+fn in_words(error: &rustls::Error) -> Option<String> {
+    let rustls::Error::InvalidCertificate(wrong) = error else {
+        return None;
+    };
+    Some(match wrong {
+        // By another of the same name: one that was made anew.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "its certificate is not from an authority that is trusted here".to_owned()
+        }
+        CertificateError::NotValidForNameContext { expected, presented } => {
+            // Each is told as `DnsName("a.example")`.
+            let plain = |name: &String| name.split('"').nth(1).unwrap_or(name).to_owned();
+            let presented: Vec<String> = presented.iter().map(plain).collect();
+            let (expected, presented) = (expected.to_str(), presented.join(", "));
+            format!("its certificate is not for {expected}, but for {presented}")
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "its certificate has expired".to_owned()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "its certificate is not valid yet, by the clock of this machine".to_owned()
+        }
+        CertificateError::Other(OtherError(other))
+            if matches!(other.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity)) =>
+        {
+            "its certificate is that of an authority, which no server may show: make one with \
+             basicConstraints=CA:FALSE"
+                .to_owned()
+        }
+        _ => return None,
+    })
 }
 
 /// The certificates in a PEM file; at least one. Blocks on the disk.

@@ -17,6 +17,10 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use crate::support::registry::{ADDRESS, Registry};
 use crate::support::world::{MIB, content};
 
+fn is_authority() -> rcgen::IsCa {
+    rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained)
+}
+
 /// A certificate authority of the test's own.
 struct Authority {
     issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
@@ -25,8 +29,14 @@ struct Authority {
 
 impl Authority {
     fn new() -> Self {
+        Self::of("Ours")
+    }
+
+    /// One of this name.
+    fn of(name: &str) -> Self {
         let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        params.is_ca = is_authority();
         let key = rcgen::KeyPair::generate().unwrap();
         let der = params.self_signed(&key).unwrap().der().to_vec();
         Self {
@@ -37,14 +47,19 @@ impl Authority {
 
     /// A server that shows a certificate for `name` and speaks these protocols.
     fn server(&self, name: &str, protocols: &[&str]) -> TlsAcceptor {
-        self.server_until(4000, name, protocols)
+        self.server_by(name, protocols, |_| ())
     }
 
-    /// The same with a certificate that is good until this year.
-    fn server_until(&self, year: i32, name: &str, protocols: &[&str]) -> TlsAcceptor {
+    /// The same with something about its certificate changed.
+    fn server_by(
+        &self,
+        name: &str,
+        protocols: &[&str],
+        change: impl Fn(&mut rcgen::CertificateParams),
+    ) -> TlsAcceptor {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        change(&mut params);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
         let versions = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
@@ -154,16 +169,37 @@ async fn an_upstream_is_believed_by_the_operators_own_authority() {
 #[tokio::test(start_paused = true)]
 async fn an_upstream_that_shows_another_certificate_is_not_asked() {
     // F027, S150, S151: an authority we do not know, a name that is not the upstream's, a time that is over.
-    let (ours, other) = (Authority::new(), Authority::new());
-    for acceptor in [
-        other.server("hub.test", &[]),
-        ours.server("evil.test", &[]),
-        ours.server_until(2020, "hub.test", &[]),
+    let (ours, ours_again, other) = (Authority::new(), Authority::new(), Authority::of("Other"));
+    for (acceptor, why) in [
+        (
+            ours_again.server("hub.test", &[]),
+            "its certificate is not from an authority that is trusted here",
+        ),
+        (
+            other.server("hub.test", &[]),
+            "its certificate is not from an authority that is trusted here",
+        ),
+        (
+            ours.server("evil.test", &[]),
+            "its certificate is not for hub.test, but for evil.test",
+        ),
+        (
+            ours.server_by("hub.test", &[], |params| {
+                params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+            }),
+            "its certificate has expired",
+        ),
+        (
+            ours.server_by("hub.test", &[], |params| params.is_ca = is_authority()),
+            "its certificate is that of an authority, which no server may show: make one with \
+             basicConstraints=CA:FALSE",
+        ),
     ] {
         let registry = Registry::default();
         let digest = registry.blob("app", content(1000, 2));
         let outcome = fetch(&dialer(&registry, &acceptor), &ours.der, &digest).await;
-        assert!(matches!(outcome, Err(Refusal::Unreachable(_))), "{outcome:?}");
+        let told = format!("the connection to hub.test failed: {why}");
+        assert_eq!(outcome, Err(Refusal::Unreachable(told)));
         assert!(registry.journal().is_empty());
     }
 }
