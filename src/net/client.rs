@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use h2::Reason;
 use http::header::{ACCEPT_ENCODING, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::Full;
@@ -32,6 +33,10 @@ const CONNECTION_WINDOW: u32 = 16 << 20;
 /// How often a silent HTTP/2 connection is asked whether it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
+/// Most tries of a request that a server gives back unread. The first tells us how many it takes at a time, the second
+/// is for what others sent meanwhile; then it has too much to do, and is left to those who know how to wait.
+const MAX_TRIES: u32 = 3;
+
 /// What every request says of us.
 const AGENT: &str = concat!("seawall/", env!("CARGO_PKG_VERSION"));
 
@@ -50,6 +55,9 @@ pub enum SendError {
     /// No connection, or no TLS: nothing was sent.
     #[error("{0}")]
     Unconnected(String),
+    /// The server gave the request back unread (REFUSED_STREAM), each time: nothing was done about it.
+    #[error("{0}")]
+    Unread(String),
     /// The connection broke while the request was under way.
     #[error("{0}")]
     Broken(String),
@@ -119,7 +127,7 @@ impl Client {
         set.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         // Bodies are hashed: a compressed one would be another body.
         set.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        match timeout(self.headers, self.pool.request(request)).await {
+        match timeout(self.headers, self.ask(request)).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(classify(url.host(), &error, error.is_connect())),
             Err(_) => Err(SendError::Late(format!(
@@ -129,6 +137,42 @@ impl Client {
             ))),
         }
     }
+
+    /// Sends a request, and at once again where its server gave it back.
+    async fn ask(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, legacy::Error> {
+        let mut tries = 1;
+        loop {
+            let asked = self.pool.request(request.clone()).await;
+            match asked {
+                Err(error) if tries < MAX_TRIES && is_given_back(&error, request.method()) => tries += 1,
+                asked => return asked,
+            }
+        }
+    }
+}
+
+/// True if a server of HTTP/2 gave a request back (RFC 9113, 8.7): it refused the stream, or said that it goes away in
+/// order while the stream was open. The latter may also be what a request is told that was begun, so only those are
+/// sent again that may be sent twice.
+fn is_given_back(error: &(dyn Error + 'static), method: &Method) -> bool {
+    let Some(told) = told(error) else { return false };
+    is_refused(told) || told.is_go_away() && told.reason() == Some(Reason::NO_ERROR) && method.is_safe()
+}
+
+fn is_refused(told: &h2::Error) -> bool {
+    told.is_reset() && told.reason() == Some(Reason::REFUSED_STREAM)
+}
+
+/// What the server itself said of a stream or connection of HTTP/2, if an error is that.
+fn told<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a h2::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        match error.downcast_ref::<h2::Error>() {
+            Some(told) => return Some(told).filter(|told| told.is_remote()),
+            None => next = error.source(),
+        }
+    }
+    None
 }
 
 fn classify(host: &str, error: &(dyn Error + 'static), unsent: bool) -> SendError {
@@ -154,8 +198,10 @@ fn classify(host: &str, error: &(dyn Error + 'static), unsent: bool) -> SendErro
         };
     }
     let text = format!("the connection to {host} failed: {}", tls::why(deepest));
+    let refused = told(error).is_some_and(is_refused);
     match unsent {
         true => SendError::Unconnected(text),
+        false if refused => SendError::Unread(text),
         false => SendError::Broken(text),
     }
 }

@@ -427,9 +427,10 @@ impl From<SendError> for Refusal {
     fn from(error: SendError) -> Self {
         match error {
             SendError::Forbidden(text) => Self::Unusable(text),
-            SendError::Unconnected(text) | SendError::Broken(text) | SendError::Late(text) => {
-                Self::Unreachable(text)
-            }
+            SendError::Unconnected(text)
+            | SendError::Unread(text)
+            | SendError::Broken(text)
+            | SendError::Late(text) => Self::Unreachable(text),
         }
     }
 }

@@ -64,6 +64,7 @@ impl<'a> Asked<'a> {
             Ok(response) => (Some(response.status().as_u16()), None),
             Err(SendError::Forbidden(_)) => (None, Some("forbidden")),
             Err(SendError::Unconnected(_)) => (None, Some("unconnected")),
+            Err(SendError::Unread(_)) => (None, Some("unread")),
             Err(SendError::Broken(_)) => (None, Some("broken")),
             Err(SendError::Late(_)) => (None, Some("late")),
         };

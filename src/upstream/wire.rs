@@ -162,7 +162,8 @@ impl Wire {
         let answer = match sent {
             Ok(response) => Answer::of(response.status().as_u16()),
             Err(SendError::Forbidden(_)) => return,
-            Err(SendError::Unconnected(_) | SendError::Broken(_) | SendError::Late(_)) => Answer::Unreachable,
+            // Each of the others: nobody answered.
+            Err(_) => Answer::Unreachable,
         };
         let after = self.clock.elapsed().saturating_sub(began);
         self.counted.answered(answer, after);

@@ -23,8 +23,9 @@ const PERMISSIVE: [&str; 11] = [
 /// Packages that must not come in: a second TLS stack, or a second HTTP client.
 const BANNED: [&str; 5] = ["native-tls", "openssl", "openssl-sys", "reqwest", "ring"];
 /// Packages whose types meet each other across module borders, so there may be one version.
-const SINGLE: [&str; 8] = [
+const SINGLE: [&str; 9] = [
     "bytes",
+    "h2",
     "http",
     "http-body",
     "hyper",

@@ -1,5 +1,7 @@
 //! TLS towards upstreams, with real handshakes: whom we believe, and what we speak.
 
+mod given_back;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +12,13 @@ use seawall::oci::{Digest, Repository};
 use seawall::policy::access::visibility::Sharing;
 use seawall::policy::naming::{Chosen, Pattern};
 use seawall::upstream::{Budgets, Options, Refusal, Timeouts, Upstreams, Want};
+use tokio::io::DuplexStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::server::TlsStream;
 
-use crate::support::registry::{ADDRESS, Registry};
+use crate::support::registry::{ADDRESS, Bounds, Registry};
 use crate::support::world::{MIB, content};
 
 fn is_authority() -> rcgen::IsCa {
@@ -78,23 +82,30 @@ impl Authority {
 
 /// Reaches `registry` through TLS, whatever the name.
 fn dialer(registry: &Registry, acceptor: &TlsAcceptor) -> Dialer {
-    dialer_to(registry, acceptor, usize::MAX)
+    let registry = registry.clone();
+    dialer_by(acceptor, move |stream| registry.clone().serve(stream))
 }
 
-/// The same, of a registry that sends each connection away after so many requests.
-fn dialer_to(registry: &Registry, acceptor: &TlsAcceptor, requests: usize) -> Dialer {
-    let (registry, acceptor) = (registry.clone(), acceptor.clone());
+/// Reaches what is served by `serve` through TLS, whatever the name.
+fn dialer_by<F>(
+    acceptor: &TlsAcceptor,
+    serve: impl Fn(TlsStream<DuplexStream>) -> F + Clone + Send + Sync + 'static,
+) -> Dialer
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let acceptor = acceptor.clone();
     Dialer {
         proxies: Proxies::Never,
         resolve: Arc::new(|_| Box::pin(async { Ok(vec![ADDRESS]) })),
         connect: Arc::new(move |_| {
-            let (registry, acceptor) = (registry.clone(), acceptor.clone());
+            let (serve, acceptor) = (serve.clone(), acceptor.clone());
             Box::pin(async move {
                 let (near, far) = tokio::io::duplex(256 * 1024);
                 tokio::spawn(async move {
                     // A client that refuses our certificate ends the handshake with an error.
                     if let Ok(stream) = acceptor.accept(far).await {
-                        registry.serve_some(stream, requests).await;
+                        serve(stream).await;
                     }
                 });
                 Ok(Box::new(near) as Box<dyn Io>)
@@ -128,13 +139,18 @@ fn hub(dialer: &Dialer, ca: &[u8]) -> Upstreams {
     Upstreams::new(vec![options], Budgets::default(), dialer, Clock::start())
 }
 
-/// Asks for a blob; returns how much of it came.
-async fn blob(hub: &Upstreams, digest: &Digest) -> Result<usize, Refusal> {
+/// The repository `app` there.
+fn chosen() -> Chosen {
     let repository = Repository {
         registry: "hub.test".parse().unwrap(),
         path: "app".parse().unwrap(),
     };
-    let chosen = Chosen { entry: 0, repository };
+    Chosen { entry: 0, repository }
+}
+
+/// Asks for a blob; returns how much of it came.
+async fn blob(hub: &Upstreams, digest: &Digest) -> Result<usize, Refusal> {
+    let chosen = chosen();
     let upstream = hub.get(&chosen);
     let mut incoming = upstream
         .blob(&chosen.repository.path, digest, Want::From(0))
@@ -243,7 +259,14 @@ async fn f042_a_registry_that_sends_connections_away_all_the_time_is_pulled_from
         let (registry, authority) = (Registry::default(), Authority::new());
         let digests = (0..BLOBS).map(|seed| registry.blob("app", content(40_000, seed)));
         let digests: Vec<Digest> = digests.collect();
-        let dialer = dialer_to(&registry, &authority.server("hub.test", &["h2"]), requests);
+        let serving = registry.clone();
+        let bounds = Bounds {
+            requests,
+            ..Bounds::default()
+        };
+        let dialer = dialer_by(&authority.server("hub.test", &["h2"]), move |stream| {
+            serving.clone().serve_some(stream, bounds)
+        });
         let hub = Arc::new(hub(&dialer, &authority.der));
         let mut pulls = tokio::task::JoinSet::new();
         for digest in digests {

@@ -295,14 +295,32 @@ impl Registry {
     }
 }
 
+/// What one connection is good for.
+#[derive(Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Its client is told to go away once so many requests have come: by GOAWAY over HTTP/2.
+    pub(crate) requests: usize,
+    /// What is more at a time is refused over HTTP/2, until the client has heard of it (REFUSED_STREAM).
+    pub(crate) streams: u32,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            requests: usize::MAX,
+            streams: 200,
+        }
+    }
+}
+
 impl Registry {
     /// Serves one connection, HTTP/1.1 or HTTP/2, until it ends.
     pub(crate) async fn serve<I: Io>(self, io: I) {
-        self.serve_some(io, usize::MAX).await;
+        self.serve_some(io, Bounds::default()).await;
     }
 
-    /// Serves one connection, and tells its client to go away once so many requests have come: by GOAWAY over HTTP/2.
-    pub(crate) async fn serve_some<I: Io>(self, io: I, requests: usize) {
+    /// Serves one connection, within these bounds.
+    pub(crate) async fn serve_some<I: Io>(self, io: I, Bounds { requests, streams }: Bounds) {
         let (enough, came) = (tokio::sync::Notify::new(), AtomicUsize::new(0));
         let service = hyper::service::service_fn(|request| {
             let registry = self.clone();
@@ -319,6 +337,7 @@ impl Registry {
         });
         let mut server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
         server.http1().timer(TokioTimer::new());
+        server.http2().max_concurrent_streams(streams);
         let mut serving = std::pin::pin!(server.serve_connection(TokioIo::new(io), service));
         tokio::select! {
             // A connection the test breaks on purpose ends with an error; nothing follows from it.
