@@ -184,7 +184,7 @@ fn layer(world: &World) -> (&Image, &str) {
 }
 
 /// Asks for a blob on a connection that ends after it.
-fn ask(seawall: &Seawall, image: &Image, blob: &str) -> Result<TcpStream> {
+pub(crate) fn ask(seawall: &Seawall, image: &Image, blob: &str) -> Result<TcpStream> {
     let mut stream = TcpStream::connect(&seawall.address)?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     let head = format!(

@@ -51,7 +51,7 @@ type Test = (&'static str, fn(&World) -> Result<Verdict>);
 /// Most tests that run at a time, each in a world of its own.
 const MAX_LANES: usize = 4;
 
-const TESTS: [Test; 63] = [
+const TESTS: [Test; 64] = [
     (
         "all clients together cost one upstream GET per digest when cold",
         pulls::cold_together,
@@ -179,6 +179,10 @@ const TESTS: [Test; 63] = [
     (
         "four hundred readers who stand still cost little memory",
         scarce::memory,
+    ),
+    (
+        "a hundred pulls of a large blob at once go through in the memory of a small container",
+        scarce::container,
     ),
     (
         "a log that is closed, full, gone or never read costs no pull",

@@ -7,6 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use crate::disk::{pull_blob, pull_by_hand};
+use crate::ends::ask;
+use crate::support::cgroup::Memory;
 use crate::support::process::{command, run, wait_until};
 use crate::support::relay::Relay;
 use crate::support::{Image, Result, Seawall, Verdict, World};
@@ -23,6 +25,10 @@ const RATE: u64 = 4_000_000;
 const READERS: usize = 400;
 const TASTE: usize = 64 << 10;
 const MOST_KIB: u64 = 96 << 10;
+/// Bytes of memory of a small container, those who pull in it at once, and what the process may have of it, in KiB.
+const CONTAINER: u64 = 256 << 20;
+const PULLS: usize = 100;
+const MOST_IN_CONTAINER_KIB: u64 = 200 << 10;
 
 /// F094: a thousand connections where there are descriptors for sixty. What is under way arrives, the processor rests,
 /// and when they are gone everything is as before.
@@ -108,6 +114,71 @@ pub(crate) fn memory(world: &World) -> Result<Verdict> {
     pull_blob(world, &seawall, image, layer)?;
     seawall.stop()?;
     Ok(Verdict::Passed)
+}
+
+/// F093: in a container with little memory, which the kernel counts with all that is cached of files, a hundred clients
+/// pull a large cold blob at once. Each gets every byte, and nobody is killed for it.
+pub(crate) fn container(world: &World) -> Result<Verdict> {
+    if let Some(skipped) = world.skips_without_seawall() {
+        return Ok(skipped);
+    }
+    let group = match Memory::of(CONTAINER) {
+        Ok(group) => group,
+        Err(error) => {
+            return Ok(Verdict::Skipped(format!(
+                "no memory can be bounded here: {error}"
+            )));
+        }
+    };
+    let serve = group.command(env!("CARGO_BIN_EXE_seawall"));
+    let seawall = Seawall::start_by(serve, &world.directory()?, &world.upstream.address, "", "")?;
+    world.note_log(seawall.log());
+    let (image, layer) = (&world.images.app, world.images.large_layer());
+    let expected = std::fs::read(world.images.bytes(layer))?;
+    thread::scope(|scope| {
+        let pull = || compare(ask(&seawall, image, layer)?, &expected);
+        let pulls: Vec<_> = (0..PULLS).map(|_| scope.spawn(pull)).collect();
+        let join = |pulling: thread::ScopedJoinHandle<'_, Result>| {
+            pulling.join().unwrap_or_else(|_| Err("a pull panicked".into()))
+        };
+        pulls.into_iter().try_for_each(join)
+    })?;
+    let peak = kibibytes(&seawall, "VmHWM:")?;
+    println!(
+        "        {peak} KiB at most for {PULLS} pulls of {} bytes",
+        expected.len()
+    );
+    if peak > MOST_IN_CONTAINER_KIB {
+        return Err(format!("{PULLS} pulls took {peak} KiB").into());
+    }
+    seawall.stop()?;
+    Ok(Verdict::Passed)
+}
+
+/// Reads an answer to its end: its body is `expected`.
+fn compare(mut stream: TcpStream, expected: &[u8]) -> Result {
+    let mut buffer = vec![0; 64 << 10];
+    let (mut head, mut at) = (Vec::new(), 0);
+    loop {
+        let read = stream.read(&mut buffer)?;
+        let mut body = &buffer[..read];
+        if read == 0 {
+            return match at == expected.len() {
+                true => Ok(()),
+                false => Err(format!("the body ended after {at} bytes of {}", expected.len()).into()),
+            };
+        }
+        if !head.ends_with(b"\r\n\r\n") {
+            let end = body.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+            let end = end.ok_or("the head is not in one piece")? + 4;
+            head.extend_from_slice(&body[..end]);
+            body = &body[end..];
+        }
+        if expected.get(at..at + body.len()) != Some(body) {
+            return Err(format!("other bytes than those of the blob after {at}").into());
+        }
+        at += body.len();
+    }
 }
 
 /// F096: standard output and error are closed, full, gone, or a pipe that nobody reads. Pulls do not notice, and what

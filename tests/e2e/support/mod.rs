@@ -1,5 +1,6 @@
 //! What the end-to-end tests stand on: processes, an upstream, images, a Seawall, comparisons.
 
+pub(crate) mod cgroup;
 pub(crate) mod content;
 pub(crate) mod http;
 pub(crate) mod images;
