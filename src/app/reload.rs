@@ -1,4 +1,4 @@
-//! Reads the configuration again, and has what is another in it hold: at SIGHUP, by `seawall reload`, when a file
+//! Reads the configuration again, and has what has changed in it hold: at SIGHUP, by `seawall reload`, when a file
 //! changes. One reload at a time; a wrong configuration changes nothing.
 
 use std::fmt;
@@ -51,7 +51,7 @@ pub enum By {
     Signal,
     /// `seawall reload`, or whoever else asks the admin listener.
     Command,
-    /// One of these files is another.
+    /// One of these files has changed.
     Files(Vec<PathBuf>),
 }
 
@@ -119,9 +119,10 @@ impl Running {
 
     async fn take_over(&mut self, loaded: Loaded, by: &By) -> Reload {
         let changes = Changes::between(&self.settings, &loaded.settings);
-        if changes.live.is_empty() {
-            tracing::info!(%by, "the configuration was read again; nothing in it holds that did not before");
-        } else {
+        if changes.is_empty() {
+            tracing::info!(%by, "the configuration was read again: nothing has changed");
+        }
+        if !changes.live.is_empty() {
             self.change(loaded.settings).await;
         }
         for change in &changes.live {
@@ -163,7 +164,7 @@ fn refuse(report: &Report, by: &By) -> Reload {
     }
 }
 
-/// Reloads whenever it is asked for and whenever a file is another, until `stop`.
+/// Reloads whenever it is asked for and whenever a file has changed, until `stop`.
 pub(super) async fn attend(
     mut running: Running,
     source: Source,

@@ -103,7 +103,7 @@ enum Command {
     Import(bundle::Importing),
     /// Hash what is held again, put aside what is damaged, and fetch that again if asked to
     Verify(verify::Verifying),
-    /// Have a running Seawall read its configuration again, and tell what is another
+    /// Have a running Seawall read its configuration again, and tell what has changed
     Reload(Asking),
     /// Print completions for a shell
     Completions(pages::Completions),

@@ -1,4 +1,4 @@
-//! `seawall reload`: has a running Seawall read its configuration again, and tells what is another.
+//! `seawall reload`: has a running Seawall read its configuration again, and tells what has changed.
 
 use std::process::ExitCode;
 
@@ -34,7 +34,7 @@ fn draw(reload: &Reload) -> String {
         .map(|line| words::clean(line.trim_end()) + "\n")
         .collect();
     match all.is_empty() {
-        true => "nothing is another\n".to_owned(),
+        true => "nothing has changed since the configuration was last read\n".to_owned(),
         false => all,
     }
 }
@@ -47,13 +47,16 @@ mod tests {
     fn every_change_is_a_line_and_nothing_is_said_as_well() {
         let reload = Reload {
             applied: true,
-            changed: vec!["server.drain: \"30s\", now \"5s\"".to_owned()],
-            restart: vec!["log.format: \"text\", now \"json\"".to_owned()],
+            changed: vec!["server.drain from \"30s\" to \"5s\"".to_owned()],
+            restart: vec!["log.format from \"text\" to \"json\"".to_owned()],
             problems: Vec::new(),
         };
-        let wanted = "changed: server.drain: \"30s\", now \"5s\"\n\
-                      restart to apply: log.format: \"text\", now \"json\"\n";
+        let wanted = "changed: server.drain from \"30s\" to \"5s\"\n\
+                      restart to apply: log.format from \"text\" to \"json\"\n";
         assert_eq!(draw(&reload), wanted);
-        assert_eq!(draw(&Reload::default()), "nothing is another\n");
+        assert_eq!(
+            draw(&Reload::default()),
+            "nothing has changed since the configuration was last read\n"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! What is another in a changed configuration, what of it can hold at once, and what needs a restart.
+//! What has changed in a configuration, what of it can hold at once, and what needs a restart.
 //!
 //! Compared is the effective configuration, key by key, as `seawall check` prints it: no key is forgotten here that
 //! is shown there. What it hides, passwords and what stands in files, is compared beside it and never told.
@@ -24,7 +24,7 @@ pub const NEEDS_RESTART: [&str; 6] = [
     "log.format",
 ];
 
-/// What is another in a changed configuration.
+/// What has changed in a configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Changes {
     /// What holds at once.
@@ -66,7 +66,7 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let key = &self.key;
         match &self.what {
-            What::Changed { before, after } => write!(f, "{key}: {before}, now {after}"),
+            What::Changed { before, after } => write!(f, "{key} from {before} to {after}"),
             What::Added => write!(f, "{key} is new"),
             What::Removed => write!(f, "{key} is gone"),
             What::Replaced => write!(f, "{key} has new content"),
@@ -75,7 +75,7 @@ impl fmt::Display for Change {
 }
 
 impl Changes {
-    /// What is another in `after`.
+    /// What has changed in `after`.
     pub fn between(before: &Settings, after: &Settings) -> Self {
         let all = differences(&flat(before), &flat(after));
         let needs = |change: &Change| NEEDS_RESTART.contains(&change.key.as_str());
@@ -84,7 +84,7 @@ impl Changes {
         Self { live, restart }
     }
 
-    /// True if nothing is another.
+    /// True if nothing has changed.
     pub fn is_empty(&self) -> bool {
         self.live.is_empty() && self.restart.is_empty()
     }
@@ -283,13 +283,13 @@ mod tests {
         assert_eq!(
             live,
             [
-                "cache.capacity: \"20GiB\", now \"30GiB\"",
-                "server.drain: \"30s\", now \"5s\""
+                "cache.capacity from \"20GiB\" to \"30GiB\"",
+                "server.drain from \"30s\" to \"5s\""
             ]
         );
         assert_eq!(
             restart,
-            ["server.listen: \"127.0.0.1:5000\", now \"127.0.0.1:6000\""]
+            ["server.listen from \"127.0.0.1:5000\" to \"127.0.0.1:6000\""]
         );
     }
 
@@ -306,7 +306,7 @@ mod tests {
         assert_eq!(
             live,
             [
-                "upstream \"ghcr.io\".lanes: 2, now 3",
+                "upstream \"ghcr.io\".lanes from 2 to 3",
                 "tier.ci is new",
                 "upstream \"r.example\" is new"
             ]

@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(
             told,
             [
-                "trace.endpoint: \"https://a.test/v1/traces\", now \"https://b.test/v1/traces\"",
+                "trace.endpoint from \"https://a.test/v1/traces\" to \"https://b.test/v1/traces\"",
                 "trace.headers has new content"
             ]
         );

@@ -14,9 +14,9 @@ pub type Reloads = mpsc::Sender<ReloadRequest>;
 pub struct Reload {
     /// True if what was read holds now.
     pub applied: bool,
-    /// What is another now, a sentence each.
+    /// What has changed at once, a sentence each.
     pub changed: Vec<String>,
-    /// What is another from the next start on, a sentence each.
+    /// What changes at the next start, a sentence each.
     pub restart: Vec<String>,
     /// Why nothing was changed: every problem, with its place.
     pub problems: Vec<String>,
