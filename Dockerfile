@@ -1,7 +1,10 @@
 # A small image of Seawall, for linux/amd64 and linux/arm64:
 #
 #   podman build -t seawall .
-#   podman run -p 127.0.0.1:5000:5000 -p 127.0.0.1:5001:5001 -v seawall:/var/cache/seawall seawall
+#   podman run -p 127.0.0.1:5000:5000 -p 127.0.0.1:5001:5001 -v seawall:/var/cache/seawall \
+#       -e SEAWALL_ACCESS__ANONYMOUS=private seawall
+#
+# The last line says who may pull: seen from within, every client is on another machine.
 #
 # Both bases can be others, as long as they have the same C library: --build-arg BUILDER=… --build-arg RUNTIME=…
 

@@ -105,7 +105,7 @@ impl Mirroring {
         let has_files = told.pieces.iter().all(|piece| piece.how != How::Flags);
         if !has_files && !matches!(todo, Todo::Print) {
             complain(
-                "error: this program has flags and no file: give it those that are printed without --write",
+                "error: this program has flags and no file: give it those that are printed without --write and --remove",
             );
             return Ok(ExitCode::from(WRONG_ARGUMENTS));
         }
