@@ -13,11 +13,11 @@ use std::sync::{Mutex, PoisonError};
 use lru::LruCache;
 
 use super::blob::lock;
-use super::{Asker, Cache, Failure, Shelves};
+use super::{Asker, Cache, Failure};
 use crate::oci::{ByteRange, Digest, Manifest, Reference, Repository};
 use crate::policy::naming::Chosen;
 use crate::store::{Held, Shelf};
-use crate::upstream::{Guard, Refusal, Upstreams, Want};
+use crate::upstream::{Guard, Refusal, Want};
 
 /// Parts that are locked one by one: hits look here.
 const PARTS: usize = 16;
@@ -81,15 +81,6 @@ enum Aspect {
     Itself,
     /// All that it lists as a manifest.
     Parts,
-}
-
-impl Shelves {
-    /// Writes down which registries have credentials, so that the next run knows it, whatever its configuration is.
-    pub(super) fn note_private(&self, upstreams: &Upstreams) {
-        for registry in upstreams.private() {
-            self.records.put_private(&registry);
-        }
-    }
 }
 
 impl Cache {

@@ -42,7 +42,9 @@ impl Cache {
             false => Arc::new(Verdicts::new(self.tasks.clone(), self.clock)),
         };
         let upstreams = Arc::new(self.upstreams.changed(upstreams, budgets));
-        shelves.note_private(&upstreams);
+        shelves
+            .private
+            .note(upstreams.with_credentials(), shelves.disk.health());
         Self {
             trust,
             upstreams,

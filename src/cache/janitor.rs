@@ -82,6 +82,7 @@ impl Cache {
             shelves.disk.tidy_quarantine();
             shelves.write_down(with_uses);
             if with_uses {
+                shelves.private.keep(shelves.disk.health());
                 shelves.write_down_pulls();
             }
             measured

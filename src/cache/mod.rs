@@ -65,7 +65,7 @@ use crate::policy::flight::Flights;
 use crate::policy::naming::Chosen;
 use crate::policy::scrub::Blame;
 use crate::policy::{flight, freshness};
-use crate::store::{Disk, Memory, OpenFile, Records, ScrubRecord, Shelf, Space, blocking};
+use crate::store::{Disk, Memory, OpenFile, PrivateFile, Records, ScrubRecord, Shelf, Space, blocking};
 use crate::telemetry::metrics::{Metrics, Place};
 use crate::upstream::{Refusal, Upstream, Upstreams};
 use janitor::recall;
@@ -240,6 +240,7 @@ struct Shelves {
     memory: Memory,
     records: Records,
     keeper: holds::Keeper,
+    private: PrivateFile,
     metrics: Arc<Metrics>,
     scrub: Mutex<ScrubRecord>,
     blame: Mutex<Blame>,
@@ -309,6 +310,7 @@ impl Cache {
         let memory = Memory::new(options.memory);
         disk.health().count_in(metrics.clone());
         let keeper = holds::Keeper::open(&disk);
+        let (private, had_credentials) = PrivateFile::open(&disk.private_path());
         let scrub = Mutex::new(records.scrub().unwrap_or_default());
         let flights = Arc::new(Mutex::new(Flights::new(options.flights)));
         let quotas = Quotas::new(
@@ -324,6 +326,7 @@ impl Cache {
             memory,
             records,
             keeper,
+            private,
             metrics,
             scrub,
             blame: Mutex::default(),
@@ -334,8 +337,10 @@ impl Cache {
         shelves.keep_held();
         shelves.recall_held(clock.now());
         let shelves = Arc::new(shelves);
-        upstreams.recall_private(shelves.records.private());
-        shelves.note_private(&upstreams);
+        upstreams.recall_private(had_credentials);
+        shelves
+            .private
+            .note(upstreams.with_credentials(), shelves.disk.health());
         let keeping = Arc::downgrade(&shelves);
         upstreams.keep_ledgers(move |registry, ledger| {
             if let Some(shelves) = keeping.upgrade() {

@@ -31,12 +31,12 @@ pub enum Point {
     RecordsWritten,
     /// Records are committed.
     RecordsCommitted,
-    /// What the operator holds is written to a new file, and not synced yet.
-    HoldsWritten,
+    /// What takes the place of a small file is written, and not synced yet.
+    ReplacementWritten,
     /// It is durable, and has not its name yet.
-    HoldsSynced,
+    ReplacementSynced,
     /// It has its name, which is not durable yet, and nobody was told.
-    HoldsNamed,
+    ReplacementNamed,
 }
 
 impl Point {
@@ -54,9 +54,9 @@ impl Point {
         Self::Removed,
         Self::RecordsWritten,
         Self::RecordsCommitted,
-        Self::HoldsWritten,
-        Self::HoldsSynced,
-        Self::HoldsNamed,
+        Self::ReplacementWritten,
+        Self::ReplacementSynced,
+        Self::ReplacementNamed,
     ];
 
     /// The name by which a test asks for it.
@@ -74,9 +74,9 @@ impl Point {
             Self::Removed => "removed",
             Self::RecordsWritten => "records-written",
             Self::RecordsCommitted => "records-committed",
-            Self::HoldsWritten => "holds-written",
-            Self::HoldsSynced => "holds-synced",
-            Self::HoldsNamed => "holds-named",
+            Self::ReplacementWritten => "replacement-written",
+            Self::ReplacementSynced => "replacement-synced",
+            Self::ReplacementNamed => "replacement-named",
         }
     }
 }

@@ -8,9 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use super::crash::{self, Point};
-use super::files;
 use super::health::Health;
+use super::replaced::replace;
 use crate::policy::holds::Holds;
 
 /// Most bytes read: a hundred thousand holds.
@@ -91,28 +90,7 @@ impl HoldsFile {
         if let Some(why) = barred {
             return Err(io::Error::other(why));
         }
-        health.wrote("hold", self.replace(holds.to_text().as_bytes()))
-    }
-
-    fn replace(&self, text: &[u8]) -> io::Result<()> {
-        let new = self.path.with_extension("json.new");
-        // What was not finished before may be a file whose sync failed: no other sync of that is to be believed.
-        match files::remove(&new) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let file = files::make(&new)?;
-        files::write(&file, &new, text, 0)?;
-        crash::point(Point::HoldsWritten);
-        files::sync(&file, &new)?;
-        crash::point(Point::HoldsSynced);
-        files::rename(&new, &self.path)?;
-        crash::point(Point::HoldsNamed);
-        // Without it a crash may bring the old file back, and with it a lock that was refused to nobody.
-        match self.path.parent() {
-            Some(folder) => files::sync_folder(folder),
-            None => Ok(()),
-        }
+        health.wrote("hold", replace(&self.path, holds.to_text().as_bytes()))
     }
 }
 

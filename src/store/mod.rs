@@ -12,7 +12,9 @@ mod holds;
 mod layout;
 mod memory;
 mod pool;
+mod private;
 mod records;
+mod replaced;
 #[cfg(test)]
 mod simulation;
 
@@ -26,4 +28,5 @@ pub use holds::HoldsFile;
 pub use layout::OpenError;
 pub use memory::{Held, Memory};
 pub use pool::{READERS, WORKERS, blocking, reading};
+pub use private::PrivateFile;
 pub use records::{List, ManifestRecord, Pulls, Records, ScrubRecord};

@@ -1,6 +1,6 @@
 //! The upstreams of a configuration, those of a pattern made when first asked for.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -49,8 +49,8 @@ pub struct Budgets {
 pub(super) struct Known {
     pub(super) budgets: Budgets,
     pub(super) keep: Arc<OnceLock<Keep>>,
-    /// The registries that had credentials under an earlier configuration.
-    private: OnceLock<HashSet<Registry>>,
+    /// The registries, by name or pattern, that had credentials under an earlier configuration.
+    private: OnceLock<Vec<Pattern>>,
     /// Where is counted what is asked and answered.
     metrics: metrics::Upstreams,
 }
@@ -58,9 +58,8 @@ pub(super) struct Known {
 impl Known {
     /// True if a registry had credentials under an earlier configuration: what is held of it may not be for everybody.
     pub(super) fn had_credentials(&self, registry: &Registry) -> bool {
-        self.private
-            .get()
-            .is_some_and(|private| private.contains(registry))
+        let mut private = self.private.get().into_iter().flatten();
+        private.any(|pattern| pattern.matches(registry))
     }
 
     /// True if one had.
@@ -286,22 +285,29 @@ impl Upstreams {
         self
     }
 
-    /// The registries that have credentials, or had.
-    pub fn private(&self) -> HashSet<Registry> {
-        let before = self.known.private.get().into_iter().flatten().cloned();
+    /// The registries that have credentials now, by the names and patterns of their entries.
+    pub fn with_credentials(&self) -> impl Iterator<Item = &Pattern> {
         let with = self.options().filter(|options| !options.credentials.is_empty());
-        let now = with.filter_map(|options| match &options.registry {
-            Pattern::Exact(registry) => Some(registry.clone()),
-            Pattern::Suffix(_) | Pattern::Any => None,
-        });
-        before.chain(now).collect()
+        with.map(|options| &options.registry)
+    }
+
+    /// The registries that have credentials, or had.
+    fn private(&self) -> Vec<Pattern> {
+        let mut private = self.known.private.get().cloned().unwrap_or_default();
+        let new: Vec<_> = self
+            .with_credentials()
+            .filter(|with| !private.contains(with))
+            .cloned()
+            .collect();
+        private.extend(new);
+        private
     }
 
     /// These registries had credentials in earlier runs. To be called before any upstream is asked for; only the first
     /// call counts.
-    pub fn recall_private(&self, private: impl IntoIterator<Item = Registry>) {
+    pub fn recall_private(&self, private: Vec<Pattern>) {
         // Whoever is second has the same records.
-        let _ = self.known.private.set(private.into_iter().collect());
+        let _ = self.known.private.set(private);
     }
 
     /// Has ledgers written down by `keep` when a refusal tells what must survive a restart; only the first call

@@ -280,9 +280,9 @@ async fn f085_a_child_that_dies_again_and_again_gets_there_in_the_end() {
 async fn f085_a_death_while_a_lock_is_written_down_leaves_the_old_locks_or_the_new_ones() {
     // The first pass locks, the second unlocks.
     for (point, after) in [
-        (Point::HoldsWritten, [false, true]),
-        (Point::HoldsSynced, [false, true]),
-        (Point::HoldsNamed, [true, false]),
+        (Point::ReplacementWritten, [false, true]),
+        (Point::ReplacementSynced, [false, true]),
+        (Point::ReplacementNamed, [true, false]),
     ] {
         for (pass, after) in (1..).zip(after) {
             let at = format!("{} ({pass})", point.name());

@@ -26,13 +26,14 @@ fn is_authority() -> rcgen::IsCa {
 }
 
 /// A certificate authority of the test's own.
-struct Authority {
+pub(crate) struct Authority {
     issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
     der: Vec<u8>,
+    pub(crate) pem: String,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::of("Ours")
     }
 
@@ -42,15 +43,16 @@ impl Authority {
         params.distinguished_name.push(rcgen::DnType::CommonName, name);
         params.is_ca = is_authority();
         let key = rcgen::KeyPair::generate().unwrap();
-        let der = params.self_signed(&key).unwrap().der().to_vec();
+        let own = params.self_signed(&key).unwrap();
         Self {
             issuer: rcgen::Issuer::new(params, key),
-            der,
+            der: own.der().to_vec(),
+            pem: own.pem(),
         }
     }
 
     /// A server that shows a certificate for `name` and speaks these protocols.
-    fn server(&self, name: &str, protocols: &[&str]) -> TlsAcceptor {
+    pub(crate) fn server(&self, name: &str, protocols: &[&str]) -> TlsAcceptor {
         self.server_by(name, protocols, |_| ())
     }
 
@@ -81,7 +83,7 @@ impl Authority {
 }
 
 /// Reaches `registry` through TLS, whatever the name.
-fn dialer(registry: &Registry, acceptor: &TlsAcceptor) -> Dialer {
+pub(crate) fn dialer(registry: &Registry, acceptor: &TlsAcceptor) -> Dialer {
     let registry = registry.clone();
     dialer_by(acceptor, move |stream| registry.clone().serve(stream))
 }

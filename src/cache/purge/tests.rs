@@ -18,7 +18,7 @@ use crate::policy::flight;
 use crate::policy::freshness::TagRecord;
 use crate::policy::holds::{Holds, Name};
 use crate::policy::retention::{Filter, Rules};
-use crate::store::{Disk, ManifestRecord, Memory, Records, Space};
+use crate::store::{Disk, ManifestRecord, Memory, PrivateFile, Records, Space};
 use crate::telemetry::metrics::Metrics;
 
 /// Shelves with one image, under the tag `dev`: its manifest, and one layer.
@@ -71,11 +71,13 @@ fn shelves(folder: &TempDir) -> Shelves {
     let disk = Disk::open(folder.path()).unwrap();
     let records = Records::open(&disk.records_path());
     let keeper = Keeper::open(&disk);
+    let (private, _) = PrivateFile::open(&disk.private_path());
     Shelves {
         disk,
         memory: Memory::new(1 << 20),
         records,
         keeper,
+        private,
         metrics: Arc::new(Metrics::new()),
         scrub: Mutex::default(),
         blame: Mutex::default(),

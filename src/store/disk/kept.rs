@@ -34,6 +34,11 @@ impl Disk {
         self.root.join("holds.json")
     }
 
+    /// Where the file of the registries is that were asked with credentials.
+    pub fn private_path(&self) -> PathBuf {
+        self.root.join("private")
+    }
+
     /// Removes content by its name: whoever reads it reads on. False if it was not there. Blocks.
     ///
     /// # Errors

@@ -11,6 +11,7 @@
 //!   records.new                      a copy of them that is being made, after a sync that failed
 //!   records.opened                   how often in a row it was not closed in good order
 //!   holds.json                       what the operator locked and pinned
+//!   private                          which registries were asked with credentials
 //! ```
 //! `ls` and `sha256sum` are enough to understand it. The one rule: *a file under `blobs/` or `manifests/`
 //! was hashed, and its bytes were on stable storage, before it got that name.* A lost rename is a miss, so

@@ -13,7 +13,6 @@ mod manifests;
 mod named;
 mod objects;
 mod opened;
-mod private;
 #[cfg(test)]
 mod rot;
 mod scrubs;
@@ -179,7 +178,6 @@ fn create_tables(begin: &WriteTransaction) -> Result<(), redb::Error> {
     objects::create(begin)?;
     held::create(begin)?;
     named::create(begin)?;
-    private::create(begin)?;
     scrubs::create(begin)?;
     lists::create(begin)?;
     ledgers::create(begin)

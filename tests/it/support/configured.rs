@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use seawall::app::{By, Running, Source};
 use seawall::config::Environment;
@@ -31,7 +32,25 @@ pub(crate) fn hub(more: &str) -> String {
 impl Configured {
     /// Starts with this text as its file.
     pub(crate) fn start(dialer: &Dialer, text: &str) -> Self {
-        let folder = in_memory();
+        Self::start_in(in_memory(), dialer, text)
+    }
+
+    /// Stops as a clean stop does, once what was fetched is committed, and starts over the same directory with this
+    /// text as its file.
+    pub(crate) async fn restart(self, dialer: &Dialer, text: &str) -> Self {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let Self {
+            seawall,
+            running,
+            folder,
+            ..
+        } = self;
+        drop(running);
+        Arc::into_inner(seawall).unwrap().stop().await;
+        Self::start_in(folder, dialer, text)
+    }
+
+    fn start_in(folder: TempDir, dialer: &Dialer, text: &str) -> Self {
         let cache = folder.path().join("cache");
         let source = Source {
             file: Some(folder.path().join("seawall.toml")),
