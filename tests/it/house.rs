@@ -1,5 +1,6 @@
 //! The rules of the house that are neither the compiler's nor clippy's to check.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -92,6 +93,52 @@ fn every_source_file_says_what_it_is_for_and_ends_before_it_bores() {
         })
         .collect();
     assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
+}
+
+#[test]
+fn every_fuzz_target_is_built_and_named_with_the_dependencies_of_today() {
+    // Nothing builds them every day, so that this is what keeps `--locked` from failing when somebody does.
+    let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
+    let is_optional = |dependency: &toml::Value| dependency.get("optional").is_some();
+    let wanted: BTreeSet<String> = manifest["dependencies"]
+        .as_table()
+        .unwrap()
+        .iter()
+        .filter(|(_, dependency)| !is_optional(dependency))
+        .map(|(name, _)| name.clone())
+        .collect();
+    let lock: toml::Table = read("tests/fuzz/Cargo.lock").parse().unwrap();
+    let packages = lock["package"].as_array().unwrap();
+    let seawall = packages
+        .iter()
+        .find(|package| package["name"].as_str() == Some("seawall"))
+        .unwrap();
+    let locked: BTreeSet<String> = seawall["dependencies"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|name| name.as_str().unwrap().split(' ').next().unwrap().to_owned())
+        .collect();
+    assert_eq!(locked, wanted, "tests/fuzz/Cargo.lock");
+
+    let manifest: toml::Table = read("tests/fuzz/Cargo.toml").parse().unwrap();
+    let built: BTreeSet<&str> = manifest["bin"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|target| target["name"].as_str().unwrap())
+        .collect();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/fuzz_targets");
+    let told = read("tests/fuzz/README.md");
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        assert!(built.contains(name), "{name} is not in tests/fuzz/Cargo.toml");
+        assert!(
+            told.contains(&format!("`{name}`")),
+            "{name} is not in tests/fuzz/README.md"
+        );
+    }
 }
 
 #[test]
