@@ -64,7 +64,7 @@ impl Value {
 }
 
 /// The keys whose value is the path of a file.
-const PATHS: [&str; 7] = [
+const PATHS: [&str; 8] = [
     "file",
     "ca",
     "certificate",
@@ -72,6 +72,7 @@ const PATHS: [&str; 7] = [
     "client_ca",
     "htpasswd",
     "docker_config",
+    "root",
 ];
 
 /// The keys whose value is a list of them.

@@ -1,5 +1,7 @@
 //! `[[trust]]`: whose signature the content of some repositories needs, and how long their tags wait.
 
+mod keyless;
+
 use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::pki_types::pem::PemObject;
 
@@ -13,7 +15,7 @@ use crate::policy::trust::notation::Signers;
 use crate::policy::trust::{Authority, BadAuthority, Key, Rule, Rules, Subject};
 
 /// The keys of an entry.
-const KEYS: [&str; 4] = ["repositories", "cosign", "notation", "minimum_age"];
+const KEYS: [&str; 5] = ["repositories", "cosign", "keyless", "notation", "minimum_age"];
 /// Most rules: each is held against the name of every repository that is asked for.
 const MOST_RULES: usize = 64;
 
@@ -38,7 +40,7 @@ fn rule(node: &Node, problems: &mut Problems) -> Rule {
     let asks = KEYS[1..].iter().any(|key| entry.node(key).is_some());
     if !asks {
         let what = format!("{}it asks for nothing", entry.name);
-        let hint = "write whose signature is needed, cosign = { keys = [\"/etc/seawall/cosign.pub\"] } or notation = \
+        let hint = "write whose signature is needed, cosign = { keys = [\"/etc/seawall/cosign.pub\"] }, keyless or notation = \
                     { ca = \"/etc/seawall/notation.pem\" }, or how long new tags wait, minimum_age = \"3d\"; \"0s\" \
                     excepts what later entries mean, too";
         problems.add(&node.place, what, Some(hint.into()));
@@ -52,6 +54,7 @@ fn rule(node: &Node, problems: &mut Problems) -> Rule {
     Rule {
         repositories,
         keys: cosign.read_list("keys", key, problems),
+        keyless: keyless::read(&entry, problems),
         notation: notation(&entry, problems),
         minimum_age: entry.read("minimum_age", None, |node| duration(node).map(Some), problems),
     }
@@ -120,6 +123,9 @@ pub(super) fn show(rule: &Rule) -> Vec<(&'static str, String)> {
     let mut shown = vec![("repositories", list(repositories))];
     if !rule.keys.is_empty() {
         shown.push(("cosign", format!("{{ keys = {} }}", list(keys))));
+    }
+    if let Some(signers) = &rule.keyless {
+        shown.push(("keyless", keyless::show(signers)));
     }
     if let Some(signers) = &rule.notation {
         let ca = show::quoted(&signers.path);

@@ -11,19 +11,21 @@
 pub mod age;
 mod chain;
 pub mod cosign;
+mod flaw;
 mod key;
+pub mod keyless;
 pub mod notation;
 mod subject;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 pub use self::chain::{Authority, BadAuthority};
+pub use self::flaw::{Flaw, Mismatch};
 pub use self::key::{BadKey, Key};
 pub use self::subject::{BadSubject, Subject};
 use super::access::Scope;
@@ -62,6 +64,8 @@ pub struct Rule {
     pub repositories: Vec<Scope>,
     /// Whose cosign signature is enough; none if they are empty.
     pub keys: Vec<Key>,
+    /// Whose cosign signature is enough without a key; nobody's if it is `None`.
+    pub keyless: Option<keyless::Signers>,
     /// Whose Notation signature is enough; nobody's if it is `None`.
     pub notation: Option<notation::Signers>,
     /// How long what a tag points at has to have been seen; `None` or zero for not at all.
@@ -89,7 +93,12 @@ impl Rules {
 impl Rule {
     /// True if content needs a signature.
     pub fn wants_signature(&self) -> bool {
-        !self.keys.is_empty() || self.notation.is_some()
+        self.wants_cosign() || self.notation.is_some()
+    }
+
+    /// True if a signature of cosign's may be enough.
+    pub fn wants_cosign(&self) -> bool {
+        !self.keys.is_empty() || self.keyless.is_some()
     }
 
     /// A name for whom this rule believes: what was found under another one has to be judged anew.
@@ -97,6 +106,9 @@ impl Rule {
         let mut believed = String::new();
         for key in &self.keys {
             believed += &format!("cosign {}\n", Digest::sha256(key.der()));
+        }
+        if let Some(signers) = &self.keyless {
+            believed += &signers.fingerprint();
         }
         if let Some(signers) = &self.notation {
             for authority in &signers.authorities {
@@ -125,46 +137,6 @@ impl From<&Key> for Signed {
             by: key.name().to_owned(),
             until: None,
         }
-    }
-}
-
-/// Why a signature is none; those that come closer to being one stand further down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Flaw {
-    /// It cannot be read.
-    Unreadable,
-    /// It is in a form that is not read here.
-    OtherForm,
-    /// It says something else of its subject than that it is signed.
-    OtherKind,
-    /// Nobody who is believed has made it.
-    OtherSigner,
-    /// The certificate it was made with is for something else.
-    OtherUse,
-    /// It is not what its signer has made, or not by the way of signing that fits the certificate.
-    Altered,
-    /// It asks for something that is not done here, and does not hold without.
-    NotUnderstood,
-    /// It, or a certificate it was made with, holds no longer or not yet.
-    Expired,
-    /// It was made for another digest.
-    OtherDigest,
-}
-
-impl fmt::Display for Flaw {
-    /// Reads after "one is attached, but".
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Unreadable => "it cannot be read",
-            Self::OtherForm => "it is in the form COSE, of which only JWS is read here: `notation sign --signature-format jws`",
-            Self::OtherKind => "it is no signature of an image",
-            Self::OtherSigner => "nobody who is trusted for this has made it",
-            Self::OtherUse => "the certificate it was made with is not for signing content",
-            Self::Altered => "it is not what its certificate's key has signed",
-            Self::NotUnderstood => "it does not hold without something that this cache does not know",
-            Self::Expired => "it, or a certificate it was made with, is not good at this time",
-            Self::OtherDigest => "it was made for another digest",
-        })
     }
 }
 
@@ -200,7 +172,7 @@ pub fn candidates(referrers: &[u8], rule: &Rule) -> Vec<Digest> {
     };
     let may_sign = |each: &&Referrer| {
         let kind = each.artifact_type.as_deref().unwrap_or_default();
-        (!rule.keys.is_empty() && cosign::is_bundle(kind))
+        (rule.wants_cosign() && cosign::is_bundle(kind))
             || (rule.notation.is_some() && kind == notation::ARTIFACT)
     };
     let named = index.manifests.iter().filter(may_sign);
@@ -237,6 +209,38 @@ pub fn envelope(manifest: &[u8], subject: &Digest) -> Result<Envelope, Flaw> {
         notation::COSE => Err(Flaw::OtherForm),
         kind if cosign::is_bundle(kind) => Ok(Envelope::Bundle(blob()?)),
         _ => Err(Flaw::Unreadable),
+    }
+}
+
+/// Who signed a text that names this digest, if the rule believes them.
+///
+/// # Errors
+/// The [`Flaw`] of what is no such signature.
+pub fn judge_text(
+    rule: &Rule,
+    attached: &cosign::Attached,
+    text: &[u8],
+    digest: &Digest,
+) -> Result<Signed, Flaw> {
+    let by_key = || cosign::judge(&rule.keys, text, &attached.signature, digest).map(Signed::from);
+    let keyless = |signers: &keyless::Signers| signers.judge(attached, text, digest);
+    let by_key = (!rule.keys.is_empty()).then(by_key);
+    either(by_key, || rule.keyless.as_ref().map(keyless))
+}
+
+/// The first of two judgements that believes somebody, or else the flaw of the one that comes closest; nobody is
+/// believed where there is none.
+fn either(
+    first: Option<Result<Signed, Flaw>>,
+    second: impl FnOnce() -> Option<Result<Signed, Flaw>>,
+) -> Result<Signed, Flaw> {
+    match first {
+        Some(Ok(signed)) => Ok(signed),
+        Some(Err(flaw)) => second().map_or_else(
+            || Err(flaw.clone()),
+            |second| second.map_err(|other| other.max(flaw.clone())),
+        ),
+        None => second().unwrap_or(Err(Flaw::OtherSigner)),
     }
 }
 

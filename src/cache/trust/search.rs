@@ -29,7 +29,7 @@ impl Found {
     /// One that does not hold; the one that comes closest is told.
     fn flawed(&mut self, flaw: Flaw) {
         self.attached += 1;
-        self.flaw = self.flaw.max(Some(flaw));
+        self.flaw = self.flaw.take().max(Some(flaw));
     }
 
     /// What could be had; what could not is noted, unless it is not there.
@@ -51,7 +51,7 @@ impl Found {
     }
 
     pub(super) fn why(&self) -> String {
-        match self.flaw {
+        match &self.flaw {
             None => "no signature is attached to it".to_owned(),
             Some(flaw) if self.attached == 1 => format!("one signature is attached to it, but {flaw}"),
             Some(flaw) => format!(
@@ -71,20 +71,20 @@ impl Search<'_> {
         }
     }
 
-    /// By what stands under the tag of its signatures, where only keys do.
+    /// By what stands under the tag of its signatures, where only cosign's do.
     async fn by_tag(&mut self) -> Option<Signed> {
         let (rule, digest) = (self.rule, self.digest);
         let tag = Tag::of_signatures(digest)
             .next()
-            .filter(|_| !rule.keys.is_empty())?;
+            .filter(|_| rule.wants_cosign())?;
         // Whatever is remembered of the tag: a signature may have been added since.
         let asked = self
             .cache
             .validate(self.chosen, &tag, false, self.asker, PATIENCE);
         let manifest = self.found.content(Box::pin(asked).await)?;
-        for cosign::Attached { payload, signature } in cosign::attached(&manifest) {
-            let judge = |text: &[u8]| cosign::judge(&rule.keys, text, &signature, digest).map(Signed::from);
-            if let Some(signed) = self.weigh(&payload, judge).await {
+        for attached in cosign::attached(&manifest) {
+            let judge = |text: &[u8]| trust::judge_text(rule, &attached, text, digest);
+            if let Some(signed) = self.weigh(&attached.payload, judge).await {
                 return Some(signed);
             }
         }

@@ -14,7 +14,7 @@ use super::Flaw;
 use crate::clock::Time;
 
 /// Most certificates of a chain that are read.
-const MOST_CERTIFICATES: usize = 8;
+pub(super) const MOST_CERTIFICATES: usize = 8;
 /// Longest name of a signer that is told, in characters.
 const LONGEST_NAME: usize = 200;
 /// Signing of code, among the purposes of a certificate (1.3.6.1.5.5.7.3.3).
@@ -65,7 +65,11 @@ pub(super) fn read(der: &[u8]) -> Result<X509Certificate<'_>, Flaw> {
 
 /// What a certificate calls its owner, as people are told it.
 pub(super) fn name(certificate: &X509Certificate<'_>) -> String {
-    let name = certificate.subject().to_string();
+    harmless(&certificate.subject().to_string())
+}
+
+/// A name from a certificate, as it may be told.
+pub(super) fn harmless(name: &str) -> String {
     let harmless = name.chars().filter(|letter| !letter.is_control());
     harmless.take(LONGEST_NAME).collect()
 }

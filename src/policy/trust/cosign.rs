@@ -2,13 +2,14 @@
 //!
 //! There are two forms. The older one is a manifest under the tag `sha256-….sig`, each layer of which is a signed
 //! text that names the digest, with the signature in an annotation. The newer one is a referrer whose layer is a
-//! bundle: an in-toto statement about the digest in an envelope (DSSE) that is signed. Whether a transparency log
-//! knows the signature is not asked: the key is what is believed, and nothing is asked of the network.
+//! bundle: an in-toto statement about the digest in an envelope (DSSE) that is signed. Where a key is what is believed,
+//! no transparency log has to know the signature; what is signed without one is judged in [`keyless`](super::keyless).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
+use super::keyless::Material;
 use super::{Attachment, Flaw, Key, Layer, MOST_SIGNATURES, MOST_SIGNED};
 use crate::oci::Digest;
 
@@ -32,6 +33,8 @@ pub struct Attached {
     pub payload: Digest,
     /// The signature of it.
     pub signature: Vec<u8>,
+    /// What stands beside it where no key is known by which it could be judged.
+    pub material: Material,
 }
 
 /// True for the media type of a bundle; of a referrer, its artifact type.
@@ -51,6 +54,7 @@ pub fn attached(manifest: &[u8]) -> Vec<Attached> {
         Some(Attached {
             payload: layer.digest.parse().ok()?,
             signature: STANDARD.decode(signature.trim()).ok()?,
+            material: Material::of(&layer.annotations),
         })
     };
     let layers = manifest.layers.iter().filter_map(read);
@@ -70,12 +74,17 @@ pub fn judge<'a>(
     // What nobody believed has signed is not read.
     let key = keys.iter().find(|key| key.verifies(payload, signature));
     let key = key.ok_or(Flaw::OtherSigner)?;
+    names(payload, digest).map(|()| key)
+}
+
+/// Whether a text says of this digest that it is signed.
+pub(super) fn names(payload: &[u8], digest: &Digest) -> Result<(), Flaw> {
     let payload: Payload = serde_json::from_slice(payload).map_err(|_| Flaw::Unreadable)?;
     let Critical { image, kind } = payload.critical;
     match (kind == KIND, image.digest == digest.to_string()) {
         (false, _) => Err(Flaw::OtherKind),
         (true, false) => Err(Flaw::OtherDigest),
-        (true, true) => Ok(key),
+        (true, true) => Ok(()),
     }
 }
 

@@ -15,7 +15,7 @@ use x509_parser::x509::SubjectPublicKeyInfo;
 
 use super::chain::{self, Authority};
 use super::subject::Subject;
-use super::{Flaw, Signed};
+use super::{Flaw, Mismatch, Signed};
 use crate::clock::Time;
 use crate::oci::Digest;
 
@@ -60,7 +60,8 @@ pub fn judge(signers: &Signers, envelope: &[u8], digest: &Digest, now: Time) -> 
     let mut until = chain::holds(&ders, &signers.authorities, now)?;
     let is_meant = |identity: &Subject| identity.means(leaf.subject());
     if !signers.identities.is_empty() && !signers.identities.iter().any(is_meant) {
-        return Err(Flaw::OtherSigner);
+        let mismatch = Mismatch::new(chain::name(&leaf), &signers.identities);
+        return Err(Flaw::OtherIdentity(mismatch));
     }
     if !envelope.is_signed_by(leaf.public_key(), &protected.alg) {
         return Err(Flaw::Altered);

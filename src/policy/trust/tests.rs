@@ -175,6 +175,7 @@ fn signatures_are_read_from_what_is_attached_and_only_the_first_of_many() {
     let one = cosign::Attached {
         payload: blob,
         signature: vec![0, 1],
+        material: keyless::Material::default(),
     };
     assert_eq!(found, [one]);
     // Cosign read them all, however many there were (CVE-2023-46737).

@@ -3,10 +3,18 @@
 //! The registry is the tests' own, the signatures are real: made here, in the forms in which cosign attaches them.
 
 mod age;
+#[cfg(feature = "keyless")]
+mod certified;
 mod envelopes;
+#[cfg(feature = "keyless")]
+mod keyless;
 mod notary;
 mod notation;
+#[cfg(feature = "keyless")]
+mod recorded;
 mod signer;
+#[cfg(feature = "keyless")]
+mod sigstore;
 mod ways;
 
 use std::time::Duration;

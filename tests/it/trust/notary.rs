@@ -26,7 +26,7 @@ pub(crate) const JWS: &str = "application/jose+json";
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     /// Its certificate, and those above it.
-    chain: Vec<Vec<u8>>,
+    pub(crate) chain: Vec<Vec<u8>>,
 }
 
 impl Authority {
@@ -48,13 +48,16 @@ impl Authority {
     /// One that this has certified, changed in some way.
     pub(crate) fn below(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let (params, key) = (authority_of(name, change), KeyPair::generate().unwrap());
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let certificate = self.issue(&params, &key);
         Self {
             issuer: Issuer::new(params, key),
-            chain: std::iter::once(certificate.der().to_vec())
-                .chain(self.chain.clone())
-                .collect(),
+            chain: std::iter::once(certificate).chain(self.chain.clone()).collect(),
         }
+    }
+
+    /// A certificate of its.
+    pub(crate) fn issue(&self, params: &CertificateParams, key: &KeyPair) -> Vec<u8> {
+        params.signed_by(key, &self.issuer).unwrap().der().to_vec()
     }
 
     /// The signers whom it has certified, and of those one of whom this is said.
@@ -72,8 +75,7 @@ impl Authority {
     /// A signer with a certificate of its, changed in some way.
     pub(crate) fn certifies(&self, way: &Way, change: impl FnOnce(&mut CertificateParams)) -> Notary {
         let (key, params) = (way.key(), signer_of(change));
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let chain = std::iter::once(certificate.der().to_vec()).chain(self.chain.clone());
+        let chain = std::iter::once(self.issue(&params, &key)).chain(self.chain.clone());
         Notary {
             way: *way,
             pkcs8: key.serialize_der(),

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use seawall::oci::Digest;
 use seawall::policy::trust::Key;
+use serde_json::{Value, json};
 
 use crate::support::registry::Registry;
 use crate::support::world::{OCI_INDEX, OCI_MANIFEST};
@@ -28,7 +29,8 @@ impl Signer {
         Key::new("cosign.pub".to_owned(), der).unwrap()
     }
 
-    fn made(&self, message: &[u8]) -> String {
+    /// A signature of hers, in base64.
+    pub(crate) fn made(&self, message: &[u8]) -> String {
         let made = self.0.sign(&SystemRandom::new(), message).unwrap();
         STANDARD.encode(made.as_ref())
     }
@@ -48,17 +50,10 @@ impl Signer {
 
     /// Signs one digest, and attaches that to another.
     pub(crate) fn sign_as(&self, registry: &Registry, attached: &Digest, digest: &Digest) -> Digest {
-        let text = format!(
-            r#"{{"critical":{{"identity":{{"docker-reference":"docker.io/library/app"}},"image":{{"docker-manifest-digest":"{digest}"}},"type":"cosign container image signature"}},"optional":null}}"#
-        );
+        let text = text_of(digest);
         let made = self.made(text.as_bytes());
-        let (size, blob) = (text.len(), registry.blob("library/app", text));
-        let config = registry.blob("library/app", "{}");
-        let body = format!(
-            r#"{{"schemaVersion":2,"mediaType":"{OCI_MANIFEST}","config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{config}","size":2}},"layers":[{{"mediaType":"application/vnd.dev.cosign.simplesigning.v1+json","digest":"{blob}","size":{size},"annotations":{{"dev.cosignproject.cosign/signature":"{made}"}}}}]}}"#
-        );
-        let tag = format!("sha256-{}.sig", attached.hex());
-        registry.manifest("library/app", Some(&tag), OCI_MANIFEST, &body)
+        let annotations = json!({ "dev.cosignproject.cosign/signature": made });
+        attach(registry, attached, text, &annotations)
     }
 
     /// In the newer form, among the referrers; the digest of what is attached.
@@ -97,6 +92,29 @@ impl Signer {
         );
         registry.manifest("library/app", None, OCI_MANIFEST, &body)
     }
+}
+
+/// What is signed of an image.
+pub(crate) fn text_of(digest: &Digest) -> String {
+    format!(
+        r#"{{"critical":{{"identity":{{"docker-reference":"docker.io/library/app"}},"image":{{"docker-manifest-digest":"{digest}"}},"type":"cosign container image signature"}},"optional":null}}"#
+    )
+}
+
+/// Attaches a signed text to an image of `library/app`, in the older form; the digest of what is attached.
+pub(crate) fn attach(registry: &Registry, digest: &Digest, text: String, annotations: &Value) -> Digest {
+    let (size, blob) = (text.len(), registry.blob("library/app", text));
+    let config = registry.blob("library/app", "{}");
+    let body = json!({
+        "schemaVersion": 2, "mediaType": OCI_MANIFEST,
+        "config": { "mediaType": "application/vnd.oci.image.config.v1+json", "digest": config.to_string(), "size": 2 },
+        "layers": [{
+            "mediaType": "application/vnd.dev.cosign.simplesigning.v1+json",
+            "digest": blob.to_string(), "size": size, "annotations": annotations,
+        }],
+    });
+    let tag = format!("sha256-{}.sig", digest.hex());
+    registry.manifest("library/app", Some(&tag), OCI_MANIFEST, &body.to_string())
 }
 
 /// A list of referrers with one more, of this kind.
