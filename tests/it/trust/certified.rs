@@ -169,6 +169,15 @@ fn a_certificate_that_no_log_has_seen_is_not_believed_where_one_has_to() {
         answers(&sigstore.witness, START * 1000, &Authority::new("issuing"), shown)
     };
     assert_eq!(found(&to_another, &is_as_ever), Err(Flaw::Unwitnessed));
+    // An answer of another version, and one that names another log.
+    for (at, change) in [(6, 1), (7, 0xff)] {
+        let changed = |sigstore: &Sigstore, shown: &[u8]| {
+            let mut answers = seen(sigstore, shown);
+            answers[at] ^= change;
+            answers
+        };
+        assert_eq!(found(&changed, &is_as_ever), Err(Flaw::Unwitnessed), "{at}");
+    }
     for (from, until, is_good) in [
         ("2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z", true),
         ("2026-01-01T00:00:00.001Z", "2027-01-01T00:00:00Z", false),

@@ -8,6 +8,7 @@ mod certified;
 mod envelopes;
 #[cfg(feature = "keyless")]
 mod keyless;
+mod nearly;
 mod notary;
 mod notation;
 #[cfg(feature = "keyless")]

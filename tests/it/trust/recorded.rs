@@ -166,6 +166,9 @@ fn what_no_log_that_is_believed_has_promised_is_not_recorded() {
         let found = judged(&sigstore.signers(SUBJECT), &made.recorded_by(&stranger));
         assert_eq!(found, Err(Flaw::Unlogged));
     }
+    // Promised by one that is believed, in the name of another.
+    let found = found_when(|_, made| made.log = name(&stranger));
+    assert_eq!(found, Err(Flaw::Unlogged));
     // The log's own words, changed.
     for (key, value) in [
         ("integratedTime", json!(RECORDED + 1)),

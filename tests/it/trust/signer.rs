@@ -13,6 +13,8 @@ use crate::support::registry::Registry;
 use crate::support::world::{OCI_INDEX, OCI_MANIFEST};
 
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+/// What stands in an envelope.
+const STATEMENT: &str = "application/vnd.in-toto+json";
 
 pub(crate) struct Signer(EcdsaKeyPair);
 
@@ -75,16 +77,7 @@ impl Signer {
     }
 
     fn attach(&self, registry: &Registry, digest: &Digest) -> Digest {
-        let kind = "application/vnd.in-toto+json";
-        let statement = format!(
-            r#"{{"_type":"https://in-toto.io/Statement/v1","subject":[{{"digest":{{"sha256":"{}"}}}}],"predicateType":"https://sigstore.dev/cosign/sign/v1","predicate":{{}}}}"#,
-            digest.hex()
-        );
-        let message = format!("DSSEv1 {} {kind} {} {statement}", kind.len(), statement.len());
-        let (made, payload) = (self.made(message.as_bytes()), STANDARD.encode(statement));
-        let bundle = format!(
-            r#"{{"mediaType":"{BUNDLE}","verificationMaterial":{{"publicKey":{{"hint":"k"}}}},"dsseEnvelope":{{"payload":"{payload}","payloadType":"{kind}","signatures":[{{"sig":"{made}"}}]}}}}"#
-        );
+        let bundle = bundle_of(self, &statement_of(digest)).to_string();
         let (size, blob) = (bundle.len(), registry.blob("library/app", bundle));
         let config = registry.blob("library/app", "{}");
         let body = format!(
@@ -92,6 +85,35 @@ impl Signer {
         );
         registry.manifest("library/app", None, OCI_MANIFEST, &body)
     }
+}
+
+/// What is signed of an image in the newer form.
+pub(crate) fn statement_of(digest: &Digest) -> String {
+    let hex = digest.hex();
+    format!(
+        r#"{{"_type":"https://in-toto.io/Statement/v1","subject":[{{"digest":{{"sha256":"{hex}"}}}}],"predicateType":"https://sigstore.dev/cosign/sign/v1","predicate":{{}}}}"#
+    )
+}
+
+/// What is signed of a statement in an envelope.
+pub(crate) fn message_of(statement: &str) -> String {
+    format!(
+        "DSSEv1 {} {STATEMENT} {} {statement}",
+        STATEMENT.len(),
+        statement.len()
+    )
+}
+
+/// A bundle with a statement that is signed with a key.
+pub(crate) fn bundle_of(signer: &Signer, statement: &str) -> Value {
+    json!({
+        "mediaType": BUNDLE,
+        "verificationMaterial": { "publicKey": { "hint": "k" } },
+        "dsseEnvelope": {
+            "payload": STANDARD.encode(statement), "payloadType": STATEMENT,
+            "signatures": [{ "sig": signer.made(message_of(statement).as_bytes()) }],
+        },
+    })
 }
 
 /// What is signed of an image.
