@@ -103,12 +103,12 @@ async fn whoever_the_kernel_has_named_meanwhile_goes_before_a_turn_that_is_over_
         mut client,
     ) = pair().await;
     let waiting = Arc::new(AtomicBool::new(true));
-    let waits = waiting.clone();
-    let named = tokio::spawn(async move {
+    let (waits, tasks) = (waiting.clone(), TaskTracker::new());
+    let named = tasks.spawn(async move {
         client.read_u8().await.unwrap();
         waits.store(false, Ordering::SeqCst);
     });
-    let sends = tokio::spawn(async move {
+    let sends = tasks.spawn(async move {
         tokio::task::yield_now().await;
         other.write_u8(7).await.unwrap();
         let mut turn = Turn::Has(0);
