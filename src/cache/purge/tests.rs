@@ -1,6 +1,7 @@
 //! What happens between a plan and its end.
 
 mod copies;
+mod going;
 
 use std::io::Read as _;
 use std::sync::Mutex;
@@ -350,6 +351,29 @@ fn how_far_a_purge_is_is_told_to_its_end() {
     assert_eq!((told.done, told.bytes, told.state.as_str()), (5, 13, "removing"));
     drop(entered);
     assert_eq!(purges.status(), []);
+}
+
+#[test]
+fn a_file_that_cannot_be_removed_is_done_with_and_wins_nothing() {
+    let held = held();
+    let (plan, pointed) = held.shelves.plan(&everything(), NOW).unwrap();
+    // What stands there by now is no file.
+    let name = held.layer.to_string();
+    let hex = name.trim_start_matches("sha256:");
+    let path = held
+        ._folder
+        .path()
+        .join("v1/blobs/sha256")
+        .join(&hex[..2])
+        .join(hex);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    let purges = Arc::new(Purges::default());
+    let entered = purges.enter(By::Operator, &everything(), None, NOW);
+    let purged = held.shelves.apply(&plan, &everything(), &pointed, entered.get());
+    let told = &purges.status()[0];
+    // A manifest of three bytes went; the layer's five are still to be won.
+    assert_eq!((purged.failed, told.done, told.bytes), (1, 3, 3));
 }
 
 #[test]

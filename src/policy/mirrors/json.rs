@@ -86,3 +86,18 @@ fn pretty(object: &Object) -> String {
     };
     text.lines().map(line).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_only_laid_out_anew_is_restored_to_the_byte() {
+        let (ours, before) = ("{\"registry-mirrors\":[\"http://a\"]}", "{\"debug\":true}");
+        let (now, record) = put(ours, before, None).unwrap();
+        let anew = serde_json::to_string(&object(&now).unwrap()).unwrap();
+        assert_ne!(anew, now);
+        let left = take(&anew, Some(before), Some(&record)).unwrap();
+        assert_eq!(left.as_deref(), Some(before));
+    }
+}

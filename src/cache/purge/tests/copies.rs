@@ -57,9 +57,15 @@ fn a_download_under_way_stays_and_so_do_all_copies_of_what_is_held() {
     assert_eq!(kinds(&plan), ["damaged"]);
     assert_eq!(plan.stays[0].why.word(), "filling");
     drop(partial);
-    // It begins again after the plan.
+    // It begins again after the plan, where it stopped.
+    let begin = || {
+        let partial = disk.begin(&layer).unwrap();
+        disk.write(&partial, 0, &["lay".into()]).unwrap();
+        partial
+    };
+    drop(begin());
     let mut partial = None;
-    let purged = held.purge(&exactly(layer), || partial = disk.begin(&layer).ok());
+    let purged = held.purge(&exactly(layer), || partial = Some(begin()));
     assert_eq!(kinds(&purged.plan), ["damaged", "partial"]);
     assert_eq!(spared(&purged), [(layer.to_string(), "filling")]);
     assert_eq!(disk.leftovers(&layer).len(), 1);
