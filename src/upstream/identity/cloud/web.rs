@@ -202,7 +202,64 @@ fn at(date: &str) -> Option<Time> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::ready;
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio_util::task::TaskTracker;
+
     use super::*;
+    use crate::net::dial::{Dialer, Io, Proxies};
+    use crate::net::tls;
+
+    /// What comes of a message to a service that gives these answers, one on each connection, and how often it is asked.
+    async fn sent(answers: &'static [&'static str]) -> (Result<u16, String>, usize) {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let (count, tasks) = (asked.clone(), TaskTracker::new());
+        let connect = move |_| {
+            let answer = answers[count.fetch_add(1, Ordering::Relaxed)];
+            let (near, mut far) = tokio::io::duplex(4096);
+            tasks.spawn(async move {
+                assert!(far.read(&mut [0; 4096]).await.unwrap() > 0);
+                far.write_all(answer.as_bytes()).await.unwrap();
+            });
+            Box::pin(ready(Ok(Box::new(near) as Box<dyn Io>))) as _
+        };
+        let dialer = Dialer {
+            resolve: Arc::new(|_| Box::pin(ready(Ok(vec![Ipv4Addr::LOCALHOST.into()])))),
+            connect: Arc::new(connect),
+            proxies: Proxies::Never,
+        };
+        let reach = Reach::new(&dialer, &tls::client_config(&[]));
+        let web = Web {
+            reach: &reach,
+            clock: Clock::start(),
+        };
+        let message = Message::get("it", Url::parse("http://127.0.0.1/x").unwrap());
+        let answer = web.send(&message).await.map(|answer| answer.status);
+        (answer, asked.load(Ordering::Relaxed))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_came_to_nothing_is_sent_again_once_and_what_has_no_end_is_not_read() {
+        const GOOD: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+        const FAILING: &str = "HTTP/1.1 503 No\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+        const DENIED: &str = "HTTP/1.1 403 No\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+        const LONG: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 262145\r\n\r\n";
+        assert_eq!(sent(&[GOOD]).await, (Ok(200), 1));
+        assert_eq!(sent(&[FAILING, GOOD]).await, (Ok(200), 2));
+        assert_eq!(sent(&[FAILING, FAILING]).await, (Ok(503), 2));
+        assert_eq!(sent(&["", GOOD]).await, (Ok(200), 2));
+        assert_eq!(sent(&[DENIED]).await, (Ok(403), 1));
+        let (told, asked) = sent(&[LONG, LONG]).await;
+        let why = told.unwrap_err();
+        assert!(
+            why.ends_with("at most 262144 are accepted") && asked == 2,
+            "{why}"
+        );
+    }
 
     #[test]
     fn secrets_are_sent_over_tls_or_not_beyond_this_machine() {

@@ -202,6 +202,9 @@ fn a_token_is_read_in_both_forms_with_its_life_and_what_is_none_is_not_quoted() 
         assert_eq!(credential.unwrap().password.expose(), "CANARY");
         assert_eq!(life, Life::of(Duration::from_secs(43_200)));
     }
+    let for_ever = body(&token, true).replace("1.0000432E9", "9e9");
+    let (_, life) = granted(&answer(200, &for_ever), now).unwrap();
+    assert_eq!(life, Life::of(LONGEST));
     for (text, why) in [
         (body("CANARY!", true), "that is no user and password"),
         (

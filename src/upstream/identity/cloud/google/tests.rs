@@ -57,6 +57,32 @@ fn tokens_are_read_with_their_lives_and_what_is_none_is_not_quoted() {
 }
 
 #[test]
+fn no_life_is_believed_beyond_half_a_day_and_the_clock_of_who_issued_it_counts() {
+    let life = |given: Result<Given, String>| given.unwrap().1;
+    let plain = |seconds: &str| {
+        let body = format!(r#"{{"access_token":"t","expires_in":{seconds}}}"#);
+        life(issued(&answer(200, &body), STS))
+    };
+    assert_eq!(plain("1e12"), Life::of(LONGEST));
+    assert_eq!(plain("-5"), Life::of(Duration::ZERO));
+    let taken = |end: &str| {
+        let body = format!(r#"{{"accessToken":"t","expireTime":"{end}"}}"#);
+        let there = Time::parse("2026-01-02T04:00:00Z");
+        let answer = Answer {
+            date: there,
+            ..answer(200, &body)
+        };
+        // An hour behind.
+        life(impersonated(
+            &answer,
+            Time::parse("2026-01-02T03:00:00Z").unwrap(),
+        ))
+    };
+    assert_eq!(taken("2026-01-02T04:30:00Z"), Life::of(Duration::from_secs(1800)));
+    assert_eq!(taken("2027-01-02T04:30:00Z"), Life::of(LONGEST));
+}
+
+#[test]
 fn the_metadata_service_is_where_the_variable_says() {
     let place = |host: Option<&str>| {
         let pair = |host: &str| ("GCE_METADATA_HOST".to_owned(), Secret::new(host.to_owned()));

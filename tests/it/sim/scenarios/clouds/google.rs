@@ -99,3 +99,38 @@ async fn what_google_refuses_is_told_with_the_next_step() {
         fails(&shop, why).await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_file_of_googles_leads_to_in_the_clear_is_sent_nothing() {
+    const FILE: &str = "GOOGLE_APPLICATION_CREDENTIALS";
+    let directory = tempfile::tempdir().unwrap();
+    let token = write(directory.path(), "CANARY.jwt");
+    let path = described(directory.path(), &token, true);
+    let good = std::fs::read_to_string(&path).unwrap();
+    let source = format!("\"file\":\"{token}\"");
+    for (from, to, why) in [
+        (
+            &format!("\"token_url\":\"{CLOUD}"),
+            "\"token_url\":\"http://ci.example",
+            "token_url: http://ci.example/v1/token: expected https://",
+        ),
+        (
+            &format!("impersonation_url\":\"{CLOUD}"),
+            "impersonation_url\":\"http://ci.example",
+            "service_account_impersonation_url: http://ci.example",
+        ),
+        (
+            &source,
+            "\"url\":\"http://ci.example/token\"",
+            "credential_source.url: http://ci.example/token: expected https://",
+        ),
+    ] {
+        let text = good.replace(from, to);
+        assert_ne!(text, good);
+        std::fs::write(&path, text).unwrap();
+        let shop = shop("gar", account(Provider::Google, &[(FILE, &path)]));
+        shop.sim
+            .identities(|all| all.google.subject = "CANARY.jwt".to_owned());
+        fails(&shop, why).await;
+    }
+}
