@@ -67,7 +67,7 @@ impl PrivateFile {
         }
         let lines = all.iter().map(|pattern| format!("{pattern}\n"));
         let text = std::iter::once(HEAD.to_owned()).chain(lines).collect::<String>();
-        if let Err(error) = health.wrote("private", replace(&self.path, text.as_bytes())) {
+        if let Err(error) = health.wrote("note", replace(&self.path, text.as_bytes())) {
             tracing::error!(
                 "{} was not written: {error}; what is held of these registries would be shown to everybody after a \
                  restart without their credentials; tried again",

@@ -13,6 +13,7 @@ const OPERATIONS: &[&str] = &[
     "evict",
     "hold",
     "look",
+    "note",
     "open",
     "probe",
     "put",
