@@ -228,6 +228,14 @@ pub fn judge_text(
     either(by_key, || rule.keyless.as_ref().map(keyless))
 }
 
+/// Who signed the statement in a bundle, if the rule believes them.
+fn judge_bundle(rule: &Rule, bundle: &cosign::Bundle, digest: &Digest) -> Result<Signed, Flaw> {
+    let by_key = || cosign::judge_bundle(&rule.keys, bundle, digest).map(Signed::from);
+    let keyless = |signers: &keyless::Signers| signers.judge_bundle(bundle, digest);
+    let by_key = (!rule.keys.is_empty()).then(by_key);
+    either(by_key, || rule.keyless.as_ref().map(keyless))
+}
+
 /// The first of two judgements that believes somebody, or else the flaw of the one that comes closest; nobody is
 /// believed where there is none.
 fn either(
@@ -256,7 +264,7 @@ pub fn judge(
     now: Time,
 ) -> Result<Signed, Flaw> {
     match (envelope, &rule.notation) {
-        (Envelope::Bundle(_), _) => cosign::judge_bundle(&rule.keys, bytes, digest).map(Signed::from),
+        (Envelope::Bundle(_), _) => judge_bundle(rule, &cosign::Bundle::parse(bytes)?, digest),
         (Envelope::Jws(_), Some(signers)) => notation::judge(signers, bytes, digest, now),
         (Envelope::Jws(_), None) => Err(Flaw::OtherSigner),
     }

@@ -8,6 +8,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::keyless::Material;
 use super::{Attachment, Flaw, Key, Layer, MOST_SIGNATURES, MOST_SIGNED};
@@ -88,38 +89,86 @@ pub(super) fn names(payload: &[u8], digest: &Digest) -> Result<(), Flaw> {
     }
 }
 
+/// A statement in an envelope, and the signatures of that.
+pub struct Bundle {
+    kind: String,
+    payload: Vec<u8>,
+    message: Vec<u8>,
+    signatures: Vec<Vec<u8>>,
+    material: Option<Box<RawValue>>,
+}
+
+impl Bundle {
+    /// Reads a bundle; the first signatures, if there are many.
+    ///
+    /// # Errors
+    /// [`Flaw::Unreadable`] for what is none, [`Flaw::OtherKind`] for one with something else than a statement in it.
+    pub fn parse(bundle: &[u8]) -> Result<Self, Flaw> {
+        let written: Written = serde_json::from_slice(bundle).map_err(|_| Flaw::Unreadable)?;
+        let envelope = written.envelope.ok_or(Flaw::OtherKind)?;
+        let payload = STANDARD.decode(&envelope.payload).map_err(|_| Flaw::Unreadable)?;
+        let signatures = envelope.signatures.iter().take(MOST_SIGNATURES);
+        Ok(Self {
+            message: pre_authenticated(&envelope.payload_type, &payload),
+            signatures: signatures
+                .filter_map(|signature| STANDARD.decode(&signature.sig).ok())
+                .collect(),
+            kind: envelope.payload_type,
+            payload,
+            material: written.material,
+        })
+    }
+
+    /// What was signed.
+    pub fn message(&self) -> &[u8] {
+        &self.message
+    }
+
+    /// The statement.
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    /// The signatures.
+    pub fn signatures(&self) -> &[Vec<u8>] {
+        &self.signatures
+    }
+
+    /// What stands beside it and says who signed, in JSON.
+    pub fn material(&self) -> Option<&str> {
+        self.material.as_deref().map(RawValue::get)
+    }
+
+    /// Whether the statement says of this digest that it is signed.
+    pub(super) fn names(&self, digest: &Digest) -> Result<(), Flaw> {
+        if self.kind != STATEMENT {
+            return Err(Flaw::OtherKind);
+        }
+        let statement: Statement = serde_json::from_slice(&self.payload).map_err(|_| Flaw::Unreadable)?;
+        if !statement.kind.starts_with("https://in-toto.io/Statement/") || statement.predicate_type != SIGNED
+        {
+            return Err(Flaw::OtherKind);
+        }
+        let is_it = |subject: &StatementSubject| {
+            let hex = subject.digest.get(digest.algorithm().name());
+            hex.is_some_and(|hex| *hex == digest.hex())
+        };
+        let named = statement.subject.iter().any(is_it);
+        named.then_some(()).ok_or(Flaw::OtherDigest)
+    }
+}
+
 /// Whose key signed the statement in a bundle, which says of this digest that it is signed.
 ///
 /// # Errors
 /// The [`Flaw`] of what is no signature of it by any of these keys.
-pub fn judge_bundle<'a>(keys: &'a [Key], bundle: &[u8], digest: &Digest) -> Result<&'a Key, Flaw> {
-    let bundle: Bundle = serde_json::from_slice(bundle).map_err(|_| Flaw::Unreadable)?;
-    let envelope = bundle.envelope.ok_or(Flaw::OtherKind)?;
-    let payload = STANDARD.decode(&envelope.payload).map_err(|_| Flaw::Unreadable)?;
-    let message = pre_authenticated(&envelope.payload_type, &payload);
-    let signatures = envelope.signatures.iter().take(MOST_SIGNATURES);
-    let signatures: Vec<Vec<u8>> = signatures
-        .filter_map(|signature| STANDARD.decode(&signature.sig).ok())
-        .collect();
+pub fn judge_bundle<'a>(keys: &'a [Key], bundle: &Bundle, digest: &Digest) -> Result<&'a Key, Flaw> {
     let made = |key: &&Key| {
-        signatures
-            .iter()
-            .any(|signature| key.verifies(&message, signature))
+        let mut signatures = bundle.signatures.iter();
+        signatures.any(|signature| key.verifies(&bundle.message, signature))
     };
     let key = keys.iter().find(made).ok_or(Flaw::OtherSigner)?;
-    if envelope.payload_type != STATEMENT {
-        return Err(Flaw::OtherKind);
-    }
-    let statement: Statement = serde_json::from_slice(&payload).map_err(|_| Flaw::Unreadable)?;
-    if !statement.kind.starts_with("https://in-toto.io/Statement/") || statement.predicate_type != SIGNED {
-        return Err(Flaw::OtherKind);
-    }
-    let is_it = |subject: &StatementSubject| {
-        let hex = subject.digest.get(digest.algorithm().name());
-        hex.is_some_and(|hex| *hex == digest.hex())
-    };
-    let named = statement.subject.iter().any(is_it);
-    named.then_some(key).ok_or(Flaw::OtherDigest)
+    bundle.names(digest).map(|()| key)
 }
 
 /// What is signed of an envelope: its payload and what that is, each with its length, so that neither can be taken
@@ -149,9 +198,11 @@ struct Image {
 }
 
 #[derive(Deserialize)]
-struct Bundle {
+struct Written {
     #[serde(rename = "dsseEnvelope")]
     envelope: Option<Envelope>,
+    #[serde(rename = "verificationMaterial")]
+    material: Option<Box<RawValue>>,
 }
 
 #[derive(Deserialize)]

@@ -15,6 +15,8 @@ pub enum Flaw {
     OtherSigner,
     /// No transparency log that is believed has recorded it.
     Unlogged,
+    /// No log says when it was made.
+    Untimed,
     /// What the log has recorded is something else.
     OtherEntry,
     /// No log of certificates that is believed has seen the one it was made with.
@@ -73,6 +75,7 @@ impl fmt::Display for Flaw {
             Self::OtherKind => "it is no signature of an image",
             Self::OtherSigner => "nobody who is trusted for this has made it",
             Self::Unlogged => "no transparency log that is trusted for this has promised to have recorded it",
+            Self::Untimed => "no transparency log says when it was recorded: one that signs entries (Rekor, version 1) has to",
             Self::OtherEntry => "what the transparency log has recorded is another signature",
             Self::Unwitnessed => "no log of certificates that is trusted for this has seen the one it was made with",
             Self::OtherTime => "the certificate it was made with was not good when the log recorded it",

@@ -7,7 +7,7 @@ use aws_lc_rs::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaEncod
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::cosign::{attached, is_bundle, judge, judge_bundle};
+use super::cosign::{Bundle, attached, is_bundle, judge, judge_bundle};
 use super::*;
 
 fn digest() -> Digest {
@@ -135,12 +135,13 @@ fn a_bundle_is_believed_by_its_key_its_statement_and_the_digest_it_names() {
     let ((pair, key), (_, other)) = (signer(), signer());
     let keys = std::slice::from_ref(&key);
     let judged = |bundle: &str, digest: &Digest| {
-        judge_bundle(keys, bundle.as_bytes(), digest).map(|key| key.name().to_owned())
+        Bundle::parse(bundle.as_bytes())
+            .and_then(|bundle| judge_bundle(keys, &bundle, digest).map(|key| key.name().to_owned()))
     };
     let good = enveloped(&pair, STATEMENT, &statement(&digest()));
     assert_eq!(judged(&good, &digest()), Ok("cosign.pub".to_owned()));
     assert_eq!(
-        judge_bundle(&[other], good.as_bytes(), &digest()),
+        judge_bundle(&[other], &Bundle::parse(good.as_bytes()).unwrap(), &digest()),
         Err(Flaw::OtherSigner)
     );
     let another = Digest::sha256(b"another image");

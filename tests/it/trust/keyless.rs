@@ -13,7 +13,7 @@ use crate::support::registry::Registry;
 use crate::support::seawall::Choices;
 use crate::support::world::{image, world};
 
-fn choices(signers: Signers) -> Choices {
+pub(super) fn choices(signers: Signers) -> Choices {
     let rule = Rule {
         repositories: vec![Scope::parse("docker.io/library/app").unwrap()],
         keyless: Some(signers),

@@ -4,6 +4,8 @@
 
 mod age;
 #[cfg(feature = "keyless")]
+mod bundles;
+#[cfg(feature = "keyless")]
 mod certified;
 mod envelopes;
 #[cfg(feature = "keyless")]

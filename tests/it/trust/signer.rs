@@ -14,7 +14,7 @@ use crate::support::world::{OCI_INDEX, OCI_MANIFEST};
 
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 /// What stands in an envelope.
-const STATEMENT: &str = "application/vnd.in-toto+json";
+pub(crate) const STATEMENT: &str = "application/vnd.in-toto+json";
 
 pub(crate) struct Signer(EcdsaKeyPair);
 
@@ -60,31 +60,43 @@ impl Signer {
 
     /// In the newer form, among the referrers; the digest of what is attached.
     pub(crate) fn sign_by_referrer(&self, registry: &Registry, digest: &Digest) -> Digest {
-        let referrer = self.attach(registry, digest);
-        let path = format!("/v2/library/app/referrers/{digest}");
-        let listed = registry.content_at(&path);
-        let body = listing(listed.as_deref(), &referrer, BUNDLE);
-        registry.put(path, OCI_INDEX, body.into());
-        referrer
+        attach_bundle(
+            registry,
+            digest,
+            bundle_of(self, &statement_of(digest)).to_string(),
+        )
     }
 
     /// The same in a registry without a list of referrers.
     pub(crate) fn sign_by_referrer_tag(&self, registry: &Registry, digest: &Digest) {
-        let referrer = self.attach(registry, digest);
+        let referrer = put_bundle(
+            registry,
+            digest,
+            bundle_of(self, &statement_of(digest)).to_string(),
+        );
         let tag = format!("sha256-{}", digest.hex());
         let listed = listing(None, &referrer, BUNDLE);
         registry.manifest("library/app", Some(&tag), OCI_INDEX, &listed);
     }
+}
 
-    fn attach(&self, registry: &Registry, digest: &Digest) -> Digest {
-        let bundle = bundle_of(self, &statement_of(digest)).to_string();
-        let (size, blob) = (bundle.len(), registry.blob("library/app", bundle));
-        let config = registry.blob("library/app", "{}");
-        let body = format!(
-            r#"{{"schemaVersion":2,"mediaType":"{OCI_MANIFEST}","artifactType":"{BUNDLE}","config":{{"mediaType":"application/vnd.oci.empty.v1+json","digest":"{config}","size":2}},"layers":[{{"mediaType":"{BUNDLE}","digest":"{blob}","size":{size}}}],"subject":{{"mediaType":"{OCI_MANIFEST}","digest":"{digest}","size":7}}}}"#
-        );
-        registry.manifest("library/app", None, OCI_MANIFEST, &body)
-    }
+/// Attaches a bundle to an image of `library/app`, among its referrers; the digest of what is attached.
+pub(crate) fn attach_bundle(registry: &Registry, digest: &Digest, bundle: String) -> Digest {
+    let referrer = put_bundle(registry, digest, bundle);
+    let path = format!("/v2/library/app/referrers/{digest}");
+    let listed = registry.content_at(&path);
+    let body = listing(listed.as_deref(), &referrer, BUNDLE);
+    registry.put(path, OCI_INDEX, body.into());
+    referrer
+}
+
+fn put_bundle(registry: &Registry, digest: &Digest, bundle: String) -> Digest {
+    let (size, blob) = (bundle.len(), registry.blob("library/app", bundle));
+    let config = registry.blob("library/app", "{}");
+    let body = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{OCI_MANIFEST}","artifactType":"{BUNDLE}","config":{{"mediaType":"application/vnd.oci.empty.v1+json","digest":"{config}","size":2}},"layers":[{{"mediaType":"{BUNDLE}","digest":"{blob}","size":{size}}}],"subject":{{"mediaType":"{OCI_MANIFEST}","digest":"{digest}","size":7}}}}"#
+    );
+    registry.manifest("library/app", None, OCI_MANIFEST, &body)
 }
 
 /// What is signed of an image in the newer form.

@@ -20,7 +20,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
 use super::notary::Authority;
-use super::signer::{Signer, text_of};
+use super::signer::{STATEMENT, Signer, message_of, statement_of, text_of};
 
 /// Who vouches for people.
 pub(crate) const ISSUER: &str = "https://token.actions.githubusercontent.com";
@@ -140,6 +140,11 @@ impl Sigstore {
     /// A good signature of an image.
     pub(crate) fn sign(&self, digest: &Digest) -> Attached {
         self.record(self.make(&self.certifies(|_| {}), digest))
+    }
+
+    /// A good bundle of an image.
+    pub(crate) fn bundle(&self, digest: &Digest) -> Value {
+        enveloped(self, &self.certifies(|_| {}), &statement_of(digest))
     }
 
     /// The same, not recorded yet.
@@ -304,5 +309,74 @@ impl Made {
                 entry: Some(entry.to_string()),
             },
         }
+    }
+}
+
+/// Signs a statement in an envelope, to be recorded.
+pub(crate) fn make_envelope(sigstore: &Sigstore, person: &Person, statement: &str) -> Made {
+    let mut made = person.makes(message_of(statement), &sigstore.log);
+    made.body = json!({
+        "apiVersion": "0.0.1", "kind": "dsse",
+        "spec": {
+            "envelopeHash": { "algorithm": "sha256", "value": Digest::sha256(b"an envelope").hex() },
+            "payloadHash": { "algorithm": "sha256", "value": Digest::sha256(statement.as_bytes()).hex() },
+            "signatures": [{
+                "signature": STANDARD.encode(&made.signature),
+                "verifier": STANDARD.encode(pem(&made.certificate)),
+            }],
+        },
+    });
+    made
+}
+
+/// A bundle with a statement that somebody has signed.
+pub(crate) fn enveloped(sigstore: &Sigstore, person: &Person, statement: &str) -> Value {
+    make_envelope(sigstore, person, statement).bundled_by(&sigstore.log, statement)
+}
+
+/// What a log says of itself, with its signature.
+pub(crate) fn checkpoint(log: &Signer, text: &str) -> String {
+    let made = STANDARD.decode(log.made(text.as_bytes())).unwrap();
+    let id = Digest::sha256(log.key().der());
+    let signature = STANDARD.encode([&id.as_bytes()[..4], &made].concat());
+    format!("{text}\n\u{2014} log.test {signature}\n")
+}
+
+impl Made {
+    /// In a bundle, as the second of three entries of a log.
+    pub(crate) fn bundled_by(self, log: &Signer, statement: &str) -> Value {
+        let body = self.body.to_string();
+        let hash = |parts: &[&[u8]]| Digest::sha256(&parts.concat());
+        let leaves = [&b"before"[..], body.as_bytes(), b"after"].map(|entry| hash(&[&[0], entry]));
+        let left = hash(&[&[1], leaves[0].as_bytes(), leaves[1].as_bytes()]);
+        let root = STANDARD.encode(hash(&[&[1], left.as_bytes(), leaves[2].as_bytes()]).as_bytes());
+        let beside = [&leaves[0], &leaves[2]].map(|hash| STANDARD.encode(hash.as_bytes()));
+        let (signature, certificate) = (
+            STANDARD.encode(&self.signature),
+            STANDARD.encode(&self.certificate),
+        );
+        let (time, attached) = (self.time, self.recorded_by(log));
+        let entry: Value = serde_json::from_str(attached.material.entry.as_ref().unwrap()).unwrap();
+        json!({
+            "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
+            "verificationMaterial": {
+                "certificate": { "rawBytes": certificate },
+                "tlogEntries": [{
+                    "logIndex": "7", "integratedTime": time.to_string(),
+                    "logId": { "keyId": STANDARD.encode(Digest::sha256(log.key().der()).as_bytes()) },
+                    "kindVersion": { "kind": "dsse", "version": "0.0.1" },
+                    "inclusionPromise": { "signedEntryTimestamp": entry["SignedEntryTimestamp"] },
+                    "inclusionProof": {
+                        "logIndex": "1", "treeSize": "3", "rootHash": root, "hashes": beside,
+                        "checkpoint": { "envelope": checkpoint(log, &format!("log.test\n3\n{root}\n")) },
+                    },
+                    "canonicalizedBody": entry["Payload"]["body"],
+                }],
+            },
+            "dsseEnvelope": {
+                "payload": STANDARD.encode(statement), "payloadType": STATEMENT,
+                "signatures": [{ "sig": signature }],
+            },
+        })
     }
 }

@@ -15,8 +15,12 @@
 #[cfg(not(feature = "keyless"))]
 mod absent;
 #[cfg(feature = "keyless")]
+mod bundle;
+#[cfg(feature = "keyless")]
 mod entry;
 mod identity;
+#[cfg(feature = "keyless")]
+mod proof;
 #[cfg(feature = "keyless")]
 mod root;
 #[cfg(feature = "keyless")]

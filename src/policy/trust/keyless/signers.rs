@@ -1,15 +1,17 @@
 //! Whether somebody who is meant has signed, by a certificate and a log that are believed.
 
+use rustls_pki_types::CertificateDer;
 use x509_parser::asn1_rs::Utf8String;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
 
-use super::entry::{self, Entry, Recorded};
+use super::bundle;
+use super::entry::{self, Entry, Kind, Recorded};
 use super::root::Root;
 use super::{BadRoot, Identity};
 use crate::oci::Digest;
-use crate::policy::trust::cosign::{self, Attached};
+use crate::policy::trust::cosign::{self, Attached, Bundle};
 use crate::policy::trust::{Flaw, Key, Mismatch, Signed, chain};
 
 /// Who vouches for the signer, in a certificate: as a text (1.3.6.1.4.1.57264.1.8).
@@ -30,9 +32,10 @@ struct Made<'a> {
     /// What was signed.
     text: &'a [u8],
     signature: &'a [u8],
-    /// In PEM.
-    certificate: &'a str,
+    certificate: CertificateDer<'a>,
     entry: Entry,
+    /// As what it is recorded, with the hash of what.
+    recorded: (Kind, &'a [u8]),
 }
 
 impl Signers {
@@ -78,10 +81,43 @@ impl Signers {
         let signed = self.signed(&Made {
             text,
             signature: &attached.signature,
-            certificate,
+            certificate: entry::certificate(certificate.as_bytes())?,
             entry: Entry::attached(entry)?,
+            recorded: (Kind::Text, text),
         })?;
         cosign::names(text, digest)?;
+        Ok(signed)
+    }
+
+    /// Who signed the statement in a bundle, which says of this digest that it is signed.
+    ///
+    /// # Errors
+    /// The [`Flaw`] of what is no signature of it by any of these signers.
+    pub(in crate::policy::trust) fn judge_bundle(
+        &self,
+        bundle: &Bundle,
+        digest: &Digest,
+    ) -> Result<Signed, Flaw> {
+        let material = bundle.material().ok_or(Flaw::OtherSigner)?;
+        let material = bundle::Material::parse(material)?;
+        let certificate = material.certificate()?;
+        // What is recorded is one.
+        let [signature] = bundle.signatures() else {
+            return Err(Flaw::Unreadable);
+        };
+        let judge = |entry: Entry| {
+            self.signed(&Made {
+                text: bundle.message(),
+                signature,
+                certificate: certificate.clone(),
+                entry,
+                recorded: (Kind::Envelope, bundle.payload()),
+            })
+        };
+        let judged = material.entries()?.into_iter().map(judge);
+        let signed = judged.reduce(|one, other| one.or_else(|flaw| other.map_err(|other| other.max(flaw))));
+        let signed = signed.unwrap_or(Err(Flaw::Unlogged))?;
+        bundle.names(digest)?;
         Ok(signed)
     }
 
@@ -89,14 +125,15 @@ impl Signers {
     /// for the time, the authority for who it was then, and who it was for the rest.
     fn signed(&self, made: &Made<'_>) -> Result<Signed, Flaw> {
         let time = made.entry.time(&self.root.logs)?;
-        let der = entry::certificate(made.certificate.as_bytes())?;
+        let (kind, text) = made.recorded;
         made.entry.is_of(&Recorded {
             signature: made.signature,
-            certificate: &der,
-            text: made.text,
+            certificate: &made.certificate,
+            kind,
+            text,
         })?;
-        let leaf = chain::read(&der)?;
-        self.root.certified(&der, &leaf, time)?;
+        let leaf = chain::read(&made.certificate)?;
+        self.root.certified(&made.certificate, &leaf, time)?;
         let key = leaf.public_key().raw.to_vec();
         let key = Key::new(String::new(), key).map_err(|_| Flaw::NotUnderstood)?;
         if !key.verifies(made.text, made.signature) {
