@@ -27,7 +27,7 @@ pub(super) use self::ticket::{CATALOG, Keys, Purpose, Subject, Ticket};
 use crate::clock::{Clock, Time};
 use crate::policy::access::{Access, Attempts, Evidence, User, Wanted};
 use crate::policy::clients::by_address;
-use crate::policy::issuers::Bearer;
+use crate::policy::issuers::{Bearer, Refused};
 use crate::server::issuers::Issuers;
 use crate::server::lock;
 use crate::store::blocking;
@@ -75,6 +75,8 @@ pub(super) enum Login {
     Wrong,
     /// Its token is not good, or not any more.
     Stale,
+    /// The token of an issuer, which is not believed.
+    Refused(Refused),
     /// Its token is good, and not for this.
     Narrow,
     /// Nobody looked: too many have failed from there, or too many are looked at.
@@ -94,7 +96,9 @@ impl Login {
                 bearer: Some(bearer),
                 ..nothing
             },
-            Self::None | Self::Wrong | Self::Stale | Self::Narrow | Self::Later(_) => nothing,
+            Self::None | Self::Wrong | Self::Stale | Self::Refused(_) | Self::Narrow | Self::Later(_) => {
+                nothing
+            }
         }
     }
 }
@@ -105,7 +109,7 @@ type Tag = [u8; 32];
 pub(super) struct Logins {
     key: hmac::Key,
     taken: Mutex<LruCache<Tag, (Time, usize, User)>>,
-    refused: Mutex<LruCache<Tag, Time>>,
+    refused: Mutex<LruCache<Tag, (Time, Login)>>,
     vouched: Mutex<LruCache<Tag, foreign::Vouched>>,
     failing: Mutex<LruCache<u64, Attempts>>,
     turns: Semaphore,
@@ -223,19 +227,25 @@ impl Logins {
                 Login::User(place)
             }
             None => {
-                self.fail(tag, address);
+                self.fail(tag, address, &Login::Wrong);
                 Login::Wrong
             }
         }
     }
 
     /// Remembers that something was wrong, and who tried it.
-    fn fail(&self, tag: Tag, address: u64) {
+    fn fail(&self, tag: Tag, address: u64, wrong: &Login) {
         let now = self.clock.now();
-        lock(&self.refused).put(tag, now + REFUSED);
+        self.refuse(tag, wrong);
         lock(&self.failing)
             .get_or_insert_mut(address, || Attempts::new(now))
             .fail(now);
+    }
+
+    /// Remembers for a moment what was wrong.
+    fn refuse(&self, tag: Tag, wrong: &Login) {
+        let until = self.clock.now() + REFUSED;
+        lock(&self.refused).put(tag, (until, wrong.clone()));
     }
 
     /// What a password turned out to be, as long as that may be believed: the user has to be the same still.
@@ -247,11 +257,14 @@ impl Logins {
         {
             return Some(Login::User(*place));
         }
-        self.is_refused(tag, now).then_some(Login::Wrong)
+        self.refused(tag, now)
     }
 
-    fn is_refused(&self, tag: &Tag, now: Time) -> bool {
-        lock(&self.refused).get(tag).is_some_and(|until| now < *until)
+    /// What was wrong with it a moment ago.
+    fn refused(&self, tag: &Tag, now: Time) -> Option<Login> {
+        let mut refused = lock(&self.refused);
+        let (until, wrong) = refused.get(tag)?;
+        (now < *until).then(|| wrong.clone())
     }
 
     fn wait(&self, address: u64) -> Option<Duration> {

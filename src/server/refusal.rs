@@ -58,7 +58,7 @@ impl Challenge {
             .map(|scope| format!(",scope=\"{scope}\""))
             .unwrap_or_default();
         let error = match why {
-            Login::Stale => ",error=\"invalid_token\"",
+            Login::Stale | Login::Refused(_) => ",error=\"invalid_token\"",
             Login::Narrow => ",error=\"insufficient_scope\"",
             Login::None | Login::User(_) | Login::Bearer(_) | Login::Wrong | Login::Later(_) => "",
         };
@@ -87,13 +87,14 @@ pub(super) fn login(why: &Login, challenge: &Challenge) -> Answer {
     let message = match why {
         Login::Wrong => "the user name or the password is wrong",
         Login::Stale => "the token is not good, or not any more; ask for another",
+        Login::Refused(why) => &format!("the token is not good: {why}; ask for another"),
         Login::Narrow => "the token is good, and not for this",
         Login::Bearer(_) => {
             "the token is good, and no [[client]] of this cache that may have this is meant by its claims"
         }
         Login::None | Login::User(_) | Login::Later(_) => "log in first, such as with docker login",
     };
-    let mut answer = respond::error(StatusCode::UNAUTHORIZED, Code::Unauthorized, message);
+    let mut answer = refuse(StatusCode::UNAUTHORIZED, Code::Unauthorized, message);
     respond::put(
         answer.headers_mut(),
         header::WWW_AUTHENTICATE,
@@ -107,7 +108,7 @@ pub(super) fn later(wait: Duration) -> Answer {
     // Rounded up: who asks when it says so is not told to wait once more.
     let seconds = wait.as_millis().div_ceil(1000);
     let message = format!("too many logins from there, or too many that failed; try again in {seconds} s");
-    let mut answer = respond::error(StatusCode::TOO_MANY_REQUESTS, Code::TooManyRequests, &message);
+    let mut answer = refuse(StatusCode::TOO_MANY_REQUESTS, Code::TooManyRequests, &message);
     respond::put(answer.headers_mut(), header::RETRY_AFTER, &seconds.to_string());
     answer
 }
@@ -125,7 +126,7 @@ pub(super) fn denied(denied: Denied, wanted: Wanted<'_>) -> Answer {
         }
         Denied::Forbidden => {
             let message = format!("{name} is not for this client; the operator of the cache says what is");
-            respond::error(StatusCode::FORBIDDEN, Code::Denied, &message)
+            refuse(StatusCode::FORBIDDEN, Code::Denied, &message)
         }
     }
 }
@@ -136,5 +137,52 @@ pub(super) fn closed(address: IpAddr) -> Answer {
         "nobody may pull from {}; the operator of the cache says who may: anonymous in [access], or [[client]]",
         address.to_canonical()
     );
-    respond::error(StatusCode::FORBIDDEN, Code::Denied, &message)
+    refuse(StatusCode::FORBIDDEN, Code::Denied, &message)
+}
+
+/// A refusal in words, which its first line has too. Not for a 404: nobody is to see whether something is kept from them
+/// or is not there.
+fn refuse(status: StatusCode, code: Code, message: &str) -> Answer {
+    let mut answer = respond::error(status, code, message);
+    respond::say_in_first_line(&mut answer, message);
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::ext::ReasonPhrase;
+
+    use super::*;
+    use crate::policy::issuers::Refused;
+
+    #[test]
+    fn a_refusal_says_why_in_its_first_line_unless_that_would_tell_what_is_kept_from_somebody() {
+        let first = |answer: &Answer| {
+            let phrase = answer.extensions().get::<ReasonPhrase>();
+            phrase.map(|phrase| String::from_utf8(phrase.as_bytes().to_vec()).unwrap())
+        };
+        let wanted = Wanted::Base;
+        for (answer, begin) in [
+            (
+                login(&Login::Refused(Refused::Expired), &Challenge::Basic),
+                "Unauthorized: the token is not good: it has expired;",
+            ),
+            (
+                later(Duration::from_millis(6001)),
+                "Too Many Requests: too many logins from there, or too many that failed; try again in 7 s",
+            ),
+            (
+                denied(Denied::Forbidden, wanted),
+                "Forbidden: this is not for this client;",
+            ),
+            (
+                closed(IpAddr::from([192, 0, 2, 1])),
+                "Forbidden: nobody may pull from 192.0.2.1;",
+            ),
+        ] {
+            let line = first(&answer).unwrap();
+            assert!(line.starts_with(begin), "{line}");
+        }
+        assert_eq!(first(&denied(Denied::NotFound, wanted)), None);
+    }
 }

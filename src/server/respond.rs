@@ -185,10 +185,11 @@ pub(super) fn fail(failure: &Failure) -> Answer {
     response
 }
 
-/// Says why content is refused in the first line as well: an answer to `HEAD` has no body, and containerd, which asks by
-/// it, shows that line to whoever pulls.
-fn say_in_first_line(response: &mut Answer, why: &str) {
-    let phrase = format!("Forbidden: {why}");
+/// Says why something is refused in the first line as well: an answer to `HEAD` has no body, and containerd, which asks
+/// by it, shows that line to whoever pulls; of a login that fails it shows nothing else.
+pub(super) fn say_in_first_line(response: &mut Answer, why: &str) {
+    let usual = response.status().canonical_reason().unwrap_or_default();
+    let phrase = format!("{usual}: {why}");
     if phrase.is_ascii()
         && phrase.len() <= MOST_OF_LINE
         && let Ok(phrase) = ReasonPhrase::try_from(phrase)

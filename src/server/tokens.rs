@@ -88,7 +88,7 @@ fn subject(inner: &Inner, login: &Login) -> (Subject, Duration) {
             let subject = issuer.map_or(Subject::Anonymous, |issuer| keys.bearer(bearer, issuer));
             (subject, bearer.until.since(inner.clock.now()).min(LIFE))
         }
-        Login::None | Login::Wrong | Login::Stale | Login::Narrow | Login::Later(_) => {
+        Login::None | Login::Wrong | Login::Stale | Login::Refused(_) | Login::Narrow | Login::Later(_) => {
             (Subject::Anonymous, LIFE)
         }
     }

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Login, Logins, REFUSED, RETRY, TAKEN, Tag, Trust, by_address, lock};
+use super::{Login, Logins, RETRY, TAKEN, Tag, Trust, by_address, lock};
 use crate::clock::Time;
 use crate::policy::access::Access;
 use crate::policy::issuers::{Bearer, Issuer, Refused, Token};
@@ -35,8 +35,8 @@ impl Logins {
             .issuers
             .iter()
             .find(|issuer| issuer.url == token.issuer)?;
-        if self.is_refused(&tag, self.clock.now()) {
-            return Some(Login::Stale);
+        if let Some(refused) = self.refused(&tag, self.clock.now()) {
+            return Some(refused);
         }
         let address = by_address(address.to_canonical());
         if let Some(wait) = self.wait(address) {
@@ -53,11 +53,12 @@ impl Logins {
                 Err(Refused::NoKeys) => Login::Later(RETRY),
                 Err(why) => {
                     tracing::info!(issuer = issuer.name, %why, "a token was refused");
+                    let refused = Login::Refused(why);
                     match why {
-                        Refused::Expired => drop(lock(&self.refused).put(tag, self.clock.now() + REFUSED)),
-                        _ => self.fail(tag, address),
+                        Refused::Expired => self.refuse(tag, &refused),
+                        _ => self.fail(tag, address, &refused),
                     }
-                    Login::Stale
+                    refused
                 }
             },
         )

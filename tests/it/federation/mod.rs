@@ -172,6 +172,45 @@ async fn a_good_token_of_nobody_s_client_opens_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_has_a_token_that_is_refused_is_told_why_also_when_asking_again_at_once() {
+    let (key, evil, unknown) = (
+        SigningKey::ec("one"),
+        SigningKey::ec("one"),
+        SigningKey::ec("two"),
+    );
+    let scene = Scene::new(&[&key]);
+    let (seawall, at) = (scene.seawall(), |seconds| json!(scene.issuer.at(seconds)));
+    let good = scene.issuer.claims(300, &main_branch());
+    let other = |name: &str, value: Value| {
+        let mut claims = good.clone();
+        claims[name] = value;
+        key.token(&claims)
+    };
+    for (token, why) in [
+        (evil.token(&good), "its signature is wrong"),
+        (unknown.token(&good), "its issuer has no key for it"),
+        (
+            other("aud", json!("https://other.example.com")),
+            "it is for another audience",
+        ),
+        (other("exp", at(-61)), "it has expired"),
+        (other("nbf", at(70)), "it is from the future"),
+    ] {
+        // As it is found out, and as it is remembered.
+        for _ in 0..2 {
+            let logged_in = exchange(seawall, "oidc", &token, "team/app").await;
+            let pulled = with(seawall, &token, APP).await;
+            let challenge = pulled.header("www-authenticate");
+            assert!(challenge.contains("error=\"invalid_token\""), "{challenge}");
+            for answer in [&logged_in, &pulled] {
+                assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{why}");
+                assert!(text_of(answer).contains(why), "{why}: {}", text_of(answer));
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn clocks_may_differ_by_a_minute_and_no_more() {
     // S078
     let key = SigningKey::ec("one");
