@@ -19,11 +19,12 @@ use super::Inner;
 use super::admit::{self, Caller};
 use super::http::From;
 use super::login::{CATALOG, Login, Purpose, Subject, Ticket};
-use super::refusal::Challenge;
+use super::refusal::{self, Challenge};
 use super::respond::{self, Answer};
 use crate::oci::{Code, Registry, Route};
 use crate::policy::access::{self, Verdict, Wanted};
 use crate::policy::clients::Identity;
+use crate::policy::issuers::Refused;
 
 /// Where tokens are issued.
 pub(super) const PATH: &str = "/v2/_auth/token";
@@ -75,6 +76,10 @@ pub(super) async fn answer(
         .filter_map(|scope| granted(inner, &identity, host, scope))
         .collect();
     let (subject, life) = subject(inner, &caller.login);
+    // Its issuer's clock may be behind, so it is believed for pulls; but what is given for it would be over at once.
+    if life.as_secs() == 0 {
+        return refusal::login(&Login::Refused(Refused::Expired), &Challenge::Basic);
+    }
     issue(inner, (subject, life), scopes, asked.offline)
 }
 

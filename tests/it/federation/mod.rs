@@ -229,6 +229,11 @@ async fn clocks_may_differ_by_a_minute_and_no_more() {
         good += u32::from(is_good);
     }
     assert_eq!(good, 3);
+    // For one that is over by our clock none is given: that would be over at once.
+    let late = key.token(&scene.issuer.claims(-50, &main_branch()));
+    let told = exchange(scene.seawall(), "oidc", &late, "team/app").await;
+    assert_eq!(told.status, StatusCode::UNAUTHORIZED);
+    assert!(text_of(&told).contains("it has expired"), "{}", text_of(&told));
     // An audience among several is one; a fraction of a second is a time.
     let mut claims = scene.issuer.claims(300, &main_branch());
     claims["aud"] = json!(["x", AUDIENCE]);
