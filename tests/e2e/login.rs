@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::clients::{Containerd, copy};
+use crate::clients::{Containerd, copy, skopeo};
 use crate::support::images::TAG;
 use crate::support::process::{command, run};
 use crate::support::{Result, Seawall, Verdict, World};
@@ -31,6 +31,21 @@ pub(crate) fn refused(outcome: Result<String>, words: &str) -> Result {
     }
 }
 
+/// Has podman or skopeo log in; what it says.
+pub(crate) fn log_in(
+    client: &str,
+    logins: &Path,
+    address: &str,
+    (user, password): (&str, &str),
+) -> Result<String> {
+    let mut login = command(client);
+    login
+        .args(["login", "--tls-verify=false", "--authfile"])
+        .arg(logins);
+    login.args(["--username", user, "--password", password]);
+    run(login.arg(address))
+}
+
 /// podman and skopeo, by token and by password.
 pub(crate) fn people(world: &World) -> Result<Verdict> {
     if let Some(skipped) = world.skips_without_seawall() {
@@ -41,18 +56,7 @@ pub(crate) fn people(world: &World) -> Result<Verdict> {
         for client in ["podman", "skopeo"] {
             let place = world.directory()?;
             let logins = place.join("auth.json");
-            let login = |password: &str| {
-                let mut login = command(client);
-                login.arg("login").arg("--authfile").arg(&logins);
-                login.args([
-                    "--tls-verify=false",
-                    "--username",
-                    "alice",
-                    "--password",
-                    password,
-                ]);
-                run(login.arg(&seawall.address))
-            };
+            let login = |password: &str| log_in(client, &logins, &seawall.address, ("alice", password));
             refused(login("wrong"), "invalid username/password")?;
             let said = login("right").map_err(|error| format!("{client}, {challenge}: {error}"))?;
             if !said.contains("Login Succeeded") {
@@ -60,8 +64,7 @@ pub(crate) fn people(world: &World) -> Result<Verdict> {
             }
             let source = |repository: &str| format!("docker://{}/{repository}:{TAG}", seawall.location);
             let skopeo = |with_login: bool| {
-                let mut skopeo = command("skopeo");
-                skopeo.args(["--override-os", "linux", "--override-arch", "amd64"]);
+                let mut skopeo = skopeo();
                 // A file that is not there: the machine's own logins are nobody's here.
                 let file = if with_login {
                     logins.clone()
@@ -114,22 +117,14 @@ pub(crate) fn tenants(world: &World) -> Result<Verdict> {
         place.join("bob.json"),
         place.join("none.json"),
     );
-    let login = |password: &str| {
-        let mut login = command("skopeo");
-        login
-            .args(["login", "--tls-verify=false", "--authfile"])
-            .arg(&alice);
-        login.args(["--username", "alice", "--password", password]);
-        run(login.arg(&seawall.address))
-    };
+    let login = |password: &str| log_in("skopeo", &alice, &seawall.address, ("alice", password));
     refused(login("wrong"), "invalid username/password")?;
     login("right")?;
     // Seawall would not let bob log in; he tries all the same.
     let logins = fs::read_to_string(&alice)?.replace("YWxpY2U6cmlnaHQ=", "Ym9iOnJpZ2h0");
     fs::write(&bob, logins)?;
     let skopeo = |logins: &Path| {
-        let mut skopeo = command("skopeo");
-        skopeo.args(["--override-os", "linux", "--override-arch", "amd64"]);
+        let mut skopeo = skopeo();
         skopeo.env("REGISTRY_AUTH_FILE", logins);
         skopeo
     };
@@ -163,26 +158,14 @@ pub(crate) fn nodes(world: &World) -> Result<Verdict> {
     let seawall = locked(world, "token")?;
     let place = world.directory()?;
     let hosts = place.join("hosts");
-    let address = &seawall.address;
-    write_hosts(
-        &hosts,
-        &format!("server = \"http://{address}\"\n[host.\"http://{address}\"]\n"),
-    )?;
+    write_hosts(&hosts, &format!("http://{}", seawall.address), "")?;
     let mut containerd = Containerd::start(&place)?;
     let pull = |login: &[&str], repository: &str| {
-        let mut ctr = command("ctr");
-        ctr.arg("--address").arg(&containerd.socket);
-        ctr.args(["content", "fetch", "--hosts-dir"])
-            .arg(&hosts)
-            .args(login);
-        run(ctr.args([
-            "--platform",
-            "linux/amd64",
-            &format!("docker.io/library/{repository}:{TAG}"),
-        ]))
+        containerd.fetch(&hosts, login, &format!("docker.io/library/{repository}:{TAG}"))
     };
-    refused(pull(&[], "multi"), "401")?;
-    refused(pull(&["--user", "alice:wrong"], "multi"), "401")?;
+    refused(pull(&[], "multi"), "401 Unauthorized: log in first")?;
+    let wrong = "401 Unauthorized: the user name or the password is wrong";
+    refused(pull(&["--user", "alice:wrong"], "multi"), wrong)?;
     pull(&["--user", "alice:right"], "multi")?;
     refused(pull(&["--user", "alice:right"], "app"), "insufficient_scope")?;
     containerd.stop()?;
@@ -212,7 +195,10 @@ pub(crate) fn certified(world: &World) -> Result<Verdict> {
             format!("client = [['{0}/node.crt', '{0}/node.key']]\n", good.display()),
             None,
         ),
-        (String::new(), Some("403")),
+        (
+            String::new(),
+            Some("403 Forbidden: nobody may pull from 127.0.0.1"),
+        ),
         (
             format!("client = [['{0}/node.crt', '{0}/node.key']]\n", foreign.display()),
             Some("tls"),
@@ -220,16 +206,8 @@ pub(crate) fn certified(world: &World) -> Result<Verdict> {
     ] {
         let hosts = place.join("hosts");
         let keys = format!("ca = '{}/ca.crt'\n{client}", good.display());
-        let address = &seawall.address;
-        write_hosts(
-            &hosts,
-            &format!("server = \"https://{address}\"\n{keys}[host.\"https://{address}\"]\n{keys}"),
-        )?;
-        let mut ctr = command("ctr");
-        ctr.arg("--address").arg(&containerd.socket);
-        ctr.args(["content", "fetch", "--hosts-dir"]).arg(&hosts);
-        let name = format!("docker.io/library/multi:{TAG}");
-        let outcome = run(ctr.args(["--platform", "linux/amd64", &name]));
+        write_hosts(&hosts, &format!("https://{}", seawall.address), &keys)?;
+        let outcome = containerd.fetch(&hosts, &[], &format!("docker.io/library/multi:{TAG}"));
         match refusal {
             Some(words) => refused(outcome, words)?,
             None => drop(outcome?),
@@ -239,13 +217,14 @@ pub(crate) fn certified(world: &World) -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
-/// containerd's directory of hosts, for `docker.io`.
-pub(crate) fn write_hosts(hosts: &Path, text: &str) -> Result {
+/// containerd's directory of hosts: `docker.io` is pulled from `url` and nowhere else, with these keys for its connections.
+pub(crate) fn write_hosts(hosts: &Path, url: &str, keys: &str) -> Result {
     let directory = hosts.join("docker.io");
     fs::create_dir_all(&directory)?;
+    let capabilities = "capabilities = [\"pull\", \"resolve\"]";
     Ok(fs::write(
         directory.join("hosts.toml"),
-        text.to_owned() + "capabilities = [\"pull\", \"resolve\"]\n",
+        format!("server = \"{url}\"\n{keys}[host.\"{url}\"]\n{keys}{capabilities}\n"),
     )?)
 }
 

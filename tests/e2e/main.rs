@@ -16,6 +16,7 @@ mod clients;
 mod crash;
 mod disk;
 mod ends;
+mod federation;
 mod kills;
 mod lame;
 mod login;
@@ -30,6 +31,13 @@ mod run;
 mod scarce;
 mod shield;
 mod signed;
+#[path = "../it/support/signing.rs"]
+#[expect(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "the tests in memory sign more, and unwrap where a test has failed"
+)]
+mod signing;
 mod support;
 mod systemd;
 mod trouble;
@@ -51,7 +59,7 @@ type Test = (&'static str, fn(&World) -> Result<Verdict>);
 /// Most tests that run at a time, each in a world of its own.
 const MAX_LANES: usize = 4;
 
-const TESTS: [Test; 64] = [
+const TESTS: [Test; 65] = [
     (
         "all clients together cost one upstream GET per digest when cold",
         pulls::cold_together,
@@ -115,6 +123,10 @@ const TESTS: [Test; 64] = [
     (
         "containerd logs in with what the kubelet hands it, and is refused without",
         login::nodes,
+    ),
+    (
+        "a job's token is a login for podman, skopeo and containerd, and whose is refused is shown why",
+        federation::pulls,
     ),
     (
         "what is signed is pulled, and who is refused what is not is shown why",

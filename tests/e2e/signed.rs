@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
-use crate::clients::{Containerd, apart, copy, store};
+use crate::clients::{Containerd, copy, podman_pull, skopeo};
 use crate::login::{refused, write_hosts};
 use crate::support::images::{INDEX, MANIFEST, TAG};
 use crate::support::process::{command, run};
@@ -44,43 +44,21 @@ pub(crate) fn pulls(world: &World) -> Result<Verdict> {
     let look = run(skopeo().args(["inspect", "--tls-verify=false", &source(&unsigned)]));
     refused(look, WHY)?;
 
-    let (storage, policy) = store(&directory)?;
-    let podman = |image: &Image| {
-        let mut podman = command("podman");
-        podman.env("CONTAINERS_STORAGE_CONF", &storage);
-        apart(&mut podman, &directory);
-        podman.args(["pull", "--quiet", "--arch", "amd64", "--tls-verify=false"]);
-        run(podman.args(["--signature-policy", &policy, &source(image)]))
-    };
+    let podman = |image: &Image| podman_pull(&directory, &[], &source(image));
     for signed in [&cosigned, &notarized] {
         podman(signed)?;
     }
     refused(podman(&unsigned), WHY)?;
 
     let mut containerd = Containerd::start(&directory)?;
-    let (hosts, address) = (directory.join("hosts"), &seawall.address);
-    write_hosts(
-        &hosts,
-        &format!("server = \"http://{address}\"\n[host.\"http://{address}\"]\n"),
-    )?;
-    let fetch = |image: &Image| {
-        let mut ctr = command("ctr");
-        ctr.arg("--address").arg(&containerd.socket);
-        ctr.args(["content", "fetch", "--hosts-dir"]).arg(&hosts);
-        run(ctr.args(["--platform", "linux/amd64", &image.name()]))
-    };
+    let hosts = directory.join("hosts");
+    write_hosts(&hosts, &format!("http://{}", seawall.address), "")?;
     for signed in [&cosigned, &notarized] {
-        fetch(signed)?;
+        containerd.fetch(&hosts, &[], &signed.name())?;
     }
-    refused(fetch(&unsigned), WHY)?;
+    refused(containerd.fetch(&hosts, &[], &unsigned.name()), WHY)?;
     containerd.stop()?;
     Ok(Verdict::Passed)
-}
-
-fn skopeo() -> Command {
-    let mut skopeo = command("skopeo");
-    skopeo.args(["--override-os", "linux", "--override-arch", "amd64"]);
-    skopeo
 }
 
 /// Signs an image as cosign does with a key; the path of the public one.

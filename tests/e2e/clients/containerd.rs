@@ -45,6 +45,14 @@ impl Containerd {
     pub(crate) fn stop(&mut self) -> Result {
         self.process.stop().map(drop)
     }
+
+    /// Fetches an image for one platform, by the hosts in a directory; `login` is put before its name.
+    pub(crate) fn fetch(&self, hosts: &Path, login: &[&str], name: &str) -> Result<String> {
+        let mut ctr = command("ctr");
+        ctr.arg("--address").arg(&self.socket);
+        ctr.args(["content", "fetch", "--hosts-dir"]).arg(hosts);
+        run(ctr.args(login).args(["--platform", "linux/amd64", name]))
+    }
 }
 
 /// Pulls with `ctr` and compares everything in the content store.

@@ -8,8 +8,8 @@ mod skopeo;
 use std::path::{Path, PathBuf};
 
 pub(crate) use containerd::Containerd;
-pub(crate) use containers::{apart, store};
-pub(crate) use skopeo::copy;
+pub(crate) use containers::{podman_pull, store};
+pub(crate) use skopeo::{copy, skopeo};
 
 use crate::support::process::{command, run};
 use crate::support::{Image, Images, Result, Seawall, Verdict};

@@ -25,6 +25,13 @@ pub(super) fn pull(place: &Place<'_>, image: &Image) -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
+/// skopeo for the platform of the first image, whatever this machine's is.
+pub(crate) fn skopeo() -> Command {
+    let mut skopeo = command("skopeo");
+    skopeo.args(["--override-os", "linux", "--override-arch", "amd64"]);
+    skopeo
+}
+
 /// Copies `source` to `target` with `skopeo`, a command with global options, and compares every byte.
 pub(crate) fn copy(
     mut skopeo: Command,

@@ -9,9 +9,10 @@ use super::explained;
 use crate::access::{APP, OFFICE, OTHER, SECRET, STRANGER, ask, basic};
 use crate::captures::printed;
 use crate::support::configured::{Configured, hub};
-use crate::support::issuer::{Issuer, SigningKey};
+use crate::support::issuer::Issuer;
 use crate::support::registry::Registry;
 use crate::support::seawall::Seawall;
+use crate::support::signing::SigningKey;
 use crate::support::world::bare_manifest;
 use seawall::cli::Capture;
 

@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use super::{CI, Scene, content, locked, main_branch, with, with_from};
 use crate::access::{APP, STRANGER, ask, basic};
 use crate::support::configured::Configured;
-use crate::support::issuer::{AUDIENCE, ISSUER, Issuer, SigningKey, encode};
+use crate::support::issuer::Issuer;
 use crate::support::registry::{Registry, Script, Seen};
+use crate::support::signing::{AUDIENCE, ISSUER, SigningKey, encode};
 
 /// HMAC by these bytes, as a token that says it is signed so.
 fn shared_secret(algorithm: &str, kid: &str, secret: &[u8], claims: &Value) -> String {

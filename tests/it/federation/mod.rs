@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 
 use crate::access::{APP, OTHER, SECRET, STRANGER, ask, basic};
 use crate::support::configured::{Configured, hub};
-use crate::support::issuer::{AUDIENCE, Issuer, SigningKey};
+use crate::support::issuer::Issuer;
 use crate::support::registry::Registry;
 use crate::support::seawall::{Answer, Seawall, read};
+use crate::support::signing::{AUDIENCE, SigningKey};
 use crate::support::world::bare_manifest;
 
 /// What the tests' CI is to the cache: its main branch pulls what is the team's, and nothing that is secret.

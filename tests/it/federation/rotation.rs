@@ -8,9 +8,10 @@ use http::StatusCode;
 use super::{CI, content, json_of, locked, main_branch, with};
 use crate::access::{APP, STRANGER, ask, basic};
 use crate::support::configured::Configured;
-use crate::support::issuer::{Issuer, SigningKey};
+use crate::support::issuer::Issuer;
 use crate::support::registry::Registry;
 use crate::support::seawall::Seawall;
+use crate::support::signing::SigningKey;
 
 /// Secrets as Kubernetes mounts them: a folder behind a symlink, swapped as a whole.
 struct Mount {

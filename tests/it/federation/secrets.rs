@@ -8,9 +8,9 @@ use serde_json::json;
 use super::{CI, Scene, exchange, json_of, locked, main_branch, text_of, with};
 use crate::access::{APP, STRANGER, ask, basic};
 use crate::support::configured::hub;
-use crate::support::issuer::{SigningKey, encode};
 use crate::support::paper::Paper;
 use crate::support::seawall::read;
+use crate::support::signing::{SigningKey, encode};
 
 /// A Seawall with a secret in every place that takes one.
 fn configuration(folder: &Path) -> String {

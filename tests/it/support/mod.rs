@@ -8,4 +8,5 @@ pub(crate) mod operator;
 pub(crate) mod paper;
 pub(crate) mod registry;
 pub(crate) mod seawall;
+pub(crate) mod signing;
 pub(crate) mod world;
