@@ -5,6 +5,8 @@ use seawall::policy::access::{Denied, Offer, Paths};
 use seawall::policy::clients::Clients;
 use serde_json::{Value, json};
 
+use super::access::{OFFICE, STRANGER, ask, basic, closed};
+use super::hits::Wire;
 use super::support::configured::{Configured, hub};
 use super::support::operator::lines;
 use super::support::registry::Registry;
@@ -17,8 +19,11 @@ const SECRET: &str = "/v2/team/secret/manifests/1";
 const OTHER: &str = "/v2/other/app/manifests/1";
 const MISSING: &str = "/v2/other/none/manifests/1";
 
+fn paths(text: &str) -> Vec<Paths> {
+    vec![Paths::parse(text).unwrap()]
+}
+
 fn start(denied: Denied) -> World {
-    let paths = |text| vec![Paths::parse(text).unwrap()];
     let mut clients = Clients::default();
     clients.access.denied = denied;
     let world = world(Choices {
@@ -75,6 +80,40 @@ async fn what_is_not_offered_is_refused_by_every_route_and_name_and_the_registry
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_not_offered_is_kept_from_named_clients_and_a_stranger_cannot_tell_it_from_what_is() {
+    let world = world(Choices {
+        clients: closed(),
+        offer: Offer {
+            allow: paths("team/*"),
+            deny: paths("team/app"),
+        },
+        ..Choices::default()
+    });
+    for repository in ["team/app", "team/free"] {
+        bare_manifest(&world.registry, repository);
+    }
+    let (seawall, free) = (&world.seawall, "/v2/team/free/manifests/1");
+    let alice = basic("alice", "right");
+    let login = [("authorization", alice.as_str())];
+    // alice's [[client]] allows both. So does the office's, which could log in, and would have it no more for that.
+    for (from, headers) in [(STRANGER, login.as_slice()), (OFFICE, &[])] {
+        assert!(ask(seawall, from, free, headers).await.is_good());
+        let answer = ask(seawall, from, APP, headers).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND);
+    }
+    let stranger = async |path| said(&ask(seawall, STRANGER, path, &[]).await);
+    assert_eq!(stranger(APP).await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(stranger(APP).await, stranger(free).await);
+    // Nor is a token to pull it with given to anybody.
+    let scopes = "scope=repository:team/app:pull&scope=repository:team/free:pull";
+    let token = ask(seawall, STRANGER, &format!("/v2/_auth/token?{scopes}"), &login).await;
+    let token: Value = serde_json::from_slice(&token.body).unwrap();
+    assert_eq!(token["scope"], "repository:docker.io/team/free:pull");
+    let asked = world.registry.journal();
+    assert!(asked.iter().all(|seen| !seen.path.contains("app")), "{asked:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_not_offered_is_not_warmed_and_explained_with_the_reason() {
     let world = start(Denied::NotFound);
     let request = json!({ "references": ["team/app:1", "team/secret:1"] });
@@ -119,6 +158,12 @@ async fn what_is_held_is_offered_no_more_from_the_moment_of_the_reload_and_again
     let asked = registry.journal().len();
     let refused = configured.seawall.get(SECRET).await;
     assert_eq!(refused.status, StatusCode::NOT_FOUND);
+    // Nor is it answered from memory beneath hyper, as what is offered.
+    let mut wire = Wire::from(&configured.seawall, [127, 0, 0, 1]).await;
+    for (path, status) in [(SECRET, "404"), (APP, "200")] {
+        let (head, _) = wire.ask("GET", path, "").await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {head}");
+    }
     let listed = configured.seawall.get("/v2/_catalog?ns=docker.io").await;
     let listed: Value = serde_json::from_slice(&listed.body).unwrap();
     assert_eq!(listed["repositories"], json!(["team/app"]));

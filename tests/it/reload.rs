@@ -5,9 +5,11 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use serde_json::Value;
 
+use crate::access::{ask, basic};
 use crate::support::configured::{Configured, hub};
 use crate::support::registry::{Registry, Script};
 use crate::support::seawall::read;
+use crate::support::world::{image_in, in_memory};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
@@ -293,4 +295,49 @@ async fn a_secret_that_is_rotated_by_a_symlink_is_followed_and_one_half_written_
     assert!(began.elapsed() <= written + Duration::from_secs(5));
     let still = tokio::time::timeout(Duration::from_secs(3600), running.follow_files(source));
     assert!(still.await.is_err(), "nothing has changed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn for_how_long_a_right_is_believed_is_what_the_file_says_from_the_moment_of_the_reload() {
+    // S067
+    let registry = Registry::default();
+    let image = image_in(&registry, "team/app", Some("1"), 1);
+    let [alice, robot] = ["alice", "robot"].map(|user| basic(user, "CANARY"));
+    registry.close("team/app", &[&alice, &robot]);
+    let folder = in_memory();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "CANARY").unwrap();
+    let robots = format!(
+        "credentials = [{{ username = \"robot\", password = {{ file = '{}' }} }}]",
+        secret.display()
+    );
+    let believed = |ttl: &str| {
+        hub(&format!(
+            "access = \"per_client\"\naccess_ttl = \"{ttl}\"\n{robots}"
+        ))
+    };
+    let mut configured = Configured::start(&registry.dialer(), &believed("20m"));
+    let path = format!("/v2/team/app/manifests/{}", image.manifest);
+    let checks = || {
+        let asked = registry.seen(&Method::HEAD, &path);
+        let said = asked.iter().filter_map(|seen| seen.headers.get("authorization"));
+        said.filter(|said| **said == alice).count()
+    };
+    let pulls = async |configured: &Configured| {
+        let login = [("authorization", alice.as_str())];
+        ask(&configured.seawall, [127, 0, 0, 1], &path, &login)
+            .await
+            .is_good()
+    };
+    assert!(pulls(&configured).await);
+    tokio::time::advance(Duration::from_secs(19 * 60)).await;
+    assert!(pulls(&configured).await);
+    assert_eq!(checks(), 1);
+    let reload = configured.change(&believed("1m")).await;
+    assert!(reload.applied && reload.changed.len() == 1, "{reload:?}");
+    for minutes in 0..3 {
+        assert!(pulls(&configured).await);
+        assert_eq!(checks(), 2 + minutes, "what was said a minute ago is over");
+        tokio::time::advance(Duration::from_secs(60)).await;
+    }
 }

@@ -103,6 +103,10 @@ fn what_makes_a_request_its_clients_is_what_its_rule_wants() {
         issuers: names(&["other", "ci"]),
         claims: vec![claim("ref", "refs/heads/.*"), claim("groups", "b")],
     };
+    let user = |name: &str| User {
+        name: name.to_owned(),
+        hash: "x".into(),
+    };
     let clients = Clients {
         rules: vec![
             rule("all", everything),
@@ -116,10 +120,7 @@ fn what_makes_a_request_its_clients_is_what_its_rule_wants() {
         ],
         access: Access {
             anonymous: Anonymous::From(vec!["10.0.0.0/8".parse().unwrap()]),
-            users: vec![User {
-                name: "alice".to_owned(),
-                hash: "x".into(),
-            }],
+            users: ["alice", "carol"].map(user).to_vec(),
             ..Access::default()
         },
         ..Clients::default()
@@ -174,6 +175,13 @@ fn what_makes_a_request_its_clients_is_what_its_rule_wants() {
         marks(&stranger),
         [Mark::Network("10.0.0.0/8".parse().unwrap()), vouched.clone()]
     );
+    // Of what a client of no rule proves, its login makes it who it is.
+    let carol = Evidence {
+        user: Some(1),
+        bearer: None,
+        ..all
+    };
+    assert_eq!(marks(&carol), [Mark::User("carol".to_owned())]);
     let address = "203.0.113.5".parse().unwrap();
     assert_eq!(marks(&Evidence { address, ..stranger }), [vouched]);
     let certificate = Evidence {

@@ -24,6 +24,7 @@ const CLIENTS: &str = "[tier.team]\nread_ops_per_minute = 3\n\
     match = { user = [\"bob\", \"alice\"] }\n\
     [[client]]\nname = \"node\"\ntier = \"standard\"\nallow = [\"docker.io/team/*\"]\nmatch = { certificate = [\"node-1\"] }\n\
     [[client]]\nname = \"office\"\ntier = \"basic\"\ndeny = [\"docker.io/other/**\"]\nmatch = { cidr = [\"192.0.2.0/24\"] }\n\
+    [[client]]\nname = \"lab\"\ntier = \"basic\"\nallow = [\"docker.io/team/*\"]\nmatch = { cidr = [\"198.51.100.0/24\"] }\n\
     [[client]]\nname = \"main\"\ntier = \"standard\"\nallow = [\"docker.io/team/**\"]\n\
     match = { issuer = \"ci\", claims = { owner = \"acme\", ref = \"refs/heads/.*\" } }\n";
 
@@ -140,6 +141,24 @@ async fn who_a_request_is_from_is_told_by_what_makes_it_so_and_which_line_lets_i
         ),
         (
             "",
+            [198, 51, 100, 7],
+            None,
+            OTHER,
+            "lab, known by its network 198.51.100.0/24, from 198.51.100.7",
+            "may pull, but not this: `allow` of its [[client]] does not have it",
+            401,
+        ),
+        (
+            "--user alice",
+            STRANGER,
+            Some(&alice),
+            "/v2/unknown.test/app/manifests/1",
+            team,
+            "may pull, but not this: `allow` of its [[client]] does not have it",
+            404,
+        ),
+        (
+            "",
             [10, 1, 2, 3],
             None,
             OTHER,
@@ -173,6 +192,11 @@ async fn who_a_request_is_from_is_told_by_what_makes_it_so_and_which_line_lets_i
         let answer = ask(seawall, from, path, &headers).await;
         assert_eq!(answer.status.as_u16(), status, "{line}\n{text}");
         assert_eq!(text.contains("→ refused"), status != 200, "{line}\n{text}");
+        assert_eq!(
+            text.contains("→ refused with 401, "),
+            status == 401,
+            "{line}\n{text}"
+        );
     }
 }
 
@@ -221,6 +245,7 @@ async fn who_has_used_up_its_own_requests_is_told_so_and_until_when() {
         "{text}"
     );
     let (_, explained) = explained(seawall, query).await;
+    assert_eq!(explained["pull"]["outlook"], "refused", "{explained}");
     let refused = get().await;
     assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
     let until = explained["client"]["used_up"]["until"].as_u64().unwrap();
@@ -229,6 +254,27 @@ async fn who_has_used_up_its_own_requests_is_told_so_and_until_when() {
     tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
     assert!(told(seawall, line).await.contains("→ served from"), "it is over");
     assert_eq!(get().await.status, StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_nobody_can_log_in_and_what_nobody_may_have_is_told_with_the_line_that_says_so() {
+    let registry = Registry::default();
+    let text = hub("deny = [\"team/secret\"]") + "[access]\nanonymous = [\"10.0.0.0/8\"]\n";
+    let configured = Configured::start(&registry.dialer(), &text);
+    let closed = "may not pull: [access] lets nobody in from there, and there is no way to log in";
+    let unoffered = "nobody may pull this: `allow` and `deny` of its [[upstream]] say so";
+    for (from, access, status) in [(STRANGER, closed, 403), ([10, 1, 2, 3], unoffered, 404)] {
+        let address = std::net::Ipv4Addr::from(from);
+        let line = format!("explain {} --client {address}", reference(SECRET));
+        let text = told(&configured.seawall, &line).await;
+        assert!(text.contains(&format!("  access     {access}\n")), "{text}");
+        assert!(
+            text.ends_with("→ refused before anything is looked up, whether that exists or not\n"),
+            "{text}"
+        );
+        let answer = ask(&configured.seawall, from, SECRET, &[]).await;
+        assert_eq!(answer.status.as_u16(), status, "{text}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
