@@ -244,6 +244,23 @@ async fn s067_a_right_may_be_asked_about_each_time_and_verdicts_are_counted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn s067_a_login_that_the_registry_takes_no_more_is_over_in_five_minutes() {
+    let (world, _) = start(Sharing::PerClient);
+    let login = async || get(&world.seawall, Some(&alice()), "/v2/").await.status;
+    assert_eq!(login().await, StatusCode::OK);
+    let refuses = Script {
+        status: Some(StatusCode::UNAUTHORIZED),
+        headers: vec![("www-authenticate", "Basic realm=\"hub\"".to_owned())],
+        ..Script::default()
+    };
+    world.registry.script("/v2/", refuses);
+    tokio::time::advance(5 * MINUTE - Duration::from_secs(1)).await;
+    assert_eq!(login().await, StatusCode::OK);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(login().await, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test(start_paused = true)]
 async fn while_the_registry_cannot_be_asked_a_right_lives_on_for_five_minutes_and_nobody_gets_a_new_one() {
     let (world, image) = start(Sharing::PerClient);
     let path = format!("/v2/team/app/manifests/{}", image.manifest);
