@@ -141,6 +141,7 @@ pub(super) fn show(rule: &Rule) -> Vec<(&'static str, String)> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
     use std::time::Duration;
 
     use aws_lc_rs::encoding::AsDer as _;
@@ -163,6 +164,29 @@ mod tests {
         let params = rcgen::CertificateParams::new(Vec::new()).unwrap();
         let key = rcgen::KeyPair::generate().unwrap();
         params.self_signed(&key).unwrap().pem()
+    }
+
+    /// The rules of a configuration are read as they are shown, and follow these files, sorted, when each gets this
+    /// content.
+    pub(super) fn is_shown_and_follows(text: &str, files: &[(&PathBuf, String)]) {
+        let settings = settings(text);
+        let shown = effective(&settings);
+        assert_eq!(
+            self::settings(&shown).cache.trust,
+            settings.cache.trust,
+            "{shown}"
+        );
+        let mut named = Vec::new();
+        file::named_files(&file::parse(text, &mut Problems::default()), &mut named);
+        named.sort();
+        assert!(named.iter().eq(files.iter().map(|(path, _)| *path)), "{named:?}");
+        for (path, content) in files {
+            let before = self::settings(text);
+            std::fs::write(path, content).unwrap();
+            let changes = Changes::between(&before, &self::settings(text));
+            let told: Vec<String> = changes.live.iter().map(ToString::to_string).collect();
+            assert_eq!(told, ["a key or an authority of a [[trust]] has new content"]);
+        }
     }
 
     #[test]
@@ -190,24 +214,7 @@ mod tests {
             (excepted.keys.len(), excepted.minimum_age),
             (0, Some(Duration::ZERO))
         );
-        let shown = effective(&settings);
-        assert_eq!(
-            self::settings(&shown).cache.trust,
-            settings.cache.trust,
-            "{shown}"
-        );
-        let mut files = Vec::new();
-        file::named_files(&file::parse(&text, &mut Problems::default()), &mut files);
-        files.sort();
-        assert_eq!(files, [path.clone(), ca.clone()]);
-
-        for (file, content) in [(&path, pem()), (&ca, certificate())] {
-            let before = self::settings(&text);
-            std::fs::write(file, content).unwrap();
-            let changes = Changes::between(&before, &self::settings(&text));
-            let told: Vec<String> = changes.live.iter().map(ToString::to_string).collect();
-            assert_eq!(told, ["a key or an authority of a [[trust]] has new content"]);
-        }
+        is_shown_and_follows(&text, &[(&path, pem()), (&ca, certificate())]);
     }
 
     #[test]

@@ -121,7 +121,7 @@ mod tests {
     use rcgen::PublicKeyData as _;
 
     use crate::config::tests::{refused, settings};
-    use crate::config::{Changes, effective, file, problem::Problems};
+    use crate::config::trusts::tests::is_shown_and_follows;
 
     /// A new root of trust.
     fn root() -> String {
@@ -151,19 +151,7 @@ mod tests {
             one.is("https://a.test", "https://b.test/x") && !one.is("https://a.test", "https://bxtest/x")
         );
         assert!(other.is("c", "d") && other.is("c", "e") && !other.is("c", "de") && !other.is("d", "d"));
-        let shown = effective(&settings);
-        assert_eq!(
-            self::settings(&shown).cache.trust,
-            settings.cache.trust,
-            "{shown}"
-        );
-        let mut files = Vec::new();
-        file::named_files(&file::parse(&text, &mut Problems::default()), &mut files);
-        assert_eq!(files, std::slice::from_ref(&path));
-        std::fs::write(&path, root()).unwrap();
-        let changes = Changes::between(&settings, &self::settings(&text));
-        let told: Vec<String> = changes.live.iter().map(ToString::to_string).collect();
-        assert_eq!(told, ["a key or an authority of a [[trust]] has new content"]);
+        is_shown_and_follows(&text, &[(&path, root())]);
     }
 
     #[test]
