@@ -25,15 +25,15 @@ pub(super) struct Connector(Arc<Shared>);
 struct Shared {
     dialer: Dialer,
     gate: Gate,
-    proxies: Option<Matcher>,
+    proxies: Option<Arc<Matcher>>,
     limit: Duration,
 }
 
 impl Connector {
     pub(super) fn new(dialer: Dialer, gate: Gate, limit: Duration) -> Self {
-        let proxies = match dialer.proxies {
+        let proxies = match &dialer.proxies {
             Proxies::Never => None,
-            Proxies::Environment => Some(Matcher::from_env()),
+            Proxies::By(rules) => Some(Arc::clone(rules)),
         };
         Self(Arc::new(Shared {
             dialer,
@@ -195,3 +195,6 @@ impl Write for Stream {
         Pin::new(&mut self.get_mut().io).poll_write_vectored(cx, slices)
     }
 }
+
+#[cfg(test)]
+mod tests;

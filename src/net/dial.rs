@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use hyper_util::client::proxy::matcher::Matcher;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{sleep, timeout};
@@ -46,12 +47,19 @@ pub struct Dialer {
 }
 
 /// Which requests go through proxies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub enum Proxies {
     /// None.
     Never,
-    /// Those that `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` say.
-    Environment,
+    /// Those that these rules say.
+    By(Arc<Matcher>),
+}
+
+impl Proxies {
+    /// What `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` say.
+    fn of_environment() -> Self {
+        Self::By(Arc::new(Matcher::from_env()))
+    }
 }
 
 /// Why there is no connection.
@@ -85,7 +93,7 @@ impl Dialer {
         Self {
             resolve: Arc::new(|host| Box::pin(resolve(host))),
             connect: Arc::new(|address| Box::pin(connect(address))),
-            proxies: Proxies::Environment,
+            proxies: Proxies::of_environment(),
         }
     }
 
@@ -199,59 +207,153 @@ async fn connect(address: SocketAddr) -> io::Result<Box<dyn Io>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
+    use tokio::time::Instant;
+
     use super::*;
 
     const LIMIT: Duration = Duration::from_secs(5);
 
-    /// Addresses whose last byte is odd connect, those with 0 are silent, the others refuse.
-    fn dialer(addresses: &'static [&'static str]) -> Dialer {
-        Dialer {
+    /// What came of dialling a name, after how long, and which addresses were dialled.
+    struct Dialled {
+        result: Result<(), DialError>,
+        after: Duration,
+        order: Vec<&'static str>,
+    }
+
+    /// Addresses whose last byte is odd connect, those with 0 are silent, the others refuse; after as many seconds as
+    /// the third byte says.
+    async fn answer(address: IpAddr) -> io::Result<Box<dyn Io>> {
+        let IpAddr::V4(v4) = address else { panic!() };
+        let [.., seconds, last] = v4.octets();
+        sleep(Duration::from_secs(seconds.into())).await;
+        match last {
+            0 => std::future::pending().await,
+            odd if odd % 2 == 1 => Ok(Box::new(tokio::io::duplex(1).0)),
+            _ => Err(io::ErrorKind::ConnectionRefused.into()),
+        }
+    }
+
+    /// Dials a name that has these addresses.
+    async fn dial(addresses: &'static [&'static str]) -> Dialled {
+        let order: Arc<Mutex<Vec<&str>>> = Arc::default();
+        let seen = Arc::clone(&order);
+        let dialer = Dialer {
             resolve: Arc::new(|_| {
                 let parsed = addresses.iter().map(|address| address.parse().unwrap()).collect();
                 Box::pin(std::future::ready(Ok(parsed)))
             }),
-            connect: Arc::new(|address| {
-                let IpAddr::V4(v4) = address.ip() else { panic!() };
-                Box::pin(async move {
-                    match v4.octets()[3] {
-                        0 => std::future::pending().await,
-                        odd if odd % 2 == 1 => Ok(Box::new(tokio::io::duplex(1).0) as Box<dyn Io>),
-                        _ => Err(io::ErrorKind::ConnectionRefused.into()),
-                    }
-                })
+            connect: Arc::new(move |target| {
+                let known = addresses.iter().find(|known| **known == target.ip().to_string());
+                seen.lock().unwrap().extend(known);
+                Box::pin(answer(target.ip()))
             }),
             proxies: Proxies::Never,
+        };
+        let start = Instant::now();
+        let dialling = dialer.dial("r.example", 443, is_public, LIMIT);
+        let dialled = timeout(Duration::from_secs(3600), dialling).await;
+        let order = order.lock().unwrap().clone();
+        Dialled {
+            result: dialled.expect("dialling ends").map(drop),
+            after: start.elapsed(),
+            order,
         }
+    }
+
+    /// A millisecond more or less is the timer's.
+    fn is_about(found: Duration, expected: Duration) -> bool {
+        found.abs_diff(expected) <= Duration::from_millis(2)
     }
 
     // F026
     #[tokio::test(start_paused = true)]
-    async fn a_silent_address_delays_the_next_one_little() {
-        let start = tokio::time::Instant::now();
-        let dialer = dialer(&["9.9.9.0", "9.9.9.2", "9.9.9.1"]);
-        assert!(dialer.dial("r.example", 443, |_| true, LIMIT).await.is_ok());
-        assert!(
-            start.elapsed() <= Duration::from_millis(500),
-            "{:?}",
-            start.elapsed()
-        );
+    async fn addresses_are_tried_in_turn_and_the_next_one_little_after_one_that_is_silent() {
+        for (addresses, tried, after) in [
+            (&["9.9.0.1", "9.9.0.3"][..], 1, Duration::ZERO),
+            // One that refuses makes way at once.
+            (&["9.9.0.2", "9.9.0.4", "9.9.0.1", "9.9.0.3"], 3, Duration::ZERO),
+            (&["9.9.0.0", "9.9.0.2", "9.9.0.1"], 3, HEAD_START),
+            (&["9.9.0.0", "9.8.0.0", "9.9.0.1"], 3, 2 * HEAD_START),
+            // One that is late is still waited for beside the others.
+            (&["9.9.1.1", "9.9.0.0", "9.8.0.0"], 3, Duration::from_secs(1)),
+            (&["9.9.4.1", "9.9.0.2"], 2, Duration::from_secs(4)),
+        ] {
+            let dialled = dial(addresses).await;
+            assert!(dialled.result.is_ok(), "{addresses:?}");
+            assert_eq!(dialled.order, addresses[..tried], "{addresses:?}");
+            assert!(
+                is_about(dialled.after, after),
+                "{addresses:?}: {:?}",
+                dialled.after
+            );
+        }
     }
 
     // F024
     #[tokio::test(start_paused = true)]
-    async fn silence_everywhere_ends_at_the_limit() {
-        let start = tokio::time::Instant::now();
-        let failed = dialer(&["9.9.9.0"]).dial("r.example", 443, |_| true, LIMIT).await;
-        assert!(matches!(failed, Err(DialError::Unconnected(..))));
-        assert!(start.elapsed() <= LIMIT + Duration::from_millis(1));
+    async fn silence_everywhere_ends_when_the_last_address_had_its_time() {
+        for (addresses, tried, after) in [
+            (&["9.9.0.0"][..], 1, LIMIT),
+            (&["9.9.0.0", "9.8.0.0", "9.7.0.0"], 3, LIMIT + 2 * HEAD_START),
+            // Each has no more than its own.
+            (&["9.9.6.1", "9.9.0.2"], 2, LIMIT),
+            (
+                // A name may have more addresses than are tried.
+                &[
+                    "9.9.0.0", "9.8.0.0", "9.7.0.0", "9.6.0.0", "9.5.0.0", "9.4.0.0", "9.3.0.0", "9.2.0.0",
+                    "9.9.0.1",
+                ],
+                MAX_ADDRESSES,
+                LIMIT + 7 * HEAD_START,
+            ),
+        ] {
+            let dialled = dial(addresses).await;
+            let result = &dialled.result;
+            assert!(matches!(result, Err(DialError::Unconnected(..))), "{result:?}");
+            assert_eq!(dialled.order, addresses[..tried]);
+            assert!(
+                is_about(dialled.after, after),
+                "{addresses:?}: {:?}",
+                dialled.after
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_without_an_answer_or_an_address_is_not_resolved() {
+        let nowhere = Dialer {
+            resolve: Arc::new(|_| Box::pin(std::future::pending())),
+            connect: Arc::new(|_| panic!("nothing is dialled")),
+            proxies: Proxies::Never,
+        };
+        let start = Instant::now();
+        let dialling = nowhere.dial("r.example", 443, |_| true, LIMIT);
+        let late = timeout(Duration::from_secs(3600), dialling).await.unwrap();
+        assert!(matches!(late, Err(DialError::Unresolved(..))));
+        assert!(is_about(start.elapsed(), LIMIT));
+        let none = dial(&[]).await.result;
+        assert!(matches!(none, Err(DialError::Unresolved(..))), "{none:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn addresses_the_filter_refuses_are_not_dialled() {
-        let dialer = dialer(&["127.0.0.1", "10.0.0.1"]);
-        let refused = dialer.dial("r.example", 443, is_public, LIMIT).await;
+        for addresses in [&["127.0.0.1", "10.0.0.1"][..], &["127.0.0.1"]] {
+            let dialled = dial(addresses).await;
+            assert!(matches!(dialled.result, Err(DialError::Forbidden { .. })));
+            assert!(dialled.order.is_empty());
+        }
+        let dialled = dial(&["127.0.0.1", "9.9.0.1"]).await;
+        assert!(dialled.result.is_ok());
+        assert_eq!(dialled.order, ["9.9.0.1"]);
+        let literal = Dialer {
+            resolve: Arc::new(|_| panic!("an address is no name")),
+            connect: Arc::new(|target| Box::pin(answer(target.ip()))),
+            proxies: Proxies::Never,
+        };
+        let refused = literal.dial("127.0.0.1", 443, is_public, LIMIT).await;
         assert!(matches!(refused, Err(DialError::Forbidden { .. })));
-        let refused = dialer.dial("127.0.0.1", 443, is_public, LIMIT).await;
-        assert!(matches!(refused, Err(DialError::Forbidden { .. })));
+        assert!(literal.dial("9.9.0.1", 443, is_public, LIMIT).await.is_ok());
     }
 }
