@@ -20,8 +20,8 @@ const APART: u64 = 300_000;
 
 /// What of it can be chosen.
 pub(crate) struct Aws {
-    /// The role of the machine.
-    pub(crate) role: Option<&'static str>,
+    /// The roles of the machine, a line each.
+    pub(crate) roles: Option<String>,
     /// The metadata service's answers do not reach a container.
     pub(crate) one_hop: bool,
     /// What the agent wants to see: what is in the pod's file now.
@@ -51,7 +51,7 @@ impl Default for Aws {
             ends: u64::MAX,
         };
         Self {
-            role: Some("node+role"),
+            roles: Some("node+role".to_owned()),
             one_hop: false,
             agent_token: String::new(),
             web_token: String::new(),
@@ -68,7 +68,8 @@ impl Aws {
         let given = [
             format!("ASIA{number}"),
             format!("CANARYsecret{number}/+="),
-            format!("session{number}//+=="),
+            // As text of XML it is written otherwise.
+            format!("session{number}//+==&lt;"),
         ];
         let keys = Keys {
             secret: given[1].clone(),
@@ -113,9 +114,9 @@ impl Identities {
         if aws.sessions.get(&token).is_none_or(|end| *end < request.at) {
             return Reply::new(401);
         }
-        match (request.path.strip_prefix(ROLES), aws.role) {
-            (Some(""), Some(role)) => Reply::new(200).text("text/plain", role),
-            (Some(asked), Some(role)) if asked == role => aws.written(request.at),
+        match (request.path.strip_prefix(ROLES), &aws.roles) {
+            (Some(""), Some(roles)) => Reply::new(200).text("text/plain", roles.clone()),
+            (Some(asked), Some(roles)) if roles.lines().any(|role| role == asked) => aws.written(request.at),
             _ => Reply::new(404).text("text/html", "<html>404 - Not Found</html>"),
         }
     }
@@ -151,6 +152,7 @@ impl Identities {
             );
         }
         let [id, secret, token] = self.aws.give(request.at);
+        let token = token.replace('&', "&amp;");
         let body = format!(
             "<AssumeRoleWithWebIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\n  \
              <AssumeRoleWithWebIdentityResult>\n    <Credentials>\n      <SessionToken>{token}</SessionToken>\n      \

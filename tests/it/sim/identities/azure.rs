@@ -24,6 +24,10 @@ pub(crate) struct Azure {
     pub(crate) unassigned: bool,
     /// The identity has no role at the registry.
     pub(crate) denied: bool,
+    /// The tenant that whoever exchanges a token is to name.
+    pub(crate) tenant: &'static str,
+    /// An exchange gives nothing.
+    pub(crate) empty: bool,
     /// So many exchanges are refused, for there are too many.
     pub(crate) throttled: u32,
     /// Tokens of the directory, by when they end.
@@ -111,11 +115,19 @@ impl Identities {
     pub(in crate::sim) fn exchange(&mut self, request: &Request) -> Reply {
         let form = form(request);
         let field = |name: &str| form.get(name).map_or("", String::as_str);
+        if let Some(refused) = self.refused_to(request) {
+            return refused;
+        }
         if self.azure.throttled > 0 {
             self.azure.throttled -= 1;
             return Reply::error(429, "TOOMANYREQUESTS", "too many requests");
         }
-        let right = field("grant_type") == "access_token" && field("service") == "registry.example.com";
+        if self.azure.empty {
+            return Reply::new(200).text("application/json", r#"{"refresh_token":""}"#);
+        }
+        let right = field("grant_type") == "access_token"
+            && field("service") == "registry.example.com"
+            && field("tenant") == self.azure.tenant;
         let known = self.azure.tokens.get(field("access_token"));
         if !right || known.is_none_or(|end| *end <= request.at) || self.azure.denied {
             return Reply::error(401, "UNAUTHORIZED", "authentication required");

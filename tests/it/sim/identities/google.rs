@@ -14,6 +14,10 @@ pub(crate) const AUDIENCE: &str =
 pub(crate) const ACCOUNT: &str =
     "/v1/projects/-/serviceAccounts/pull@p.iam.gserviceaccount.com:generateAccessToken";
 
+/// Where the token of a job is, and the header that opens it.
+pub(crate) const SUBJECT: &str = "/job/token";
+pub(crate) const OPENS: (&str, &str) = ("x-job-secret", "of the job");
+
 /// What of it can be chosen.
 #[derive(Default)]
 pub(crate) struct Google {
@@ -42,6 +46,17 @@ impl Identities {
         let token = self.issue(request.at, TOKEN);
         let body = format!(r#"{{"access_token":"{token}","expires_in":3600,"token_type":"Bearer"}}"#);
         Reply::new(200).text("application/json", body)
+    }
+
+    /// The token of a job, for whoever shows its secret.
+    pub(super) fn subject(&self, request: &Request) -> Reply {
+        match request.header(OPENS.0).as_deref() == Some(OPENS.1) {
+            true => Reply::new(200).text(
+                "application/json",
+                format!(r#"{{"count":1,"value":"{}"}}"#, self.google.subject),
+            ),
+            false => Reply::new(403),
+        }
     }
 
     /// A token for one of somebody who is trusted.

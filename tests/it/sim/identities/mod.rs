@@ -7,6 +7,7 @@ mod azure;
 pub(crate) mod google;
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use seawall::clock::{Clock, Time};
 
@@ -32,6 +33,10 @@ pub(crate) struct Identities {
     clock: Clock,
     /// How far the clouds' clock is ahead, in seconds.
     pub(crate) ahead: u64,
+    /// What is asked for by a path with this end is refused with this status.
+    pub(crate) refused: Option<(&'static str, u16)>,
+    /// How long the clouds' services take to answer.
+    pub(crate) slow: Duration,
     /// There is something at their addresses; else whoever dials them went where nothing may lead.
     pub(crate) reachable: bool,
 }
@@ -46,13 +51,15 @@ impl Identities {
             given: 0,
             clock: Clock::start(),
             ahead: 0,
+            refused: None,
+            slow: Duration::ZERO,
             reachable: false,
         }
     }
 
     /// What time it is there.
     fn now(&self) -> Time {
-        self.clock.now() + std::time::Duration::from_secs(self.ahead)
+        self.clock.now() + Duration::from_secs(self.ahead)
     }
 
     /// True for a password that was issued and did not end.
@@ -66,27 +73,39 @@ impl Identities {
     }
 
     /// A password for the registry.
-    fn issue(&mut self, at: u64, life: std::time::Duration) -> String {
+    fn issue(&mut self, at: u64, life: Duration) -> String {
         self.given += 1;
         let password = format!("issued-{}", self.given);
         self.accept(&password, at, life);
         password
     }
 
-    fn accept(&mut self, password: &str, at: u64, life: std::time::Duration) {
+    fn accept(&mut self, password: &str, at: u64, life: Duration) {
         self.issued.insert(password.to_owned(), at + millis(life));
     }
 
     /// Answers a request.
     pub(super) fn answer(&mut self, request: &Request) -> Reply {
-        let reply = match request.role {
+        if let Some(refused) = self.refused_to(request) {
+            return refused;
+        }
+        let mut reply = match request.role {
             Role::Metadata if request.path.starts_with("/metadata/identity") => self.managed(request),
             Role::Metadata if request.path.starts_with("/computeMetadata") => self.machine(request),
             Role::Metadata => self.instance(request),
             Role::Agent => self.agent(request),
             _ => self.service(request),
         };
+        if request.role == Role::Cloud {
+            reply.delay += self.slow;
+        }
         reply.with("date", self.now().to_string())
+    }
+
+    /// What is refused whoever asks.
+    fn refused_to(&self, request: &Request) -> Option<Reply> {
+        let (end, status) = self.refused?;
+        request.path.ends_with(end).then(|| Reply::new(status))
     }
 
     fn service(&mut self, request: &Request) -> Reply {
@@ -95,6 +114,7 @@ impl Identities {
             None if request.path.ends_with("/oauth2/v2.0/token") => self.directory(request),
             None if request.path.ends_with(":generateAccessToken") => self.impersonate(request),
             None if request.path == "/v1/token" => self.federate(request),
+            None if request.path == google::SUBJECT => self.subject(request),
             None => self.sts(request),
         }
     }

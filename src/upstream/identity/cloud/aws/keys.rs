@@ -63,7 +63,7 @@ impl From<Written> for Keys {
         Self {
             id: written.access_key_id,
             secret: Secret::new(written.secret_access_key),
-            session: written.token.filter(|token| !token.is_empty()).map(Secret::new),
+            session: written.token.map(Secret::new),
         }
     }
 }
@@ -200,7 +200,7 @@ async fn assume(web: &Web<'_>, sts: Url, [role, session, token]: [&str; 3]) -> R
 }
 
 /// The text of the first element of this name: what is looked for holds no others.
-fn within(xml: &str, name: &str) -> Option<String> {
+pub(super) fn within(xml: &str, name: &str) -> Option<String> {
     let (_, rest) = xml.split_once(&format!("<{name}>"))?;
     let (text, _) = rest.split_once(&format!("</{name}>"))?;
     let text = text.trim();
@@ -277,7 +277,7 @@ async fn of_instance(web: &Web<'_>, base: &Url) -> Result<Keys, String> {
     written(&answer, IMDS)
 }
 
-fn written(answer: &Answer, to: &str) -> Result<Keys, String> {
+pub(super) fn written(answer: &Answer, to: &str) -> Result<Keys, String> {
     match answer.status {
         200 => answer.read::<Written>(to, "keys").map(Keys::from),
         _ => Err(answer.refused(to, "", "")),

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::keys::{within, written};
 use super::*;
 
 const HOST: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
@@ -237,4 +238,48 @@ fn a_token_is_read_in_both_forms_with_its_life_and_what_is_none_is_not_quoted() 
         "ECR answered with status 400: AccessDeniedException User: *** is not authorized; allow its role \
          ecr:GetAuthorizationToken, and what pulls need"
     );
+}
+
+#[test]
+fn keys_without_a_session_are_used_without_one() {
+    let public = Ecr::of("public.ecr.aws").unwrap();
+    let url = Url::parse(&public.endpoint()).unwrap();
+    for (token, session) in [
+        (r#","Token":"CANARY""#, Some("CANARY")),
+        (r#","Token":"""#, None),
+        (r#","Token":null"#, None),
+        ("", None),
+    ] {
+        let body = format!(r#"{{"AccessKeyId":"AKID","SecretAccessKey":"CANARY"{token}}}"#);
+        let keys = written(&answer(200, &body), "it").unwrap();
+        let sent = message(&public, &url, &keys, Time::from_millis(0));
+        let header = |name: &str| {
+            let found = sent.headers.iter().find(|(each, _)| *each == name);
+            found.map(|(_, value)| &**value)
+        };
+        assert_eq!(header("x-amz-security-token"), session, "{token}");
+        let signed = header("authorization").unwrap();
+        assert_eq!(
+            signed.contains("x-amz-security-token"),
+            session.is_some(),
+            "{token}"
+        );
+    }
+}
+
+#[test]
+fn what_sts_writes_is_read_as_it_was_meant() {
+    for (xml, text) in [
+        ("<A>plain</A>", Some("plain")),
+        ("<B>other</B><A>\n  first </A><A>second</A>", Some("first")),
+        ("<A>&quot;a&apos; &lt;b&gt; &amp;c</A>", Some("\"a' <b> &c")),
+        // What was written so itself.
+        ("<A>&amp;lt;&amp;amp;</A>", Some("&lt;&amp;")),
+        ("<A> </A>", None),
+        ("<A></A>", None),
+        ("<A>no end", None),
+        ("<AB>other</AB>", None),
+    ] {
+        assert_eq!(within(xml, "A").as_deref(), text, "{xml}");
+    }
 }

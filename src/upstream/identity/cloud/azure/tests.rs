@@ -57,6 +57,18 @@ fn the_first_way_that_is_set_up_is_taken() {
         (&[client], Ok(format!("{managed}&{RESOURCE}&client_id=c%2D1"))),
         (&[], Ok(format!("{managed}&{RESOURCE}"))),
         (
+            &[("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://127.0.0.1:2579/")],
+            Ok(format!(
+                "http://127.0.0.1:2579/metadata/identity/oauth2/token ? api-version=2018-02-01&{RESOURCE}"
+            )),
+        ),
+        (
+            &[("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://nmi.example")],
+            Err(
+                "AZURE_POD_IDENTITY_AUTHORITY_HOST: http://nmi.example/metadata/identity/oauth2/token: expected https://",
+            ),
+        ),
+        (
             &[client, secret],
             Err("AZURE_CLIENT_SECRET is set and AZURE_TENANT_ID is not: set both"),
         ),

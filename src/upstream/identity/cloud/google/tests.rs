@@ -1,8 +1,14 @@
 //! Files of Google's in every form, and answers that are none.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::*;
+use crate::clock::Clock;
+use crate::net::dial::{Dialer, Proxies};
+use crate::net::tls;
+use crate::upstream::identity::Reach;
 
 fn answer(status: u16, body: &str) -> Answer {
     Answer {
@@ -115,4 +121,31 @@ fn a_description_may_name_a_file_or_a_url_with_headers_and_a_field() {
     let bare: Described =
         serde_json::from_str(r#"{"type":"service_account","private_key":"CANARY"}"#).unwrap();
     assert_eq!(bare.kind, "service_account");
+}
+
+#[tokio::test]
+async fn a_key_is_a_password_that_is_read_again_after_a_quarter_of_an_hour() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("key.json");
+    let key = r#"{"type":"service_account","private_key":"CANARY"}"#;
+    std::fs::write(&path, key).unwrap();
+    let dialer = Dialer {
+        resolve: Arc::new(|_| panic!("nobody is asked")),
+        connect: Arc::new(|_| panic!("nobody is asked")),
+        proxies: Proxies::Never,
+    };
+    let reach = Reach::new(&dialer, &tls::client_config(&[]));
+    let web = Web {
+        reach: &reach,
+        clock: Clock::start(),
+    };
+    let path = Secret::new(path.to_str().unwrap().to_owned());
+    let given = ask(&web, &Variables(vec![(FILE.to_owned(), path)])).await;
+    let (credential, life) = given.unwrap();
+    let credential = credential.unwrap();
+    assert_eq!(
+        (credential.username.as_str(), credential.password.expose()),
+        ("_json_key", key)
+    );
+    assert_eq!(life, Life::untold(Duration::from_secs(900)));
 }

@@ -215,7 +215,7 @@ async fn what_is_not_set_up_is_told_with_the_next_step_and_without_secrets() {
     ];
     let wrong = [("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"), secret];
     let one_hop: Turn = |all| all.aws.one_hop = true;
-    let no_role: Turn = |all| all.aws.role = None;
+    let no_role: Turn = |all| all.aws.roles = None;
     for (variables, turn, why) in [
         (&[][..], one_hop, "its answer's hop limit must be 2"),
         (&[][..], no_role, "attach an instance profile"),
@@ -232,5 +232,72 @@ async fn what_is_not_set_up_is_told_with_the_next_step_and_without_secrets() {
         let start = tokio::time::Instant::now();
         fails(&shop, why).await;
         assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_machines_roles_the_first_is_taken_and_what_is_no_name_of_one_is_not_asked_for() {
+    let longest = "r".repeat(128);
+    for (roles, taken) in [
+        ("node+role", "node+role"),
+        ("a=b,c.d@e_f-G9\n", "a=b,c.d@e_f-G9"),
+        ("first\nsecond\n", "first"),
+        (&longest, &longest),
+    ] {
+        let shop = shop("ecr-private", aws(&[]));
+        shop.sim.identities(|all| all.aws.roles = Some(roles.to_owned()));
+        assert!(pull(&shop, 0).await, "{roles:?}: {:?}", standing(&shop));
+        let asked_for = format!("/latest/meta-data/iam/security-credentials/{taken}");
+        let journal = shop.sim.journal();
+        assert!(journal.iter().any(|entry| entry.path == asked_for), "{roles:?}");
+    }
+    let too_long = "r".repeat(129);
+    for roles in [
+        "", "\n", "\nsecond", "../x", "a b", "a?b", "a%2fb", "<html>", &too_long,
+    ] {
+        let shop = shop("ecr-private", aws(&[]));
+        shop.sim.identities(|all| all.aws.roles = Some(roles.to_owned()));
+        fails(&shop, "knows no role: attach an instance profile").await;
+        assert_eq!(asked(&shop, Role::Metadata), 2, "{roles:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_metadata_service_that_fails_is_told_as_failing_and_not_as_one_without_a_role() {
+    for (path, why) in [
+        (
+            "/api/token",
+            "metadata service answered with status 503: it gives no token",
+        ),
+        (
+            "/security-credentials/",
+            "metadata service answered with status 503",
+        ),
+        ("/node+role", "metadata service answered with status 503"),
+    ] {
+        let shop = shop("ecr-private", aws(&[]));
+        shop.sim.identities(|all| all.refused = Some((path, 503)));
+        fails(&shop, why).await;
+        let told = standing(&shop).why.unwrap();
+        assert!(!told.contains("attach an instance profile"), "{path}: {told}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_services_of_a_cloud_together_have_the_time_that_is_set() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = write(directory.path(), "pod.jwt.1");
+    let [web, _] = by_file(&file);
+    for (seconds, good) in [(4, true), (6, false)] {
+        let shop = shop("ecr-private", aws(&web));
+        shop.sim.identities(|all| {
+            all.aws.web_token = "pod.jwt.1".to_owned();
+            all.slow = Duration::from_secs(seconds);
+        });
+        match good {
+            true => assert!(pull(&shop, 0).await, "{:?}", standing(&shop)),
+            // STS and ECR.
+            false => fails(&shop, "it did not answer within 10s").await,
+        }
     }
 }

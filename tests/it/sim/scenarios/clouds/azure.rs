@@ -22,10 +22,13 @@ async fn every_identity_of_azure_is_exchanged_at_the_registry_once_in_half_of_it
     let file = write(directory.path(), "pod.jwt.1");
     let secret = [&TENANT[..], &[("AZURE_CLIENT_SECRET", "CANARY-secret")]].concat();
     let federated = [&TENANT[..], &[("AZURE_FEDERATED_TOKEN_FILE", file.as_str())]].concat();
-    for variables in [secret, federated, Vec::new()] {
+    // Whoever names a tenant means the registry's as well.
+    for (variables, tenant) in [(secret, "tenant-1"), (federated, "tenant-1"), (Vec::new(), "")] {
         let shop = shop("acr", azure(&variables));
-        shop.sim
-            .identities(|all| all.azure.assertion = "pod.jwt.1".to_owned());
+        shop.sim.identities(|all| {
+            all.azure.assertion = "pod.jwt.1".to_owned();
+            all.azure.tenant = tenant;
+        });
         for tenth in 0..60 {
             assert!(pull(&shop, tenth).await, "{tenth}: {:?}", standing(&shop));
             pass(0.1).await;
@@ -71,9 +74,38 @@ async fn an_exchange_that_is_throttled_is_lived_through_and_what_azure_refuses_i
         (Vec::new(), unassigned, "assign an identity to this machine"),
         (Vec::new(), denied, "give the identity the role AcrPull"),
         (wrong, |_: &mut _| (), "AADSTS7000215"),
+        (
+            Vec::new(),
+            |all| all.azure.empty = true,
+            "registry.example.com answered without a refresh_token",
+        ),
     ] {
         let shop = super::shop("acr", azure(&variables));
         shop.sim.identities(turn);
         fails(&shop, why).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_is_told_as_failing_and_not_as_refused() {
+    for (path, status, why, advice) in [
+        (
+            "/oauth2/token",
+            503,
+            "metadata service answered with status 503",
+            "assign an identity",
+        ),
+        (
+            "/oauth2/exchange",
+            500,
+            "it does not exchange the token",
+            "AcrPull",
+        ),
+    ] {
+        let shop = shop("acr", azure(&[]));
+        shop.sim.identities(|all| all.refused = Some((path, status)));
+        fails(&shop, why).await;
+        let told = standing(&shop).why.unwrap();
+        assert!(!told.contains(advice), "{path}: {told}");
     }
 }

@@ -134,3 +134,49 @@ async fn what_a_file_of_googles_leads_to_in_the_clear_is_sent_nothing() {
         fails(&shop, why).await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_token_of_a_job_is_asked_for_with_the_headers_that_its_file_names() {
+    use super::super::super::identities::google::{OPENS, SUBJECT};
+    const FILE: &str = "GOOGLE_APPLICATION_CREDENTIALS";
+    let directory = tempfile::tempdir().unwrap();
+    let path = described(directory.path(), "/nowhere", true);
+    let by_file = std::fs::read_to_string(&path).unwrap();
+    let (name, value) = OPENS;
+    let url = |headers: &str, field: &str| {
+        format!(
+            r#""url":"{CLOUD}{SUBJECT}",{headers}"format":{{"type":"json","subject_token_field_name":"{field}"}}"#
+        )
+    };
+    let headers = format!(r#""headers":{{"accept":"application/json","{name}":"{value}"}},"#);
+    for (source, why) in [
+        (url(&headers, "value"), None),
+        (
+            url("", "value"),
+            Some("the service of credential_source answered with status 403"),
+        ),
+        (
+            url(&headers, "other"),
+            Some("there is no \"other\" in what it leads to"),
+        ),
+    ] {
+        std::fs::write(&path, by_file.replace(r#""file":"/nowhere""#, &source)).unwrap();
+        let shop = shop("gar", account(Provider::Google, &[(FILE, &path)]));
+        shop.sim
+            .identities(|all| all.google.subject = "ci.jwt.1".to_owned());
+        match why {
+            None => assert!(pull(&shop, 0).await, "{:?}", standing(&shop)),
+            Some(why) => fails(&shop, why).await,
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_metadata_service_that_fails_is_told_as_failing_and_not_as_one_without_an_account() {
+    let shop = shop("gar", account(Provider::Google, &[]));
+    shop.sim
+        .identities(|all| all.refused = Some(("/default/token", 503)));
+    fails(&shop, "the metadata service answered with status 503").await;
+    let told = standing(&shop).why.unwrap();
+    assert!(!told.contains("service account"), "{told}");
+}
