@@ -214,7 +214,7 @@ impl Upstream {
             return false;
         }
         let wants = Wants::Manifest(Reference::Digest(*digest));
-        witness.shows(path, &wants, None, within).await == Shown::Yes
+        witness.shows(path, &wants, within).await == Shown::Yes
     }
 
     /// The alternate of this number, as an upstream.

@@ -32,7 +32,6 @@ impl Options {
     pub(super) fn has_alternates_of(&self, other: &Self) -> bool {
         self.alternates == other.alternates
             && self.has_witness() == other.has_witness()
-            && self.access_ttl == other.access_ttl
             && self.is_reached_as(other)
     }
 }

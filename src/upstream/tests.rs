@@ -5,6 +5,7 @@ mod answers;
 mod auth;
 mod blobs;
 mod changed;
+mod clients;
 mod identity;
 mod limits;
 mod login;

@@ -6,6 +6,7 @@
 //! credential goes where the upstream's own would go, and is forgotten with the answer.
 
 mod asking;
+mod slot;
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
@@ -14,22 +15,20 @@ use std::time::Duration;
 use aws_lc_rs::hmac;
 use http::StatusCode;
 use lru::LruCache;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use self::asking::{ask, shown_by};
+use self::slot::{Slot, silent};
 use super::exchange::{Ask, Exchange};
 use super::{Credential, Refusal, Upstream, lock};
-use crate::clock::{Clock, Time};
+use crate::clock::Time;
 use crate::oci::{Digest, Reference, RepositoryPath};
-use crate::policy::access::visibility::{Known, Lives, MISSING, Record, Said};
+use crate::policy::access::visibility::{Known, Lives, Said};
 use crate::telemetry::metrics::upstreams::{Verdict, Verdicts, Whom};
 
 /// Most repositories, and clients of repositories, of which it is remembered whether they are shown: strangers
 /// choose the names (S120). About 4 MiB.
 const MAX_RECORDS: NonZeroUsize = NonZeroUsize::new(16_384).expect("is not zero");
-/// The longest that an answer is waited for where an older one will do.
-const SHORT: Duration = Duration::from_secs(2);
 /// What it is remembered under that a credential was taken: no repository's path.
 const PROVEN: &str = " ";
 /// For how long that is believed.
@@ -65,21 +64,6 @@ pub enum Shown {
 /// What a client's right to a repository is remembered under.
 type Tag = [u8; 32];
 
-/// What is known, and the turn to ask.
-struct Slot {
-    turn: Semaphore,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    record: Record,
-    /// What came of asking last, if that was no answer, and when.
-    failed: Option<(Time, Refusal)>,
-    /// What was not there of late, and until when that is believed.
-    missing: Option<(Wants, Time)>,
-}
-
 /// Asks one upstream, and remembers what it said.
 pub(super) struct Witness {
     /// The upstream, without any of its credentials.
@@ -89,8 +73,6 @@ pub(super) struct Witness {
     /// Of clients.
     clients: Mutex<LruCache<Tag, Arc<Slot>>>,
     key: hmac::Key,
-    /// How long what was said of clients is believed.
-    lives: Lives,
     verdicts: Verdicts,
 }
 
@@ -99,7 +81,6 @@ impl Witness {
     pub(super) fn new(nobody: Upstream, verdicts: Verdicts) -> Self {
         let key: [u8; 32] = rand::random();
         Self {
-            lives: Lives::of_clients(nobody.options.access_ttl),
             verdicts,
             nobody: Box::new(nobody),
             repositories: Mutex::new(LruCache::new(MAX_RECORDS)),
@@ -112,7 +93,7 @@ impl Witness {
     pub(super) fn is_public(&self, path: &RepositoryPath, now: Time) -> bool {
         let mut slots = lock(&self.repositories);
         let slot = slots.get(path);
-        slot.is_some_and(|slot| known(slot, &Lives::EVERYBODY, now) == Known::Shown)
+        slot.is_some_and(|slot| slot.known(&Lives::EVERYBODY, now) == Known::Shown)
     }
 
     /// What is known of whether everybody is shown a repository, of which somebody wants this; and whether it would be
@@ -122,7 +103,7 @@ impl Witness {
         let Some(slot) = slots.peek(path) else {
             return (Known::Ask, false);
         };
-        let state = lock(&slot.state);
+        let state = slot.lock();
         let known = match state.record.known(&Lives::EVERYBODY, now) {
             Known::Ask if state.is_missing(wants, now) => Known::Hidden,
             known => known,
@@ -134,18 +115,36 @@ impl Witness {
     pub(super) fn rests(&self, path: &RepositoryPath, now: Time) -> bool {
         let mut slots = lock(&self.repositories);
         let slot = slots.get(path);
-        slot.is_some_and(|slot| lock(&slot.state).record.rests(now))
+        slot.is_some_and(|slot| slot.lock().record.rests(now))
     }
 
-    /// Whether somebody is shown a repository, of which they want this: everybody, or the client with this
-    /// credential. Takes no longer than `within`.
+    /// Whether everybody is shown a repository, of which somebody wants this. Takes no longer than `within`.
     ///
     /// Cancel-safe: if the one who asks leaves, the next one does.
-    pub(super) async fn shows(
+    pub(super) async fn shows(&self, path: &RepositoryPath, wants: &Wants, within: Duration) -> Shown {
+        let exchange = match self.nobody.exchange() {
+            Ok(exchange) => exchange,
+            Err(refusal) => return Shown::Unknown(refusal),
+        };
+        let slot = Arc::clone(lock(&self.repositories).get_or_insert_ref(path, Slot::new));
+        let asking = async |within| ask_in_time(exchange, path, wants, within).await;
+        let (shown, said) = slot
+            .judge(&Lives::EVERYBODY, wants, exchange.clock, within, asking)
+            .await;
+        self.count(Whom::Everybody, said, false);
+        shown
+    }
+
+    /// Whether the client with this credential is shown a repository, of which it wants this. What was said of clients
+    /// is believed for `lives`. Takes no longer than `within`.
+    ///
+    /// Cancel-safe: if the one who asks leaves, the next one does.
+    async fn shows_to(
         &self,
+        credential: &Credential,
         path: &RepositoryPath,
         wants: &Wants,
-        credential: Option<&Credential>,
+        lives: &Lives,
         within: Duration,
     ) -> Shown {
         let exchange = match self.nobody.exchange() {
@@ -153,16 +152,9 @@ impl Witness {
             Err(refusal) => return Shown::Unknown(refusal),
         };
         let clock = exchange.clock;
-        let Some(credential) = credential else {
-            let slot = Arc::clone(lock(&self.repositories).get_or_insert_ref(path, Slot::new));
-            let asking = async |within| ask_in_time(exchange, path, wants, within).await;
-            let (shown, said) = judge(&slot, &Lives::EVERYBODY, wants, clock, within, asking).await;
-            self.count(Whom::Everybody, said, false);
-            return shown;
-        };
         // A password that the upstream does not take is not tried for every repository: it would lock the user.
         let login = self.client(credential, "");
-        if known(&login, &self.lives, clock.now()) == Known::Hidden {
+        if login.known(lives, clock.now()) == Known::Hidden {
             return Shown::No {
                 login: true,
                 tried: false,
@@ -174,12 +166,12 @@ impl Witness {
             let said = ask_in_time(&named, path, wants, within).await;
             self.note_proven(credential, &named);
             if named.accounts.iter().any(|account| account.parked().is_some()) {
-                lock(&login.state).record.hear(Said::Hidden, clock.now());
+                login.lock().record.hear(Said::Hidden, clock.now());
             }
             said
         };
-        let (shown, said) = judge(&slot, &self.lives, wants, clock, within, asking).await;
-        let refused = known(&login, &self.lives, clock.now()) == Known::Hidden;
+        let (shown, said) = slot.judge(lives, wants, clock, within, asking).await;
+        let refused = login.known(lives, clock.now()) == Known::Hidden;
         self.count(Whom::Client, said, refused);
         match shown {
             Shown::No { .. } => Shown::No {
@@ -205,10 +197,11 @@ impl Witness {
     /// Whether the upstream takes a credential, as far as it says so. Takes no longer than `within`.
     ///
     /// Cancel-safe: if the one who asks leaves, the next one does.
-    pub(super) async fn takes(
+    async fn takes(
         &self,
         credential: &Credential,
         path: &RepositoryPath,
+        lives: &Lives,
         within: Duration,
     ) -> Shown {
         let exchange = match self.nobody.exchange() {
@@ -234,7 +227,7 @@ impl Witness {
             }
         };
         let clock = exchange.clock;
-        let (shown, said) = judge(&slot, &self.lives, &Wants::List, clock, within, asking).await;
+        let (shown, said) = slot.judge(lives, &Wants::List, clock, within, asking).await;
         match shown {
             Shown::No { .. } => Shown::No {
                 login: true,
@@ -249,17 +242,17 @@ impl Witness {
     fn note_proven(&self, credential: &Credential, named: &Exchange) {
         if named.accounts.iter().any(|account| account.is_proven()) {
             let proven = self.client(credential, PROVEN);
-            lock(&proven.state).record.hear(Said::Shown, named.clock.now());
+            proven.lock().record.hear(Said::Shown, named.clock.now());
         }
     }
 
     /// True if a client's credential is no guess: it was taken of late, or need not be looked at to tell whether the
     /// client is shown a repository.
-    pub(super) fn knows(&self, credential: &Credential, path: &RepositoryPath, now: Time) -> bool {
-        let known = |path: &str, lives| known(&self.client(credential, path), lives, now);
+    fn knows(&self, credential: &Credential, path: &RepositoryPath, lives: &Lives, now: Time) -> bool {
+        let known = |path: &str, lives| self.client(credential, path).known(lives, now);
         known(PROVEN, &PROVEN_LIVES) == Known::Shown
-            || known("", &self.lives) == Known::Hidden
-            || known(path.as_str(), &self.lives) != Known::Ask
+            || known("", lives) == Known::Hidden
+            || known(path.as_str(), lives) != Known::Ask
     }
 
     /// What is known of a client's right to a repository, under a hash: nothing can be read from it.
@@ -276,23 +269,6 @@ impl Witness {
     }
 }
 
-impl State {
-    /// True if this was not there a moment ago.
-    fn is_missing(&self, wants: &Wants, now: Time) -> bool {
-        let missing = self.missing.as_ref();
-        missing.is_some_and(|(missing, until)| missing == wants && now < *until)
-    }
-}
-
-impl Slot {
-    fn new() -> Arc<Self> {
-        Arc::new(Self {
-            turn: Semaphore::new(1),
-            state: Mutex::default(),
-        })
-    }
-}
-
 impl Upstream {
     /// Whether it shows a repository, of which somebody wants this: to everybody, or to the client with this
     /// credential. Takes no longer than `within`. Where that is no question, it does.
@@ -305,9 +281,13 @@ impl Upstream {
         credential: Option<&Credential>,
         within: Duration,
     ) -> Shown {
-        match &self.witness {
-            Some(witness) => witness.shows(path, wants, credential, within).await,
-            None => Shown::Yes,
+        match (&self.witness, credential) {
+            (None, _) => Shown::Yes,
+            (Some(witness), None) => witness.shows(path, wants, within).await,
+            (Some(witness), Some(credential)) => {
+                let lives = self.lives();
+                witness.shows_to(credential, path, wants, &lives, within).await
+            }
         }
     }
 
@@ -317,7 +297,7 @@ impl Upstream {
     /// Cancel-safe.
     pub async fn takes(&self, credential: &Credential, path: &RepositoryPath, within: Duration) -> Shown {
         match &self.witness {
-            Some(witness) => witness.takes(credential, path, within).await,
+            Some(witness) => witness.takes(credential, path, &self.lives(), within).await,
             None => Shown::Yes,
         }
     }
@@ -325,7 +305,12 @@ impl Upstream {
     /// True if it need not be asked to judge a client's credential, or took it of late.
     pub fn knows(&self, credential: &Credential, path: &RepositoryPath, now: Time) -> bool {
         let witness = self.witness.as_ref();
-        witness.is_none_or(|witness| witness.knows(credential, path, now))
+        witness.is_none_or(|witness| witness.knows(credential, path, &self.lives(), now))
+    }
+
+    /// How long what was said of clients is believed.
+    fn lives(&self) -> Lives {
+        Lives::of_clients(self.options.access_ttl)
     }
 
     /// What is known of whether it shows a repository to everybody, of which somebody wants this; and whether that is
@@ -350,75 +335,6 @@ impl Upstream {
     }
 }
 
-fn known(slot: &Slot, lives: &Lives, now: Time) -> Known {
-    lock(&slot.state).record.known(lives, now)
-}
-
-/// What is known, else what comes of asking, and what was said then: of those who want to know the same, one asks at
-/// a time.
-async fn judge(
-    slot: &Slot,
-    lives: &Lives,
-    wants: &Wants,
-    clock: Clock,
-    within: Duration,
-    asking: impl AsyncFnOnce(Duration) -> Result<(), Refusal>,
-) -> (Shown, Option<Said>) {
-    let no = Shown::No {
-        login: false,
-        tried: false,
-    };
-    let asked = clock.now();
-    let _turn = match known(slot, lives, asked) {
-        Known::Shown => return (Shown::Yes, None),
-        Known::Hidden => return (no, None),
-        Known::Ask => match timeout(within, slot.turn.acquire()).await {
-            Ok(turn) => turn.expect("the semaphore is never closed"),
-            Err(_) => return (Shown::Unknown(silent()), None),
-        },
-    };
-    let now = clock.now();
-    let within = within.saturating_sub(now.since(asked));
-    // What came of it for whom this one waited is its own answer too.
-    let failed = lock(&slot.state).failed.clone();
-    if let Some((_, refusal)) = failed.filter(|(at, _)| *at > asked) {
-        return (Shown::Unknown(refusal), None);
-    }
-    let (known, grace, missing) = {
-        let state = lock(&slot.state);
-        (
-            state.record.known(lives, now),
-            state.record.has_grace(lives, now),
-            state.is_missing(wants, now),
-        )
-    };
-    match known {
-        Known::Shown => return (Shown::Yes, None),
-        Known::Hidden => return (no, None),
-        Known::Ask if missing => return (no, None),
-        Known::Ask => {}
-    }
-    let said = asking(if grace { within.min(SHORT) } else { within }).await;
-    let now = clock.now();
-    let mut state = lock(&slot.state);
-    state.failed = None;
-    let (word, shown) = match said {
-        Ok(()) => (Said::Shown, Shown::Yes),
-        Err(Refusal::Denied(_)) => (Said::Hidden, no),
-        Err(Refusal::NotFound) => {
-            state.missing = Some((wants.clone(), now + MISSING));
-            (Said::Missing, no)
-        }
-        Err(_) if state.record.has_grace(lives, now) => (Said::Nothing, Shown::Yes),
-        Err(refusal) => {
-            state.failed = Some((now, refusal.clone()));
-            (Said::Nothing, Shown::Unknown(refusal))
-        }
-    };
-    state.record.hear(word, now);
-    (shown, Some(word))
-}
-
 async fn ask_in_time(
     exchange: &Exchange,
     path: &RepositoryPath,
@@ -427,8 +343,4 @@ async fn ask_in_time(
 ) -> Result<(), Refusal> {
     let answer = timeout(within, Box::pin(ask(exchange, path, wants))).await;
     answer.unwrap_or_else(|_| Err(silent()))
-}
-
-fn silent() -> Refusal {
-    Refusal::Unreachable("no answer in time".to_owned())
 }
