@@ -21,70 +21,6 @@ const READS: [&str; 3] = [
 /// The counter of what failed.
 const ERRORS: &str = "seawall_disk_errors_total";
 
-/// Kinds of file systems besides the one in memory.
-const KINDS: [&str; 4] = ["ext4", "xfs", "btrfs", "overlay"];
-
-/// F081: on every kind of file system that this machine can make, what is pulled is kept, by a restart after a SIGKILL
-/// too, and nothing that the disk is asked for fails.
-pub(crate) fn of_other_kinds(world: &World) -> Result<Verdict> {
-    if let Some(skipped) = world.skips_without_seawall() {
-        return Ok(skipped);
-    }
-    let mut tried = Vec::new();
-    for kind in KINDS {
-        let directory = world.directory()?;
-        let Some(mount) = Mount::of_kind(kind, &directory.join("cache"), &directory.join("aside"))? else {
-            continue;
-        };
-        on_another_kind(world, &directory).map_err(|error| format!("{kind}: {error}"))?;
-        drop(mount);
-        tried.push(kind);
-    }
-    println!("        on {}", tried.join(", "));
-    match tried.is_empty() {
-        true => Ok(Verdict::Skipped(
-            "no other file system can be made here".to_owned(),
-        )),
-        false => Ok(Verdict::Passed),
-    }
-}
-
-fn on_another_kind(world: &World, directory: &Path) -> Result {
-    let images = [&world.images.app, &world.images.platforms[0]];
-    let pull = |seawall: &Seawall| {
-        images
-            .iter()
-            .try_for_each(|image| pull_by_hand(world, seawall, image))
-    };
-    let seawall = world.seawall_on(&world.upstream.address, directory)?;
-    pull(&seawall)?;
-    for held in images.iter().flat_map(|image| image.blobs()) {
-        wait_until("what was pulled to be kept", Duration::from_secs(10), || {
-            blob(&seawall, held).exists()
-        })?;
-    }
-    seawall.kill()?;
-    let seawall = world.seawall_on(&world.upstream.address, directory)?;
-    let before = blobs_asked(world)?;
-    pull(&seawall)?;
-    if blobs_asked(world)? > before {
-        return Err("what is held was asked for again".into());
-    }
-    match counted(&seawall, ERRORS, "")? {
-        0 => {}
-        errors => return Err(format!("{errors} calls failed; {}", readiness(&seawall)?).into()),
-    }
-    nothing_unfinished(&seawall)?;
-    expect_clean(&seawall)?;
-    seawall.stop()
-}
-
-/// How often the upstream was asked for a blob.
-fn blobs_asked(world: &World) -> Result<usize> {
-    let asked = world.upstream.asked()?;
-    Ok(asked.iter().filter(|one| one.target.contains("/blobs/")).count())
-}
-
 /// F060: real clients pull 200 MB through a disk of 16 MiB. They get all of it, and no rest stays behind.
 pub(crate) fn full(world: &World) -> Result<Verdict> {
     with_seawall_on(world, Some("size=16m"), |seawall, _| {
@@ -442,7 +378,7 @@ fn forget(seawall: &Seawall, digest: &str) -> Result {
 }
 
 /// Nothing unfinished is left, and nothing with a name is wrong.
-fn nothing_unfinished(seawall: &Seawall) -> Result {
+pub(crate) fn nothing_unfinished(seawall: &Seawall) -> Result {
     let left: Vec<_> = std::fs::read_dir(seawall.shelves().join("filling"))?
         .flatten()
         .collect();

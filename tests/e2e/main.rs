@@ -18,6 +18,7 @@ mod disk;
 mod ends;
 mod federation;
 mod kills;
+mod kinds;
 mod lame;
 mod login;
 mod metrics;
@@ -222,7 +223,7 @@ const TESTS: [Test; 65] = [
     ),
     (
         "file systems of other kinds keep what is pulled, also over a SIGKILL",
-        disk::of_other_kinds,
+        kinds::of_file_systems,
     ),
     ("a full disk costs no pull, and nothing stays behind", disk::full),
     ("a disk without inodes costs no pull, and heals", disk::no_inodes),

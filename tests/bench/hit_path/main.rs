@@ -19,6 +19,7 @@ mod count;
 #[path = "../../it/support/mod.rs"]
 #[allow(
     dead_code,
+    unused_imports,
     reason = "the benchmark starts Seawall as the tests do, and needs little else of theirs"
 )]
 mod support;
