@@ -10,14 +10,13 @@ use http::{Method, StatusCode};
 use proptest::prelude::*;
 use seawall::oci::{Digest, Tag, tar};
 use seawall::policy::freshness;
-use seawall::store::Space;
 use serde_json::{Value, json};
 
 use crate::support::registry::Registry;
 use crate::support::seawall::{Answer, Choices, Seawall, read, usual_freshness};
 use crate::support::world::{
     MIB, OCI_INDEX, OCI_MANIFEST, World, blob_file, blob_path, content, image, is_quarantined, manifest_path,
-    world,
+    room, world,
 };
 
 /// Asks for a bundle.

@@ -8,12 +8,12 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use seawall::oci::Digest;
 use seawall::policy::retention::{Exact, Purge};
-use seawall::store::Space;
 
 use crate::support::registry::{Registry, Script};
 use crate::support::seawall::{Choices, Seawall, read};
 use crate::support::world::{
-    MIB, OCI_MANIFEST, World, blob_file, blob_path, content, image, is_quarantined, manifest_path, world,
+    MIB, OCI_MANIFEST, World, blob_file, blob_path, content, image, is_quarantined, manifest_path, room,
+    world,
 };
 
 /// Bytes that differ for every number.
@@ -25,12 +25,7 @@ fn unlike(len: usize, number: u64) -> bytes::Bytes {
 fn bounded(capacity: usize) -> Choices {
     Choices {
         memory: 0,
-        space: Space {
-            capacity: (capacity * MIB) as u64,
-            high: 0.95,
-            low: 0.90,
-            min_free: 0,
-        },
+        space: room(capacity),
         ..Choices::default()
     }
 }

@@ -17,11 +17,11 @@ use seawall::oci::Digest;
 use seawall::policy::eviction::on_disk;
 use seawall::policy::holds::{Kind, Name};
 use seawall::policy::retention::{Filter, Purge, Rules};
-use seawall::store::{Point, Space};
+use seawall::store::Point;
 
 use crate::support::registry::{Registry, Script};
 use crate::support::seawall::{Choices, Seawall};
-use crate::support::world::{MIB, blob_file, blob_path, content, image, manifest_path};
+use crate::support::world::{MIB, blob_file, blob_path, content, image, manifest_path, named_files, room};
 
 /// Where the child works; only a child has it.
 const DIRECTORY: &str = "SEAWALL_CRASH_DIRECTORY";
@@ -64,12 +64,7 @@ fn source() -> Source {
 /// So much room that the child runs out of it at its end.
 fn narrow() -> Choices {
     Choices {
-        space: Space {
-            capacity: 8 * MIB as u64,
-            high: 0.95,
-            low: 0.90,
-            min_free: 0,
-        },
+        space: room(8),
         ..Choices::default()
     }
 }
@@ -147,23 +142,12 @@ fn dies(directory: &Path, at: &str, pass: u32) -> bool {
 
 /// Every file under a digest's name, with what it holds.
 fn named(directory: &Path) -> BTreeMap<String, Bytes> {
-    let mut found = BTreeMap::new();
-    let mut folders = vec![
-        directory.join("v1/blobs/sha256"),
-        directory.join("v1/manifests/sha256"),
-    ];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-            found.insert(name, std::fs::read(path).unwrap().into());
-        }
-    }
-    found
+    let files = named_files(directory).into_iter();
+    let held = files.map(|path| {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        (name, std::fs::read(path).unwrap().into())
+    });
+    held.collect()
 }
 
 /// The index holds what the disk does, in whole blocks.

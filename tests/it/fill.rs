@@ -8,25 +8,18 @@ use seawall::oci::Digest;
 
 use crate::support::registry::Script;
 use crate::support::seawall::{Choices, Seawall, read};
-use crate::support::world::{MIB, blob_file, blob_path as path_of, content, is_quarantined, world};
+use crate::support::world::{
+    MIB, blob_file, blob_path as path_of, content, is_quarantined, named_files, world,
+};
 
 /// Every file of the cache that has a final name hashes to it.
 fn assert_names_are_true(directory: &std::path::Path) -> usize {
-    let mut files = 0;
-    let mut folders = vec![directory.join("v1/blobs"), directory.join("v1/manifests")];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let digest = Digest::sha256(&std::fs::read(&path).unwrap());
-            assert_eq!(digest.hex(), path.file_name().unwrap().to_str().unwrap());
-            files += 1;
-        }
+    let files = named_files(directory);
+    for path in &files {
+        let digest = Digest::sha256(&std::fs::read(path).unwrap());
+        assert_eq!(digest.hex(), path.file_name().unwrap().to_str().unwrap());
     }
-    files
+    files.len()
 }
 
 #[tokio::test(start_paused = true)]

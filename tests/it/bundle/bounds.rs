@@ -33,12 +33,7 @@ async fn heavy(layers: u64) -> (Bytes, Vec<Digest>) {
 fn bounded(capacity: usize) -> World {
     world(Choices {
         memory: 0,
-        space: Space {
-            capacity: (capacity * MIB) as u64,
-            high: 0.95,
-            low: 0.90,
-            min_free: 0,
-        },
+        space: room(capacity),
         ..Choices::default()
     })
 }

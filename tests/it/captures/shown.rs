@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use seawall::oci::Digest;
-use seawall::store::Space;
 
 use crate::support::registry::Registry;
 use crate::support::seawall::Choices;
-use crate::support::world::{OCI_INDEX, OCI_MANIFEST, World, blob_file, content, world};
+use crate::support::world::{OCI_INDEX, OCI_MANIFEST, World, blob_file, content, room, world};
 
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
@@ -122,12 +121,7 @@ pub(super) fn damage(world: &World) {
 pub(super) async fn shown() -> World {
     let world = world(Choices {
         others: vec!["ghcr.io"],
-        space: Space {
-            capacity: 64 << 20,
-            high: 0.95,
-            low: 0.90,
-            min_free: 0,
-        },
+        space: room(64),
         ..Choices::default()
     });
     let (hub, github) = (world.registry.clone(), Registry::default());

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use seawall::oci::Digest;
+use seawall::store::Space;
 use tempfile::TempDir;
 
 use super::registry::Registry;
@@ -120,6 +121,30 @@ pub(crate) fn is_quarantined(directory: &Path, digest: &Digest) -> bool {
         .join("v1/quarantine")
         .join(digest.to_string().replace(':', "-"))
         .exists()
+}
+
+/// Room for so many mebibytes on disk.
+pub(crate) fn room(mebibytes: usize) -> Space {
+    Space {
+        capacity: (mebibytes * MIB) as u64,
+        high: 0.95,
+        low: 0.90,
+        min_free: 0,
+    }
+}
+
+/// What is kept under the names of digests.
+pub(crate) fn named_files(directory: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![directory.join("v1/blobs"), directory.join("v1/manifests")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let kind = if path.is_dir() { &mut folders } else { &mut files };
+            kind.push(path);
+        }
+    }
+    files
 }
 
 /// A directory that no disk slows down, where there is such a thing: thousands of pulls are written here.
