@@ -335,4 +335,6 @@ mod building;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod reasons;
+#[cfg(test)]
 mod tests;

@@ -12,6 +12,8 @@ use crate::support::seawall::read;
 use crate::support::world::{image_in, in_memory};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// A tag that most of these pull.
+const APP: &str = "/v2/library/app/manifests/1";
 
 /// The bucket of the first upstream, as `seawall status` shows it.
 async fn bucket(configured: &Configured) -> Value {
@@ -21,6 +23,10 @@ async fn bucket(configured: &Configured) -> Value {
         .await;
     let status: Value = serde_json::from_slice(&read(answer).await.body).unwrap();
     status["upstreams"][0]["buckets"][0].clone()
+}
+
+async fn is_served(configured: &Configured, path: &str) -> bool {
+    configured.seawall.get(path).await.is_good()
 }
 
 fn is_told(configured: &Configured, line: &str) -> bool {
@@ -67,7 +73,7 @@ async fn no_pull_fails_while_the_configuration_is_read_again_and_again() {
     for round in 1..60 {
         let reload = configured.change(&file(round)).await;
         assert!(reload.applied && !reload.changed.is_empty(), "{reload:?}");
-        let tag = configured.seawall.get("/v2/library/app/manifests/1").await;
+        let tag = configured.seawall.get(APP).await;
         assert!(tag.is_good() && tag.header("docker-content-digest") == manifest.to_string());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -103,19 +109,19 @@ async fn a_wrong_file_changes_nothing_and_every_problem_is_told_with_its_place()
     assert!(reload.problems[0].starts_with(&place(7)) && reload.problems[0].contains("capacity"));
     assert!(reload.problems[1].starts_with(&place(8)) && reload.problems[1].contains("\"memory\"?"));
     assert!(is_told(&configured, "seawall_config_last_reload_successful 0"));
-    assert!(
-        configured
-            .seawall
-            .get("/v2/library/app/manifests/1")
-            .await
-            .is_good()
-    );
+    assert!(is_served(&configured, APP).await);
+    let page = async |configured: &Configured| {
+        let answer = configured.seawall.operate(Method::GET, "/", &[], "").await;
+        String::from_utf8(read(answer).await.body.to_vec()).unwrap()
+    };
+    assert!(page(&configured).await.contains("has mistakes"));
     let reload = configured.change(&hub("lanes = 2")).await;
     assert_eq!(
         reload.changed.len(),
         1,
         "nothing of the wrong file holds: {reload:?}"
     );
+    assert!(!page(&configured).await.contains("has mistakes"));
     assert!(is_told(&configured, "seawall_config_last_reload_successful 1"));
 }
 
@@ -145,13 +151,7 @@ async fn an_upstream_that_is_gone_ends_what_it_began_and_is_asked_no_more() {
     assert_eq!(refused.status, StatusCode::NOT_FOUND);
     assert!(String::from_utf8_lossy(&refused.body).contains("NAME_UNKNOWN"));
     configured.change(&format!("{}{mine}", hub(""))).await;
-    assert!(
-        configured
-            .seawall
-            .get(&format!("{path}?ns=r.example"))
-            .await
-            .is_good()
-    );
+    assert!(is_served(&configured, &format!("{path}?ns=r.example")).await);
 }
 
 #[tokio::test(start_paused = true)]
@@ -159,7 +159,7 @@ async fn what_is_known_of_a_budget_outlives_every_change_of_its_upstream() {
     let registry = Registry::default();
     let digest = registry.manifest("library/app", Some("1"), MANIFEST, "{}");
     registry.script(format!("/v2/library/app/manifests/{digest}"), Script::told(41));
-    registry.script("/v2/library/app/manifests/1", Script::told(41));
+    registry.script(APP, Script::told(41));
     let robots = |names: &[&str]| {
         let each = |name: &&str| format!("{{ username = \"{name}\", password = {{ env = \"SECRET\" }} }}");
         let all: Vec<String> = names.iter().map(each).collect();
@@ -176,13 +176,7 @@ async fn what_is_known_of_a_budget_outlives_every_change_of_its_upstream() {
             configured.folder().join("cache").to_str().unwrap(),
         ),
     ]);
-    assert!(
-        configured
-            .seawall
-            .get("/v2/library/app/manifests/1")
-            .await
-            .is_good()
-    );
+    assert!(is_served(&configured, APP).await);
     let known = bucket(&configured).await;
     assert_eq!(known["remaining"], 41, "{known}");
     let reserve = "[tier.ci]\nreserve = \"50%\"\n";
@@ -204,13 +198,7 @@ async fn what_is_known_of_a_budget_outlives_every_change_of_its_upstream() {
     for names in [&["one"][..], &["one", "two"], &["two", "one"]] {
         assert!(configured.change(&robots(names)).await.applied);
     }
-    assert!(
-        configured
-            .seawall
-            .get("/v2/library/app/manifests/1")
-            .await
-            .is_good()
-    );
+    assert!(is_served(&configured, APP).await);
 }
 
 #[tokio::test(start_paused = true)]
@@ -223,28 +211,16 @@ async fn what_a_client_has_taken_of_an_unchanged_tier_stays_taken() {
     };
     let mut configured = Configured::start(&registry.dialer(), &file(10, ""));
     for _ in 0..10 {
-        assert!(
-            configured
-                .seawall
-                .get("/v2/library/app/manifests/1")
-                .await
-                .is_good()
-        );
+        assert!(is_served(&configured, APP).await);
     }
     let earlier = "[tier.aa]\nread_ops_per_minute = 5";
     for more in ["", "bandwidth = \"10MB/s\"", earlier] {
         assert!(configured.change(&file(10, more)).await.applied);
-        let refused = configured.seawall.get("/v2/library/app/manifests/1").await;
+        let refused = configured.seawall.get(APP).await;
         assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS, "{more}");
     }
     assert!(configured.change(&file(20, "")).await.applied);
-    assert!(
-        configured
-            .seawall
-            .get("/v2/library/app/manifests/1")
-            .await
-            .is_good()
-    );
+    assert!(is_served(&configured, APP).await);
 }
 
 /// A secret as Kubernetes mounts it: `token` leads through `..data` into a folder of its own.

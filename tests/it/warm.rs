@@ -15,7 +15,9 @@ use tokio_util::sync::CancellationToken;
 use crate::support::operator::lines;
 use crate::support::registry::Script;
 use crate::support::seawall::{Choices, Seawall};
-use crate::support::world::{MIB, OCI_INDEX, OCI_MANIFEST, World, blob_path, image, manifest_path, world};
+use crate::support::world::{
+    MIB, OCI_INDEX, OCI_MANIFEST, World, blob_path, content, image, manifest_path, room, world,
+};
 
 /// Warms, and returns the summary.
 async fn warm(seawall: &Seawall, request: Value) -> Value {
@@ -67,6 +69,43 @@ async fn a_locked_tag_is_warm_as_it_is_and_nobody_is_asked() {
     assert_eq!(summary["missed"], json!([]));
     assert_eq!(summary["held"], json!(MIB / 4 + 10));
     assert_eq!(world.registry.journal().len(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tag_that_is_gone_is_missed_and_served_no_more() {
+    let world = world(Choices::default());
+    image(&world.registry, Some("1"), 1);
+    let request = json!({"references": ["app:1"]});
+    let summary = warm(&world.seawall, request.clone()).await;
+    assert_eq!(summary["missed"], json!([]));
+    world.registry.remove(&manifest_path("1"));
+    tokio::time::sleep(Duration::from_secs(301)).await;
+    let summary = warm(&world.seawall, request).await;
+    assert_eq!(summary["missed"].as_array().unwrap().len(), 1, "{summary}");
+    world.registry.go_down();
+    let answer = world.seawall.get(&manifest_path("1")).await;
+    assert!(!answer.is_good(), "{}", answer.status);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_there_is_no_room_for_is_missed_and_not_called_held() {
+    let world = world(Choices {
+        space: room(4),
+        ..Choices::default()
+    });
+    let config = world.registry.blob("library/app", "{}");
+    let layer = world.registry.blob("library/app", content(6 * MIB, 3));
+    let body = json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST,
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config.to_string(), "size": 2},
+        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": layer.to_string(),
+            "size": 6 * MIB}]});
+    let body = body.to_string();
+    world
+        .registry
+        .manifest("library/app", Some("1"), OCI_MANIFEST, &body);
+    let summary = warm(&world.seawall, json!({"references": ["app:1"]})).await;
+    let why = summary["missed"][0]["why"].as_str().unwrap_or_default();
+    assert!(why.contains("was fetched but could not be kept"), "{summary}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -139,6 +139,7 @@ mod tests {
         assert!(takes("a/(?:b|c):(?:1|2)", "a/c", "2"));
         assert!(takes("a/b:(?i:DEV)-[[:digit:]]+", "a/b", "dev-12"));
         assert!(takes(r"a/[b\]:]+:1", "a/b:]", "1"));
+        assert!(takes("a/b:[[:digit:]:]+", "a/b", "12"));
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub(super) fn repository(name: &str) -> Repository {
     }
 }
 
-fn rules(filter: &str) -> Rules {
+pub(super) fn rules(filter: &str) -> Rules {
     Rules {
         filters: vec![Filter::parse(filter).unwrap()],
         ago: None,
@@ -39,7 +39,7 @@ fn short(text: &str, names: &[&str]) -> String {
     })
 }
 
-fn goes(plan: &Plan, names: &[&str]) -> Vec<String> {
+pub(super) fn goes(plan: &Plan, names: &[&str]) -> Vec<String> {
     let mut lines: Vec<String> = plan
         .goes
         .iter()
@@ -56,7 +56,7 @@ fn goes(plan: &Plan, names: &[&str]) -> Vec<String> {
     lines
 }
 
-fn stays(plan: &Plan, names: &[&str]) -> Vec<String> {
+pub(super) fn stays(plan: &Plan, names: &[&str]) -> Vec<String> {
     let mut lines: Vec<String> = plan
         .stays
         .iter()
@@ -71,7 +71,7 @@ fn stays(plan: &Plan, names: &[&str]) -> Vec<String> {
     lines
 }
 
-fn of(catalog: &Catalog, purge: Rules) -> Plan {
+pub(super) fn of(catalog: &Catalog, purge: Rules) -> Plan {
     plan(catalog, &Holds::default(), &Purge::Rules(purge), NOW)
 }
 
@@ -79,7 +79,7 @@ fn exact(catalog: &Catalog, holds: &Holds, exact: Exact) -> Plan {
     plan(catalog, holds, &Purge::Exact(vec![exact]), NOW)
 }
 
-fn named(at: &str, reference: Reference) -> Exact {
+pub(super) fn named(at: &str, reference: Reference) -> Exact {
     Exact::Named(Name {
         repository: repository(at),
         reference,

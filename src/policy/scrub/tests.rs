@@ -198,3 +198,24 @@ fn whole_and_nothing_are_samples_too() {
     assert!((0..100).all(|seed| Sample { part: 1.0, seed }.takes(&digest)));
     assert!(!(0..100).any(|seed| Sample { part: 0.0, seed }.takes(&digest)));
 }
+
+#[test]
+fn who_was_away_has_one_period_to_catch_up_with_however_long_it_was() {
+    let whole = Whole {
+        objects: 100,
+        bytes: 100 << 20,
+    };
+    for (weeks, owed) in [
+        (0, 0.0),
+        (1, -whole.weight()),
+        (2, -whole.weight()),
+        (500, -whole.weight()),
+    ] {
+        let mut pace = Pace::new(Duration::from_secs(7 * DAY), Time::from_millis(0));
+        let now = Time::from_millis(weeks * 7 * DAY * 1000);
+        pace.rest(whole, now);
+        let (found, at) = pace.owed();
+        assert!((found - owed).abs() < 1.0, "{weeks} weeks: {found}");
+        assert_eq!(at, now);
+    }
+}

@@ -149,6 +149,24 @@ mod tests {
     }
 
     #[test]
+    fn no_more_is_drawn_as_saved_than_was_sent() {
+        let span = Served {
+            answers: 1,
+            hits: 1,
+            sent: 100,
+            saved: 300,
+        };
+        let mut html = Html::default();
+        bytes(&mut html, &[span], "t", "a");
+        let drawn = html.finish();
+        assert!(
+            drawn.contains(r#"class="saved" x="1" y="0.00" width="8" height="100.00""#),
+            "{drawn}"
+        );
+        assert!(!drawn.contains("fetched"), "{drawn}");
+    }
+
+    #[test]
     fn a_gauge_is_never_wider_than_whole() {
         let mut html = Html::default();
         gauge(

@@ -113,6 +113,7 @@ fn busy() -> View {
         repositories: vec![RepositoryRow {
             repository: EVIL.to_owned(),
             size: 3 << 30,
+            used: Some(NOW - 60_000),
             ..RepositoryRow::default()
         }],
         repositories_total: 12,
@@ -182,11 +183,50 @@ fn what_is_wrong_comes_first_and_says_what_to_do() {
         "out of reach for basic 40",
         "1.0 MiB of 4.0 MiB, 25 %",
         "And 2 more.",
+        ": parked: ",
+        "0 to 5 4.0 GiB 3.0 GiB 40 75 %",
+        "60 s ago",
         "Of 12 repositories, counted 9 s ago",
         "30 of 40 requests for manifests and blobs were answered from here (75 %).",
         "Not used yet: docker.io.",
     ] {
         assert!(read.contains(text), "{text}: {read}");
+    }
+}
+
+#[test]
+fn what_is_left_of_a_budget_is_drawn_with_what_of_it_is_reserved() {
+    let drawn = |remaining: u64| {
+        let mut view = busy();
+        view.status.upstreams[1].buckets[0].remaining = remaining;
+        document(&view)
+    };
+    for (remaining, reserved, free) in [
+        (50, "40.00", "10.00"),
+        (30, "30.00", "0.00"),
+        (100, "40.00", "60.00"),
+    ] {
+        let page = drawn(remaining);
+        let part = |class: &str, at: &str, width: &str| {
+            let rect = format!(r#"<rect class="{class}" x="{at}" y="0" width="{width}""#);
+            assert!(page.contains(&rect), "{rect}: {page}");
+        };
+        part("reserved", "0.00", reserved);
+        part("saved", reserved, free);
+        // Nothing is waited for where nothing is missing.
+        assert_eq!(page.contains("next slot in 61 s"), remaining < 100, "{remaining}");
+    }
+}
+
+#[test]
+fn no_part_of_anything_is_more_than_the_whole() {
+    for (part, whole, words) in [
+        (0, 0, "0 %"),
+        (5, 4, "100 %"),
+        (999, 1000, "99 %"),
+        (u64::MAX, u64::MAX, "100 %"),
+    ] {
+        assert_eq!(super::view::percent(part, whole), words, "{part} of {whole}");
     }
 }
 
