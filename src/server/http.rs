@@ -53,7 +53,7 @@ pub(super) async fn answer(
     // The body, if a forbidden one was announced, is never read; the connection closes instead.
     let (head, body) = request.into_parts();
     let mut record = Record::new(inner.clone(), &head, from.peer);
-    let runs = runs.filter(|_| head.version != Version::HTTP_2);
+    let runs = runs.and_then(|runs| runs.of(head.version));
     let tainted = active.signs().is_tainted();
     let handled = {
         let trace = record.trace.clone();

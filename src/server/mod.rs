@@ -10,6 +10,7 @@ mod admin;
 mod admit;
 mod body;
 mod connection;
+mod frames;
 mod gate;
 mod handshake;
 mod health;

@@ -23,15 +23,18 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::Version;
 use rustix::mm::{MapFlags, ProtFlags};
-use rustix::net::SendFlags;
+use rustix::net::{SendAncillaryBuffer, SendFlags};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::frames::Frames;
 use super::lock;
 use crate::store::OpenFile;
 
@@ -79,11 +82,28 @@ struct Noted {
     cursor: usize,
 }
 
+#[derive(Default)]
+struct Shared {
+    noted: Mutex<Noted>,
+    /// The connection speaks HTTP/2.
+    framed: AtomicBool,
+}
+
 /// The stand-ins of one connection that hyper has not written yet.
 #[derive(Clone, Default)]
-pub(super) struct Runs(Arc<Mutex<Noted>>);
+pub(super) struct Runs(Arc<Shared>);
 
 impl Runs {
+    /// Where an answer of this version notes its stand-ins: nowhere if it is HTTP/2, whose frames the socket gathers
+    /// from then on.
+    pub(super) fn of(self, version: Version) -> Option<Self> {
+        let framed = version == Version::HTTP_2;
+        if framed {
+            self.0.framed.store(true, Ordering::Relaxed);
+        }
+        (!framed).then_some(self)
+    }
+
     /// Bytes that stand for a run of a file; `None` if that cannot be done here.
     pub(super) fn stand_in(&self, file: &Arc<OpenFile>, offset: u64, len: u64) -> Option<Bytes> {
         let base = reserved()?;
@@ -134,7 +154,7 @@ impl Runs {
     }
 
     fn noted(&self) -> MutexGuard<'_, Noted> {
-        lock(&self.0)
+        lock(&self.0.noted)
     }
 }
 
@@ -182,6 +202,7 @@ pub(super) struct Socket {
     stream: TcpStream,
     runs: Runs,
     turn: Turn,
+    frames: Frames,
 }
 
 impl Socket {
@@ -191,6 +212,7 @@ impl Socket {
             stream,
             runs: Runs::default(),
             turn: Turn::NEW,
+            frames: Frames::default(),
         }
     }
 
@@ -212,6 +234,31 @@ impl Socket {
                 outcome => return Poll::Ready(outcome),
             }
         }
+    }
+
+    /// Sends ordinary bytes.
+    fn poll_send(&mut self, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        if !self.runs.0.framed.load(Ordering::Relaxed) {
+            return Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        }
+        let waits = self.frames.may_wait(slices.iter().map(|slice| slice.len()).sum());
+        let more = if waits {
+            SendFlags::MORE
+        } else {
+            SendFlags::empty()
+        };
+        let outcome = self.poll_call(context, || {
+            let none = &mut SendAncillaryBuffer::default();
+            Ok(rustix::net::sendmsg(
+                &self.stream,
+                slices,
+                none,
+                more | SendFlags::NOSIGNAL,
+            )?)
+        });
+        let sent = ready!(outcome)?;
+        self.frames.wrote(sent, waits);
+        Poll::Ready(Ok(sent))
     }
 
     fn poll_send_file(
@@ -264,7 +311,7 @@ impl AsyncWrite for Socket {
             .take_while(|slice| self.runs.find(slice).is_none())
             .count();
         if ordinary == slices.len() {
-            return Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+            return self.poll_send(context, slices);
         }
         // A head before a file: the kernel waits for the first bytes of the file to fill the packet.
         self.poll_call(context, || {
@@ -281,6 +328,10 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.frames.flushed() {
+            // Set once more, it makes the kernel send what it has kept back.
+            self.stream.set_nodelay(true)?;
+        }
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
@@ -295,7 +346,12 @@ impl AsyncRead for Socket {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let outcome = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.frames.heard();
+        }
+        outcome
     }
 }
 

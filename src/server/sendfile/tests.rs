@@ -1,7 +1,6 @@
 //! What the kernel sends, and what it must not: short writes, files that shrink, other connections, TLS, HTTP/2.
 
-use std::io::Write as _;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io::{Read as _, Write as _};
 
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -166,6 +165,39 @@ async fn a_file_comes_whole_over_http_2_which_the_kernel_does_not_frame() {
     let body = answer.into_body().collect().await.unwrap().to_bytes();
     assert!(body == content());
     shutdown.cancel();
+}
+
+/// A socket that has sent much of HTTP/2 in silence, and the client at its other end.
+async fn framed() -> (Socket, std::net::TcpStream) {
+    let (mut socket, client) = pair().await;
+    assert!(socket.runs().of(http::Version::HTTP_2).is_none());
+    socket.frames.wrote(1 << 20, false);
+    (socket, client.into_std().unwrap())
+}
+
+#[tokio::test]
+async fn what_the_kernel_has_kept_back_of_http_2_it_sends_when_h2_has_no_more() {
+    let (mut socket, mut client) = framed().await;
+    let (frame, mut read) = (vec![7; 10 << 10], vec![0; 1 << 20]);
+    for _ in 0..3 {
+        socket.write_all(&frame).await.unwrap();
+        socket.flush().await.unwrap();
+    }
+    socket.flush().await.unwrap();
+    // What one read does not find would come when the kernel has waited for more in vain.
+    assert_eq!(client.read(&mut read).unwrap(), 3 * frame.len());
+}
+
+#[tokio::test]
+async fn of_http_2_the_kernel_keeps_nothing_back_from_a_client_that_was_just_heard() {
+    let (mut socket, mut client) = framed().await;
+    client.write_all(b"?").unwrap();
+    assert_eq!(socket.read_u8().await.unwrap(), b'?');
+    let (frame, mut read) = (vec![7; 10 << 10], vec![0; 1 << 20]);
+    for _ in 0..3 {
+        socket.write_all(&frame).await.unwrap();
+    }
+    assert_eq!(client.read(&mut read).unwrap(), 3 * frame.len());
 }
 
 #[tokio::test]
