@@ -4,6 +4,7 @@
 //! client is met. Stop: listeners first, then connections and fills until the drain deadline, then records.
 
 mod certificate;
+mod listen;
 mod reload;
 mod running;
 mod supervisor;
@@ -21,6 +22,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::listen::bind;
 pub use self::reload::{By, Source};
 pub use self::running::Running;
 use self::supervisor::Sockets;
@@ -72,8 +74,8 @@ async fn run(loaded: Loaded, source: Source, greets: bool, log: &Arc<LogGuard>) 
     let disk = Disk::open(&settings.cache.directory).map_err(|error| StartError(error.to_string()))?;
     let drain = settings.server.drain;
     let sockets = Sockets::inherited()?;
-    let listener = bind("listen", settings.server.listen, sockets.clients).await?;
-    let admin = bind("admin", settings.server.admin, sockets.admin).await?;
+    let listener = bind("listen", settings.server.listen, sockets.clients)?;
+    let admin = bind("admin", settings.server.admin, sockets.admin)?;
     let greeting = greets.then(|| greeting(settings, &listener, &admin));
     let (shutdown, done) = (CancellationToken::new(), CancellationToken::new());
     let watchers = TaskTracker::new();
@@ -131,26 +133,6 @@ fn spawn_until(tasks: &TaskTracker, shutdown: &CancellationToken, work: Work) {
             () = stopping.cancelled() => {}
         }
     });
-}
-
-/// Listens at `address`, unless a socket was opened for that already.
-async fn bind(
-    key: &str,
-    address: std::net::SocketAddr,
-    inherited: Option<std::net::TcpListener>,
-) -> Result<TcpListener, StartError> {
-    let listener = match inherited {
-        None => TcpListener::bind(address).await,
-        Some(socket) => socket
-            .set_nonblocking(true)
-            .and_then(|()| TcpListener::from_std(socket)),
-    };
-    listener.map_err(|error| {
-        StartError(format!(
-            "[server] {key} = \"{address}\": {error}; choose a free address of this machine, or stop what \
-             listens there"
-        ))
-    })
 }
 
 /// Cancels `shutdown` at the first SIGTERM or SIGINT, exits at the second; until `done`.
