@@ -5,12 +5,12 @@
 use super::PATIENCE;
 use super::download::Download;
 use super::spend::Order;
-use crate::oci::{Digest, Manifest, Reference};
+use crate::oci::{Digest, Manifest, Reference, RepositoryPath};
 use crate::policy::budget::PREFETCH;
 use crate::store::Held;
 use crate::telemetry::metrics::Place;
 use crate::telemetry::metrics::spending::Avoided;
-use crate::upstream::{Fetched, Incoming, Refusal, Want};
+use crate::upstream::{Fetched, Incoming, Refusal, Upstream, Want};
 
 impl Order {
     /// The manifest from an alternate, verified, and the alternate's URL: it costs nothing. A tag is the
@@ -49,17 +49,17 @@ impl Order {
 }
 
 impl Download {
-    /// Opens the blob at the upstream, else at an alternate that may have it.
+    /// Opens the blob from a byte on, unless that has been done.
     pub(super) async fn open_anywhere(&self, from: u64) -> Result<Incoming, Refusal> {
+        let opened = self.opened();
+        if from == 0
+            && let Some(incoming) = opened
+        {
+            return Ok(incoming);
+        }
         let fill = &self.fill;
-        let want = Want::From(from);
         let upstream = fill.upstream.as_ref().map_err(Clone::clone)?;
-        let refused = match upstream.blob(&fill.repository.path, &fill.digest, want).await {
-            Ok(incoming) => return Ok(incoming),
-            Err(refused) => refused,
-        };
-        let elsewhere = upstream.blob_elsewhere(&fill.repository.path, &fill.digest, want, &refused);
-        Box::pin(elsewhere).await.ok_or(refused)
+        open_anywhere(upstream, &fill.repository.path, &fill.digest, Want::From(from)).await
     }
 
     /// What an alternate gave broke off, or was wrong; nothing if it was the upstream.
@@ -68,4 +68,19 @@ impl Download {
             upstream.alternate_failed(alternate, &self.fill.digest, wrong);
         }
     }
+}
+
+/// Opens a blob at the upstream, else at an alternate that may have it.
+pub(super) async fn open_anywhere(
+    upstream: &Upstream,
+    path: &RepositoryPath,
+    digest: &Digest,
+    want: Want,
+) -> Result<Incoming, Refusal> {
+    let refused = match upstream.blob(path, digest, want).await {
+        Ok(incoming) => return Ok(incoming),
+        Err(refused) => refused,
+    };
+    let elsewhere = upstream.blob_elsewhere(path, digest, want, &refused);
+    Box::pin(elsewhere).await.ok_or(refused)
 }

@@ -5,6 +5,9 @@
 //! said so: by the tag that points at it, by the manifest that lists it, by having given it, or when it is asked,
 //! which costs nothing. What everybody may have is everybody's under any name.
 //!
+//! Until it has said so, nothing is looked up: who asks for what is held for another and who asks for what nobody has
+//! are given the same, by the same questions, and have spent the same of what they may (S066).
+//!
 //! Where no upstream has credentials, or had, there is no such question.
 
 use std::hash::{BuildHasher, RandomState};
@@ -12,12 +15,11 @@ use std::sync::{Mutex, PoisonError};
 
 use lru::LruCache;
 
-use super::blob::lock;
-use super::{Asker, Cache, Failure};
-use crate::oci::{ByteRange, Digest, Manifest, Reference, Repository};
+use super::{Asker, Cache};
+use crate::oci::{Descriptor, Digest, Manifest, Reference, Repository};
 use crate::policy::naming::Chosen;
-use crate::store::{Held, Shelf};
-use crate::upstream::{Guard, Refusal, Want};
+use crate::store::Held;
+use crate::upstream::{Guard, Refusal};
 
 /// Parts that are locked one by one: hits look here.
 const PARTS: usize = 16;
@@ -127,7 +129,7 @@ impl Cache {
         (!open).then_some(&chosen.repository)
     }
 
-    /// Makes sure that a manifest which is held is this repository's, or asks its upstream, by HEAD.
+    /// Makes sure that a manifest is this repository's, or asks its upstream, by HEAD; what that said, if it was asked.
     ///
     /// # Errors
     /// If it is not, or nobody can tell.
@@ -136,60 +138,35 @@ impl Cache {
         chosen: &Chosen,
         digest: &Digest,
         asker: &Asker,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Option<Descriptor>, Refusal> {
         if self.belongs(chosen, digest) {
-            return Ok(());
+            return Ok(None);
         }
-        let (shelves, repository, held) = (self.shelves.clone(), chosen.repository.clone(), *digest);
-        let look = move || Ok(shelves.records.held(&repository, &held).is_some());
-        if !self.shelves.disk.health().looking(look).await.unwrap_or(false) {
-            let (upstream, reference) = (self.reach(chosen)?, Reference::Digest(*digest));
-            let path = &chosen.repository.path;
-            let told = upstream.head_for(path, &reference, Some(*asker)).await?;
-            if told.digest != *digest {
-                return Err(Refusal::NotFound);
-            }
-        }
-        self.note_belongs(chosen, digest);
-        Ok(())
-    }
-
-    /// Makes sure that a blob which is held, or on its way for another repository, is this repository's: asks for its
-    /// first byte. Where there is nothing of the kind, whoever fetches it will know.
-    ///
-    /// # Errors
-    /// If it is not, or nobody can tell.
-    pub(super) async fn confirm_blob(&self, chosen: &Chosen, digest: &Digest) -> Result<(), Failure> {
-        if self.belongs(chosen, digest) || !self.is_anywhere(chosen, digest).await {
-            return Ok(());
-        }
-        let first = Want::Run(ByteRange { start: 0, end: 0 });
-        let asking = async {
-            let upstream = self.reach(chosen)?;
-            upstream.blob(&chosen.repository.path, digest, first).await
+        let (shelves, repository, wanted) = (self.shelves.clone(), chosen.repository.clone(), *digest);
+        let look = move || Ok(shelves.records.held(&repository, &wanted).is_some());
+        let told = match self.shelves.disk.health().looking(look).await {
+            Ok(true) => None,
+            // A disk that does not tell knows of nothing.
+            Ok(false) | Err(_) => Some(self.head_of(chosen, digest, asker).await?),
         };
-        let told = asking.await;
-        told.map_err(|refusal| Failure::of_blob(chosen.repository.registry.as_str(), &refusal))?;
         self.note_belongs(chosen, digest);
-        Ok(())
+        Ok(told)
     }
 
-    /// True if something of this digest is held, or on its way for another repository.
-    async fn is_anywhere(&self, chosen: &Chosen, digest: &Digest) -> bool {
-        let filling = lock(&self.flights).peek(digest).cloned();
-        let elsewhere = filling.is_some_and(|fill| fill.repository != chosen.repository);
-        if elsewhere || self.shelves.memory.get(digest).is_some() {
-            return true;
+    /// What the upstream says of a manifest of a repository's.
+    pub(super) async fn head_of(
+        &self,
+        chosen: &Chosen,
+        digest: &Digest,
+        asker: &Asker,
+    ) -> Result<Descriptor, Refusal> {
+        let (upstream, path) = (self.reach(chosen)?, &chosen.repository.path);
+        let reference = Reference::Digest(*digest);
+        let told = upstream.head_for(path, &reference, Some(*asker)).await?;
+        match told.digest == *digest {
+            true => Ok(told),
+            false => Err(Refusal::Unusable("HEAD tells of another digest".to_owned())),
         }
-        let lacks = |shelf| self.shelves.disk.lacks(shelf, digest);
-        if lacks(Shelf::Blobs) && lacks(Shelf::Manifests) {
-            return false;
-        }
-        let (shelves, digest) = (self.shelves.clone(), *digest);
-        let holds = move |shelf| shelves.disk.holds(shelf, &digest);
-        let look = move || Ok(holds(Shelf::Blobs) || holds(Shelf::Manifests));
-        // A disk that does not tell has nothing.
-        self.shelves.disk.health().looking(look).await.unwrap_or(false)
     }
 }
 

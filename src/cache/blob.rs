@@ -1,10 +1,11 @@
 //! The walk of a blob: memory, disk, flight, fill.
 
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::claim::{Claimed, Opened};
 use super::download::Download;
 use super::fill::{Fill, Phase, Progress};
 use super::quotas::{Pass, Start};
@@ -19,6 +20,7 @@ use crate::store::{Shelf, Stored};
 use crate::telemetry::metrics::fills::End;
 use crate::telemetry::metrics::{Metrics, Open};
 use crate::telemetry::trace;
+use crate::upstream::Incoming;
 
 /// Times a client joins anew because the fill it joined ended without a verdict, or with one about another
 /// repository: who asks for what a repository has not must not take it from those whose repository has it.
@@ -85,7 +87,7 @@ impl Cache {
     }
 
     async fn find_blob(&self, chosen: &Chosen, digest: &Digest, asker: &Asker) -> Result<Served, Failure> {
-        self.confirm_blob(chosen, digest).await?;
+        let claimed = self.claim_blob(chosen, digest, asker).await?;
         // A manifest's digest is told apart at once.
         self.in_memory(digest)?;
         let stored = self.on_disk(digest, true).await?;
@@ -104,7 +106,7 @@ impl Cache {
             return Ok(served(*digest, Some(stored.size), body, From::Disk, Outcome::Hit));
         }
         for _ in 0..MAX_JOINS {
-            if let Some(served) = self.follow(chosen, digest, held, asker).await? {
+            if let Some(served) = self.follow(chosen, digest, (held, &claimed), asker).await? {
                 return Ok(served);
             }
         }
@@ -112,7 +114,17 @@ impl Cache {
     }
 
     async fn find_length(&self, chosen: &Chosen, digest: &Digest) -> Result<Served, Failure> {
-        self.confirm_blob(chosen, digest).await?;
+        let refused = |refusal| Failure::of_blob(chosen.repository.registry.as_str(), &refusal);
+        let ask = async || {
+            self.reach(chosen)?
+                .blob_size(&chosen.repository.path, digest)
+                .await
+        };
+        let asked = match self.belongs(chosen, digest) {
+            true => None,
+            false => Some(ask().await.map_err(refused)?),
+        };
+        self.note_belongs(chosen, digest);
         let head = |length, from, outcome| served(*digest, Some(length), Body::Empty, from, outcome);
         if let Some(bytes) = self.in_memory(digest)? {
             return Ok(head(bytes.len() as u64, From::Memory, Outcome::Hit));
@@ -124,13 +136,11 @@ impl Cache {
         if let Some(total) = filling.and_then(|fill| fill.snapshot().total) {
             return Ok(head(total, From::Filling, Outcome::Collapsed));
         }
-        let refused = |refusal| Failure::of_blob(chosen.repository.registry.as_str(), &refusal);
-        let upstream = self.reach(chosen).map_err(refused)?;
-        let length = upstream.blob_size(&chosen.repository.path, digest).await;
-        match length {
-            Ok(length) => Ok(head(length, From::Upstream, Outcome::Bypass)),
-            Err(refusal) => Err(refused(refusal)),
-        }
+        let length = match asked {
+            Some(length) => length,
+            None => ask().await.map_err(refused)?,
+        };
+        Ok(head(length, From::Upstream, Outcome::Bypass))
     }
 
     /// The bytes of a small blob. A manifest's digest is not one.
@@ -164,12 +174,13 @@ impl Cache {
     }
 
     /// Joins the fill of a digest, starting it if there is none, and waits for its first bytes. `None` if
-    /// it ended without a verdict: another attempt may succeed at once. What is `held` only has to be hashed.
+    /// it ended without a verdict: another attempt may succeed at once. What is `held` only has to be hashed, and whoever
+    /// leads goes on with what is claimed.
     pub(super) async fn follow(
         &self,
         chosen: &Chosen,
         digest: &Digest,
-        held: bool,
+        (held, claimed): (bool, &Claimed),
         asker: &Asker,
     ) -> Result<Option<Served>, Failure> {
         let upstream = self.reach(chosen);
@@ -180,13 +191,18 @@ impl Cache {
             let now = self.clock.now();
             let mut flights = lock(&self.flights);
             flights.warm(digest, |fill| fill.repository != *repository);
-            let start = (!held && flights.would_lead(digest, now)).then(|| pass.start());
-            Ok((start.transpose()?, flights.join(digest, |_| launch(), now)))
+            let leads = !held && flights.would_lead(digest, now);
+            let begun = if leads { claimed.take() } else { None };
+            let begun = match begun {
+                Some(Opened { incoming, start }) => (Some(start), Some(incoming)),
+                None => (leads.then(|| pass.start()).transpose()?, None),
+            };
+            Ok((begun, flights.join(digest, |_| launch(), now)))
         };
         let (following, outcome) = match self.quotas.when_allowed(asker, join).await? {
-            (start, Join::Lead(id, fill)) => {
+            (begun, Join::Lead(id, fill)) => {
                 let following = self.seat(fill.clone(), Some(id));
-                self.start(fill, Some(id), chosen, start);
+                self.start(fill, Some(id), chosen, begun);
                 (following, Outcome::Miss)
             }
             (_, Join::Follow(id, fill)) => {
@@ -202,9 +218,6 @@ impl Cache {
         };
         if following.fill.serves_from(0) {
             let others = following.fill.repository != *repository;
-            if others {
-                self.confirm_blob(chosen, digest).await?;
-            }
             return match await_bytes(following, outcome).await {
                 Err(_) if others => Ok(None),
                 Ok(Some(served)) => {
@@ -228,7 +241,7 @@ impl Cache {
         let start = self.quotas.when_allowed(asker, Pass::start).await?;
         let alone = Arc::new(Fill::new(*digest, self.reach(chosen), chosen.repository.clone()));
         let following = self.seat(alone.clone(), None);
-        self.start(alone, None, chosen, Some(start));
+        self.start(alone, None, chosen, (Some(start), None));
         await_bytes(following, Outcome::Bypass).await
     }
 
@@ -246,7 +259,14 @@ impl Cache {
         }
     }
 
-    fn start(&self, fill: Arc<Fill>, id: Option<FlightId>, chosen: &Chosen, start: Option<Start>) {
+    /// Has a fill carried out, by a pass where it takes one, with what has begun.
+    fn start(
+        &self,
+        fill: Arc<Fill>,
+        id: Option<FlightId>,
+        chosen: &Chosen,
+        (start, opened): (Option<Start>, Option<Incoming>),
+    ) {
         let metrics = &self.shelves.metrics;
         let download = Download {
             fill: fill.clone(),
@@ -254,6 +274,7 @@ impl Cache {
             registry: chosen.repository.registry.to_string(),
             disk: id.is_some(),
             received: metrics.upstreams.received(&self.upstreams.label(chosen)),
+            opened: Mutex::new(opened),
         };
         let ending = Ending {
             _active: metrics.fills.started(),

@@ -35,6 +35,7 @@ impl Cache {
             .verifies
             .store(options.verify_first_serve, Ordering::Relaxed);
         lock(&self.flights).set_rules(options.flights);
+        self.claims().set_rules(options.flights);
         let quotas = self.quotas.changed(options.clients.clone(), options.bandwidth);
         let trust = match options.trust == self.options.trust {
             true => self.trust.clone(),

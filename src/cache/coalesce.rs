@@ -77,6 +77,14 @@ where
         joined
     }
 
+    /// True if this is in the air.
+    pub(super) fn has(&self, key: &K) -> bool {
+        self.open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains_key(key)
+    }
+
     /// As [`Self::join`], for a question that may not be asked now.
     ///
     /// # Errors

@@ -95,43 +95,28 @@ impl Cache {
         head: bool,
         asker: &Asker,
     ) -> Result<Served, Failure> {
-        if let Some((held, from)) = self.held(digest).await {
-            match self.confirm_manifest(chosen, digest, asker).await {
-                Ok(()) => {
-                    self.note_parts(chosen, digest, &held);
-                    return Ok(served(*digest, held, from, Outcome::Hit));
-                }
-                // Where a HEAD does not tell, giving it does.
-                Err(Refusal::Unusable(_)) => {}
-                Err(refusal) => return Err(self.no_manifest(chosen, &refusal, asker).await),
-            }
+        let confirmed = self.confirm_manifest(chosen, digest, asker).await;
+        if confirmed.is_ok()
+            && let Some((held, from)) = self.held(digest).await
+        {
+            self.note_parts(chosen, digest, &held);
+            return Ok(served(*digest, held, from, Outcome::Hit));
         }
-        let reference = Reference::Digest(*digest);
-        if head {
-            let upstream = self
-                .reach(chosen)
-                .map_err(|refusal| self.refused(chosen, &refusal))?;
-            match upstream
-                .head_for(&chosen.repository.path, &reference, Some(*asker))
-                .await
-            {
-                Ok(descriptor) if descriptor.digest == *digest && descriptor.media_type.is_manifest() => {
-                    return Ok(headers_only(descriptor));
-                }
-                // It does not tell: the manifest itself does, and may have come meanwhile.
-                Ok(_) | Err(Refusal::Unusable(_)) => {
-                    return Box::pin(self.by_digest(chosen, digest, false, asker)).await;
-                }
-                Err(refusal) => return Err(self.no_manifest(chosen, &refusal, asker).await),
+        let told = match confirmed {
+            Ok(None) if head => self.head_of(chosen, digest, asker).await.map(Some),
+            confirmed => confirmed,
+        };
+        match told {
+            Ok(Some(descriptor)) if head && descriptor.media_type.is_manifest() => {
+                return Ok(headers_only(descriptor));
             }
+            // Where a HEAD does not tell, giving it does.
+            Ok(_) | Err(Refusal::Unusable(_)) => {}
+            // Others may have it while the upstream says nothing.
+            Err(refusal) if !head && !matches!(refusal, Refusal::NotFound | Refusal::Denied(_)) => {}
+            Err(refusal) => return Err(self.no_manifest(chosen, &refusal, asker).await),
         }
         let (held, from) = self.fetch(chosen, *digest, asker).await?;
-        // What another's fetch gave may have been given for another repository.
-        if from == From::Filling
-            && let Err(refusal) = self.confirm_manifest(chosen, digest, asker).await
-        {
-            return Err(self.no_manifest(chosen, &refusal, asker).await);
-        }
         self.note_parts(chosen, digest, &held);
         let outcome = match from {
             From::Filling => Outcome::Collapsed,

@@ -14,6 +14,7 @@ mod calendar;
 mod catalog;
 mod changed;
 mod check;
+mod claim;
 mod coalesce;
 mod disk;
 mod download;
@@ -272,6 +273,7 @@ pub struct Cache {
     shelves: Arc<Shelves>,
     upstreams: Arc<Upstreams>,
     flights: SharedFlights,
+    claims: claim::SharedClaims,
     questions:
         coalesce::Coalesce<(Repository, Tag, resolve::Rank), Result<resolve::Resolved, resolve::Unresolved>>,
     refreshes: coalesce::Coalesce<(Repository, Tag), ()>,
@@ -313,6 +315,7 @@ impl Cache {
         let (private, had_credentials) = PrivateFile::open(&disk.private_path());
         let scrub = Mutex::new(records.scrub().unwrap_or_default());
         let flights = Arc::new(Mutex::new(Flights::new(options.flights)));
+        let claims = Arc::new(Mutex::new(Flights::new(options.flights)));
         let quotas = Quotas::new(
             options.clients.clone(),
             options.bandwidth,
@@ -352,6 +355,7 @@ impl Cache {
             shelves,
             upstreams,
             flights,
+            claims,
             questions: coalesce::Coalesce::new("resolve", tasks.clone(), clock),
             refreshes: coalesce::Coalesce::new("refresh", tasks.clone(), clock),
             fetches: coalesce::Coalesce::new("fetch", tasks.clone(), clock),

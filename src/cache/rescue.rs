@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 
+use super::claim::Claimed;
 use super::{Asker, Body, Broken, Cache, Reader, Shelves};
 use crate::oci::{ByteRange, Digest};
 use crate::policy::eviction::Content;
@@ -46,7 +47,10 @@ impl Rescue {
         for _ in 0..MAX_JOINS {
             let followed = match stays {
                 true => self.cache.follow_alone(&self.chosen, &digest, &self.asker).await,
-                false => self.cache.follow(&self.chosen, &digest, false, &self.asker).await,
+                false => {
+                    let held = (false, &Claimed::default());
+                    self.cache.follow(&self.chosen, &digest, held, &self.asker).await
+                }
             };
             match followed.map(|served| served.map(|served| served.body)) {
                 Ok(Some(Body::Filling(following))) => {

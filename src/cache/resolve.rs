@@ -97,10 +97,13 @@ impl Cache {
         let (digest, held) = match told {
             Ok(told) if told.media_type.is_manifest() => return Ok(told),
             // It tells which, but not what: the manifest itself does.
-            Ok(told) => match self.held(&told.digest).await {
-                Some((held, _)) => (told.digest, held),
-                None => (told.digest, self.buy(chosen, told.digest, &buyer).await?.0),
-            },
+            Ok(told) => {
+                self.note_belongs(chosen, &told.digest);
+                match self.held(&told.digest).await {
+                    Some((held, _)) => (told.digest, held),
+                    None => (told.digest, self.buy(chosen, told.digest, &buyer).await?.0),
+                }
+            }
             Err(Refusal::Unusable(reason)) => {
                 tracing::debug!(%repository, %reference, reason, "HEAD is of no use here: falling back to GET");
                 let order = self.order(chosen, reference, buyer);

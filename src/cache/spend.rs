@@ -18,9 +18,6 @@ use crate::telemetry::metrics::Place;
 use crate::telemetry::metrics::spending::Avoided;
 use crate::upstream::{Fetched, Refusal, Upstream};
 
-/// Times a client asks for itself because the fetch it joined failed for a reason that may be another's:
-/// a lower tier, a tighter quota, a repository it may not see.
-const MAX_JOINS: usize = 2;
 /// Most tags that a client without an answer is told of, and most that are looked through for them.
 const MAX_TAGS_TOLD: usize = 10;
 const MAX_TAGS_SEEN: usize = 100;
@@ -58,9 +55,15 @@ impl Cache {
         asker: &Asker,
     ) -> Result<(Held, From), Unresolved> {
         let upstream = self.reach(chosen)?;
-        let mut key = (chosen.repository.registry.clone(), digest, None);
+        let rank = Some((asker.tier, chosen.repository.path.clone()));
+        // Nobody is given what was fetched for another repository who is not known to have it; what was begun before it
+        // was known is gone on with.
+        let is_known = self.belongs(chosen, &digest);
+        let mut key = (chosen.repository.registry.clone(), digest, rank.clone());
+        if is_known && !self.fetches.has(&key) {
+            key.2 = None;
+        }
         let reference = Reference::Digest(digest);
-        let mut tries = 0;
         loop {
             // Whoever joins another's fetch needs no pass.
             let join = |pass: &mut Pass| {
@@ -70,7 +73,7 @@ impl Cache {
                     let cache = self.clone();
                     Ok(async move {
                         // Another's fetch may have ended between the asker's look and this.
-                        if let Some((held, _)) = cache.held(&digest).await {
+                        if is_known && let Some((held, _)) = cache.held(&digest).await {
                             return Ok((held, From::Filling));
                         }
                         let fetched = Box::pin(order.carry_out()).await;
@@ -84,13 +87,13 @@ impl Cache {
             if joined {
                 upstream.joined(&chosen.repository.path, &reference, *asker);
             }
-            tries += 1;
             match answer.arrived().await {
                 None => return Err(Refusal::Unusable("an internal error".to_owned()).into()),
                 Some(Ok((held, _))) if joined => return Ok((held, From::Filling)),
                 Some(Ok(bought)) => return Ok(bought),
-                Some(Err(refusal)) if joined && tries < MAX_JOINS && is_personal(&refusal) => {
-                    key.2 = Some((asker.tier, chosen.repository.path.clone()));
+                // It may have been for another's reason: a lower tier, a tighter quota, a repository it may not see.
+                Some(Err(refusal)) if joined && key.2.is_none() && is_personal(&refusal) => {
+                    key.2.clone_from(&rank);
                 }
                 Some(Err(refusal)) => return Err(refusal.into()),
             }

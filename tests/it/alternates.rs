@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use seawall::upstream::AlternateOptions;
 
+use crate::access::basic;
 use crate::support::registry::{Registry, Script};
 use crate::support::seawall::{Choices, login};
 use crate::support::world::{
@@ -150,19 +151,6 @@ async fn what_an_alternate_lacks_gets_wrong_or_fails_at_is_bought() {
     }
 }
 
-/// Answers everybody but nobody in particular.
-fn private(registry: &Registry, path: String) {
-    let challenge = ("www-authenticate", "Basic realm=\"hub\"".to_owned());
-    registry.script(
-        path,
-        Script {
-            headers: vec![challenge],
-            times: Some(1),
-            ..status(401)
-        },
-    );
-}
-
 #[tokio::test(start_paused = true)]
 async fn the_name_of_a_private_repository_is_told_to_nobody() {
     let choices = Choices {
@@ -183,7 +171,7 @@ async fn the_name_of_a_private_repository_is_told_to_nobody() {
     // Private: whoever comes without the credential is turned away.
     let (world, mirror, image) = mirrored(choices);
     let digest = image.manifest.to_string();
-    private(&world.registry, manifest_path(&digest));
+    world.registry.close("library/app", &[&basic("robot", "secret")]);
     assert!(world.seawall.get(&manifest_path(&digest)).await.is_good());
     for blob in [image.config, image.layer] {
         world.registry.script(blob_path(&blob), status(503));

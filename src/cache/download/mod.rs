@@ -8,7 +8,7 @@ mod lanes;
 mod stored;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -73,6 +73,8 @@ pub(super) struct Download {
     pub(super) disk: bool,
     /// Counts what comes from the upstream.
     pub(super) received: IntCounter,
+    /// What the upstream has begun to give already, from the first byte on.
+    pub(super) opened: Mutex<Option<Incoming>>,
 }
 
 impl Download {
@@ -224,6 +226,11 @@ impl Download {
             progress.file = None;
         });
         Ok((Sink::in_memory(self), self.open(0).await?))
+    }
+
+    /// What the upstream has begun to give, once.
+    pub(super) fn opened(&self) -> Option<Incoming> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     async fn open(&self, from: u64) -> Result<Incoming, Refusal> {

@@ -43,6 +43,8 @@ struct State {
     others: HashMap<String, Registry>,
     /// How long it takes for each answer.
     latency: Duration,
+    /// Whether it refuses HEAD.
+    no_head: bool,
     /// Repositories that it shows to some only, by what those log in with.
     closed: HashMap<String, Vec<String>>,
 }
@@ -144,6 +146,11 @@ impl Registry {
     /// Takes so long for each answer from now on.
     pub(crate) fn take(&self, latency: Duration) {
         self.0.lock().unwrap().latency = latency;
+    }
+
+    /// Answers HEAD by 405 from now on.
+    pub(crate) fn answer_no_head(&self) {
+        self.0.lock().unwrap().no_head = true;
     }
 
     /// Refuses every connection from now on, until healed.

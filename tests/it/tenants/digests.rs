@@ -7,11 +7,11 @@ use seawall::oci::Digest;
 use seawall::policy::access::visibility::Sharing;
 
 use super::{MINUTE, alice, asked, bob, choices, get, paths, said, start};
-use crate::access::STRANGER;
+use crate::access::{STRANGER, basic};
 use crate::hits::Wire;
 use crate::support::registry::Script;
 use crate::support::seawall::{Answer, Seawall, read};
-use crate::support::world::{Image, image_in};
+use crate::support::world::{Image, content, image_in};
 
 /// What everybody may ask under other names for a private digest, and for one that nobody has: they hear the same.
 async fn assert_bound(seawall: &Seawall, image: &Image) {
@@ -92,8 +92,8 @@ async fn bytes_are_shared_by_digest_between_those_whose_repositories_have_them()
         whole.count()
     };
     for path in [
-        format!("blobs/{}", image.config),
         format!("manifests/{}", image.manifest),
+        format!("blobs/{}", image.config),
         format!("blobs/{}", image.layer),
     ] {
         let path = format!("/v2/team/bobs/{path}");
@@ -103,8 +103,88 @@ async fn bytes_are_shared_by_digest_between_those_whose_repositories_have_them()
         assert_eq!(whole(&path), 0, "{path}");
     }
     // What a manifest lists needs no question of its own.
-    let asked = registry.seen(&Method::GET, &format!("team/bobs/blobs/{}", image.layer));
-    assert_eq!(asked.len(), 0);
+    let asked = |blob| {
+        registry
+            .seen(&Method::GET, &format!("team/bobs/blobs/{blob}"))
+            .len()
+    };
+    assert_eq!([image.config, image.layer].map(asked), [0, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blob_that_no_manifest_has_named_is_asked_for_once_and_not_fetched_if_it_is_held() {
+    let (world, _) = start(Sharing::PerClient);
+    let (seawall, registry) = (&world.seawall, &world.registry);
+    let big = content(8 << 20, 6);
+    for repository in ["team/app", "team/bobs"] {
+        registry.blob(repository, big.clone());
+    }
+    let blob = Digest::sha256(&big);
+    let [own, other] = ["team/app", "team/bobs"].map(|repository| format!("/v2/{repository}/blobs/{blob}"));
+    assert!(get(seawall, Some(&alice()), &own).await.is_good());
+    tokio::time::sleep(MINUTE).await;
+    let slow = Script {
+        chunk: 64 << 10,
+        pace: Duration::from_millis(100),
+        ..Script::default()
+    };
+    registry.script(&other, slow);
+    let (before, login) = (registry.sent(), bob());
+    // At once, and after one another.
+    let (one, two) = tokio::join!(
+        get(seawall, Some(&login), &other),
+        get(seawall, Some(&login), &other)
+    );
+    let three = get(seawall, Some(&login), &other).await;
+    for answer in [one, two, three] {
+        assert!(answer.is_good() && answer.body == big);
+        assert_eq!(answer.header("cache-status"), "seawall; hit");
+    }
+    let asked = registry.seen(&Method::GET, &format!("team/bobs/blobs/{blob}"));
+    tokio::time::sleep(MINUTE).await;
+    assert!(registry.sent() - before < 100, "{}", registry.sent() - before);
+    let robot = basic("robot", "CANARY-robot");
+    let is_ours = |sent: &http::HeaderValue| *sent == robot;
+    let ours = asked
+        .iter()
+        .filter(|seen| seen.headers.get("authorization").is_some_and(is_ours));
+    assert_eq!(ours.count(), 1);
+    // Nor is it fetched twice if it is not held.
+    let late = content(1 << 20, 7);
+    let path = format!("/v2/team/bobs/blobs/{}", registry.blob("team/bobs", late.clone()));
+    let (one, two) = tokio::join!(
+        get(seawall, Some(&login), &path),
+        get(seawall, Some(&login), &path)
+    );
+    assert!(one.is_good() && two.is_good() && one.body == late && two.body == late);
+    let seen = registry.seen(&Method::GET, &path);
+    let whole = seen.iter().filter(|seen| !seen.headers.contains_key("range"));
+    assert_eq!(whole.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn s065_a_registry_is_believed_in_what_its_manifests_list_once_such_a_manifest_was_pulled() {
+    let (world, image) = start(Sharing::PerClient);
+    let (seawall, registry) = (&world.seawall, &world.registry);
+    for path in paths(&image) {
+        get(seawall, Some(&alice()), &path).await;
+    }
+    tokio::time::sleep(MINUTE).await;
+    // Of a registry that everybody may see, and that does not have the layer.
+    let kind = "application/vnd.oci.image.manifest.v1+json";
+    let (config, layer) = (&image.config, &image.layer);
+    let body = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{kind}","config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{config}","size":3}},"layers":[{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{layer}","size":3}}]}}"#
+    );
+    registry.manifest("library/lists", Some("1"), kind, &body);
+    let blob = |repository: &str| format!("/v2/other.test/library/{repository}/blobs/{layer}");
+    for repository in ["lists", "open"] {
+        assert_eq!(get(seawall, None, &blob(repository)).await.status, 404);
+    }
+    let path = "/v2/other.test/library/lists/manifests/1";
+    assert!(get(seawall, None, path).await.is_good());
+    // The README says so, and why. Whoever has it written knows the digest.
+    assert!(get(seawall, None, &blob("lists")).await.is_good());
 }
 
 #[tokio::test(start_paused = true)]

@@ -133,6 +133,10 @@ impl Registry {
             let refusal = Response::builder().status(StatusCode::TOO_MANY_REQUESTS);
             return self.send(refusal, Bytes::from_static(b"Rate exceeded"), &Script::default());
         }
+        if head.method == Method::HEAD && self.0.lock().unwrap().no_head {
+            let refusal = Response::builder().status(StatusCode::METHOD_NOT_ALLOWED);
+            return self.send(refusal, Bytes::new(), &Script::default());
+        }
         if let Some(status) = self.refusal(path, &head.headers) {
             let refusal = Response::builder().status(status);
             let refusal = refusal.header("www-authenticate", "Basic realm=\"hub\"");
