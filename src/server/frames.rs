@@ -2,13 +2,13 @@
 //!
 //! h2 writes a body in frames of 16 KiB, each by a system call of its own, and each wakes the reader at the other end.
 //! Told that more follows (`MSG_MORE`), the kernel sends four at once: 64 MiB by windows of 4 MiB take 31 ms in place
-//! of 41, and are as fast in pairs (35) and sixteens (36) as not.
+//! of 41 (in pairs 35, in sixteens 36).
 //!
 //! A reader with small windows loses by it, since it works on the first frame while the next is on its way (64 MiB by
 //! windows of 64 KiB: 101 ms in place of 87). Whoever has such windows is heard after each half of one, so frames are
 //! kept back only when much has gone since the peer was last heard.
 
-/// A write shorter than this is no full frame of a body, and what is shorter ends a body or answers the peer.
+/// A shorter write is no full frame of a body: it ends one, or answers the peer.
 const SHORTEST: usize = 8 << 10;
 /// Bytes that go at once; also those that a peer gets, frame by frame, before it is taken for one with large windows.
 const GATHERED: usize = 64 << 10;
