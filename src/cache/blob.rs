@@ -1,6 +1,6 @@
 //! The walk of a blob: memory, disk, flight, fill.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,11 +10,11 @@ use super::download::Download;
 use super::fill::{Fill, Phase, Progress};
 use super::quotas::{Pass, Start};
 use super::{
-    Asker, Body, Cache, Failure, Following, From, Kind, Outcome, Rescue, Served, SharedFlights, in_time,
+    Asker, Body, Cache, Failure, Following, From, Kind, Outcome, Rescue, Served, SharedFlights, in_time, lock,
 };
 use crate::clock::{Clock, Time};
 use crate::oci::{Digest, MediaType};
-use crate::policy::flight::{FlightId, Flights, Join, Landing, Leave};
+use crate::policy::flight::{FlightId, Join, Landing, Leave};
 use crate::policy::naming::Chosen;
 use crate::store::{Shelf, Stored};
 use crate::telemetry::metrics::fills::End;
@@ -294,11 +294,6 @@ impl Cache {
             drop(start);
         });
     }
-}
-
-/// Held for nanoseconds, never across an await.
-pub(super) fn lock(flights: &SharedFlights) -> MutexGuard<'_, Flights<Digest, Arc<Fill>>> {
-    flights.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Waits until the status can be decided: there are bytes to send, or there will be none.

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::blob::lock;
 use super::trust::Verdicts;
-use super::{Cache, Options};
+use super::{Cache, Options, lock};
 use crate::policy::budget::Rules;
 use crate::upstream::{self, Budgets};
 

@@ -11,15 +11,14 @@
 //!                                        └─── no ──> 404, whether it is held or not
 //! ```
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::alternate::open_anywhere;
-use super::blob::lock;
 use super::quotas::{Pass, Start};
-use super::{Asker, Cache, Failure};
+use super::{Asker, Cache, Failure, lock};
 use crate::oci::{ByteRange, Digest, Repository};
 use crate::policy::flight::{FlightId, Flights, Join, Landing, Leave};
 use crate::policy::naming::Chosen;
@@ -53,8 +52,7 @@ pub(super) struct Claimed(Option<Arc<Claim>>);
 impl Claimed {
     /// The fetch, if it has begun and nobody goes on with it yet.
     pub(super) fn take(&self) -> Option<Opened> {
-        let opened = &self.0.as_ref()?.opened;
-        opened.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.0.as_ref()?.opened).take()
     }
 }
 
@@ -134,8 +132,7 @@ impl Cache {
             ends.said = opened
                 .map(|incoming| {
                     cache.note_belongs(&chosen, digest);
-                    let mut opened = claim.opened.lock().unwrap_or_else(PoisonError::into_inner);
-                    *opened = incoming.map(|incoming| Opened { incoming, start });
+                    *lock(&claim.opened) = incoming.map(|incoming| Opened { incoming, start });
                 })
                 .map_err(|refusal| cache.claim_failed(repository, digest, &refusal));
         };
@@ -167,8 +164,8 @@ impl Cache {
     }
 
     /// Held for nanoseconds, never across an await.
-    pub(super) fn claims(&self) -> std::sync::MutexGuard<'_, Flights<Key, Arc<Claim>>> {
-        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn claims(&self) -> MutexGuard<'_, Flights<Key, Arc<Claim>>> {
+        lock(&self.claims)
     }
 }
 

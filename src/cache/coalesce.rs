@@ -6,11 +6,12 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
+use super::lock;
 use crate::clock::Clock;
 use crate::telemetry::trace::{self, Context};
 
@@ -79,10 +80,7 @@ where
 
     /// True if this is in the air.
     pub(super) fn has(&self, key: &K) -> bool {
-        self.open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains_key(key)
+        lock(&self.open).contains_key(key)
     }
 
     /// As [`Self::join`], for a question that may not be asked now.
@@ -97,7 +95,7 @@ where
     where
         F: Future<Output = V> + Send + 'static,
     {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = lock(&self.open);
         if let Some(Asked { answer, trace }) = open.get(key) {
             trace::joined(trace.as_ref());
             return Ok((Answer(answer.clone()), true));
@@ -142,9 +140,6 @@ struct Closing<K: Eq + Hash, V> {
 
 impl<K: Eq + Hash, V> Drop for Closing<K, V> {
     fn drop(&mut self) {
-        self.open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&self.key);
+        lock(&self.open).remove(&self.key);
     }
 }

@@ -2,9 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Cache;
-use super::blob::lock;
 use super::fill::Phase;
+use super::{Cache, lock};
 
 /// The downloads under way.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

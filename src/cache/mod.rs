@@ -51,7 +51,7 @@ mod young;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -265,6 +265,11 @@ impl Shelves {
 }
 
 type SharedFlights = Arc<Mutex<Flights<Digest, Arc<fill::Fill>>>>;
+
+/// Held for nanoseconds, never across an await; no code panics while it holds one.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The cache, under one configuration. Clones share everything.
 #[derive(Clone)]

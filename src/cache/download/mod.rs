@@ -8,7 +8,7 @@ mod lanes;
 mod stored;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,7 +18,7 @@ pub(super) use lanes::PLACES as AHEAD;
 use self::lanes::Source;
 use super::fill::{Fill, Phase};
 use super::sink::{Sink, total_len};
-use super::{Failure, From, Shelves};
+use super::{Failure, From, Shelves, lock};
 use crate::policy::flight::Landing;
 use crate::store::{NotKept, PATIENCE, Partial, SYNC_PATIENCE, Shelf};
 use crate::telemetry::metrics::fills::Cause;
@@ -230,7 +230,7 @@ impl Download {
 
     /// What the upstream has begun to give, once.
     pub(super) fn opened(&self) -> Option<Incoming> {
-        self.opened.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.opened).take()
     }
 
     async fn open(&self, from: u64) -> Result<Incoming, Refusal> {
