@@ -122,9 +122,12 @@ impl Cache {
         };
         let asked = match self.belongs(chosen, digest) {
             true => None,
-            false => Some(ask().await.map_err(refused)?),
+            false => {
+                let length = ask().await.map_err(refused)?;
+                self.note_belongs(chosen, digest);
+                Some(length)
+            }
         };
-        self.note_belongs(chosen, digest);
         let head = |length, from, outcome| served(*digest, Some(length), Body::Empty, from, outcome);
         if let Some(bytes) = self.in_memory(digest)? {
             return Ok(head(bytes.len() as u64, From::Memory, Outcome::Hit));
