@@ -6,6 +6,7 @@ mod connector;
 pub mod dial;
 mod gate;
 pub mod identity;
+pub mod secret;
 pub mod serving;
 pub mod shown;
 pub mod tls;

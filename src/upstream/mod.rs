@@ -42,6 +42,7 @@ pub use self::identity::{Account, Cloud, Helper, Identity, Plugin, Provider, Sou
 pub use self::registry::{Budgets, Upstream, Upstreams, Used};
 pub use self::shield::AccountStatus;
 pub use self::visibility::{Shown, Wants};
+pub use crate::net::secret::Secret;
 use crate::oci::{ByteRange, MediaType};
 use crate::policy::access::visibility::Sharing;
 use crate::policy::budget::Withheld;
@@ -51,28 +52,6 @@ use crate::telemetry::metrics::fills::Cause;
 /// No code panics while it holds one of these locks, so a poisoned one holds good data.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A text nobody gets to see: its `Debug` prints `***`, and it has no `Display`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Keeps `text` secret.
-    pub fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    /// The text, for the one place that sends it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
-    }
 }
 
 /// A user and password for an upstream.
