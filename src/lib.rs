@@ -24,7 +24,7 @@
 //!
 //! - **Decisions are pure, drivers are dull.** Whatever one could argue about is a synchronous function or
 //!   state machine in [`policy`] that takes `now` as an argument and answers with an enum.
-//! - **A digest may come from anywhere.** Memory, disk and upstream differ in cost, not in trust: bytes are
+//! - **A digest may come from anywhere.** Memory, disk, a shared bucket and upstream differ in cost, not in trust: bytes are
 //!   hashed on the way in.
 //! - **A download belongs to the cache, not to a request.** One fill per digest writes a file that every
 //!   reader follows.

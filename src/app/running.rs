@@ -13,7 +13,7 @@ use super::Work;
 use super::certificate::Certificate;
 use super::traces::Exports;
 use super::watch::Sight;
-use crate::cache::Cache;
+use crate::cache::{Cache, WRITERS};
 use crate::clock::Clock;
 use crate::config::{Loaded, Settings};
 use crate::net::dial::Dialer;
@@ -21,7 +21,7 @@ use crate::policy::budget::Rules;
 use crate::policy::naming::Names;
 use crate::server::issuers::Issuers;
 use crate::server::{AccessLog, Reloads, Server, Telling};
-use crate::store::{Disk, Records, blocking};
+use crate::store::{Disk, Records, Shared, blocking};
 use crate::telemetry::log::LogGuard;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::trace::Tracing;
@@ -79,6 +79,12 @@ impl Running {
             tasks.clone(),
             clock,
         ));
+        let shelf = settings.shared.clone();
+        match shelf.map(|options| Shared::open(options, dialer, metrics.shared.clone(), clock)) {
+            Some(Ok(shelf)) => cache.share(shelf),
+            Some(Err(why)) => tracing::error!(why, "there is no shared shelf"),
+            None => {}
+        }
         let issuers = Arc::new(Issuers::new(&settings.server.issuers, None, dialer, clock));
         let exports = Exports::new(dialer, metrics.traces.clone());
         let traces = exports.begin(&settings.trace);
@@ -147,6 +153,10 @@ impl Running {
         self.behind(Box::pin(async move { healing.heal_disk().await }));
         let (tended, stopping) = (self.cache.clone(), self.shutdown.clone());
         self.tasks.spawn(async move { tended.tend(&stopping).await });
+        for _ in 0..WRITERS {
+            let putting = self.cache.clone();
+            self.behind(Box::pin(async move { putting.fill_shared_shelf().await }));
+        }
         self.scrub();
         self.read_budgets();
     }

@@ -3,7 +3,7 @@
 //! A digest says what the bytes must be, so it does not matter who gives them.
 
 use super::PATIENCE;
-use super::download::Download;
+use super::download::{Download, Giver, Opened};
 use super::spend::Order;
 use crate::oci::{Digest, Manifest, Reference, RepositoryPath};
 use crate::policy::budget::PREFETCH;
@@ -19,7 +19,7 @@ impl Order {
         let Reference::Digest(digest) = self.reference else {
             return None;
         };
-        let verify = |fetched| self.is_it(&digest, fetched);
+        let verify = |fetched| self.is_it(&digest, fetched, Place::Manifest);
         let path = &self.repository.path;
         // Nobody waits for what is prefetched.
         let deadline = match self.asker.tier {
@@ -36,11 +36,16 @@ impl Order {
         Some((digest, held, url.to_owned()))
     }
 
-    fn is_it(&self, wanted: &Digest, fetched: Fetched) -> Option<Held> {
+    /// The manifest, if what another source than the upstream gave is the one that was asked for.
+    pub(super) fn is_it(&self, wanted: &Digest, fetched: Fetched, place: Place) -> Option<Held> {
         if Digest::of(wanted.algorithm(), &fetched.bytes) != *wanted {
             let repository = &self.repository;
-            tracing::warn!(%repository, digest = %wanted, "an alternate sent another manifest than was asked for");
-            self.shelves.metrics.integrity_failure(Place::Manifest);
+            let source = match place {
+                Place::Shared => "the shared shelf",
+                Place::Manifest | Place::Upstream | Place::Disk => "an alternate",
+            };
+            tracing::warn!(%repository, digest = %wanted, source, "it gave another manifest than was asked for");
+            self.shelves.metrics.integrity_failure(place);
             return None;
         }
         let manifest = Manifest::parse(fetched.bytes, fetched.label.as_ref()).ok()?;
@@ -49,23 +54,33 @@ impl Order {
 }
 
 impl Download {
-    /// Opens the blob from a byte on, unless that has been done.
-    pub(super) async fn open_anywhere(&self, from: u64) -> Result<Incoming, Refusal> {
-        let opened = self.opened();
+    /// Opens the blob from a byte on, unless that has been done: on the shared shelf, else at the upstream, else at an
+    /// alternate that may have it.
+    pub(super) async fn open_anywhere(&self, from: u64) -> Result<Opened, Refusal> {
+        let begun = self.begun();
         if from == 0
-            && let Some(incoming) = opened
+            && let Some(incoming) = begun
         {
-            return Ok(incoming);
+            return Ok(Opened::Registry(incoming));
+        }
+        if let Some(opened) = Box::pin(self.open_shared(from)).await {
+            return Ok(opened);
         }
         let fill = &self.fill;
         let upstream = fill.upstream.as_ref().map_err(Clone::clone)?;
-        open_anywhere(upstream, &fill.repository.path, &fill.digest, Want::From(from)).await
+        let opening = open_anywhere(upstream, &fill.repository.path, &fill.digest, Want::From(from));
+        opening.await.map(Opened::Registry)
     }
 
-    /// What an alternate gave broke off, or was wrong; nothing if it was the upstream.
-    pub(super) fn blame(&self, alternate: Option<usize>, wrong: bool) {
-        if let (Some(alternate), Ok(upstream)) = (alternate, &self.fill.upstream) {
-            upstream.alternate_failed(alternate, &self.fill.digest, wrong);
+    /// What an alternate gave broke off, or was wrong, or what the shared shelf gave broke off; nothing if it was the
+    /// upstream.
+    pub(super) fn blame(&self, giver: Giver, wrong: bool) {
+        match (giver, &self.fill.upstream) {
+            (Giver::Alternate(alternate), Ok(upstream)) => {
+                upstream.alternate_failed(alternate, &self.fill.digest, wrong);
+            }
+            (Giver::Shared, _) if !wrong => self.shelf_broke(),
+            (Giver::Upstream | Giver::Alternate(_) | Giver::Shared, _) => {}
         }
     }
 }

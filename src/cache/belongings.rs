@@ -8,7 +8,7 @@
 //! Until it has said so, nothing is looked up: who asks for what is held for another and who asks for what nobody has
 //! are given the same, by the same questions, and have spent the same of what they may (S066).
 //!
-//! Where no upstream has credentials, or had, there is no such question.
+//! Where no upstream has credentials, or had, there is no such question, but for what the shared shelf has.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, PoisonError};
@@ -60,6 +60,12 @@ impl Belongings {
         is_new
     }
 
+    /// True if this is known to be the repository's, or everybody's.
+    pub(super) fn are(&self, repository: &Repository, digest: &Digest) -> bool {
+        let itself = (digest, Aspect::Itself);
+        self.has(None, itself) || self.has(Some(repository), itself)
+    }
+
     /// The upstream has given this for the repository.
     pub(super) fn given(&self, repository: &Repository, digest: &Digest) {
         self.note(Some(repository), (digest, Aspect::Itself));
@@ -88,16 +94,17 @@ enum Aspect {
 impl Cache {
     /// True if content may be served as this repository's, as far as is known. Asks nobody.
     pub(super) fn belongs(&self, chosen: &Chosen, digest: &Digest) -> bool {
-        let known = &self.shelves.belongings;
-        let itself = (digest, Aspect::Itself);
-        !self.upstreams.have_secrets()
-            || known.has(None, itself)
-            || known.has(Some(&chosen.repository), itself)
+        !self.upstreams.have_secrets() || self.shelves.belongings.are(&chosen.repository, digest)
+    }
+
+    /// True if it matters whose content is: some of what is held, or stands on the shared shelf, is not for everybody.
+    fn is_told_apart(&self) -> bool {
+        self.upstreams.have_secrets() || self.shelves.shared.get().is_some()
     }
 
     /// The upstream has said that this is its repository's.
     pub(super) fn note_belongs(&self, chosen: &Chosen, digest: &Digest) {
-        if self.upstreams.have_secrets() {
+        if self.is_told_apart() {
             let owner = self.owner(chosen);
             self.shelves.belongings.note(owner, (digest, Aspect::Itself));
         }
@@ -108,7 +115,7 @@ impl Cache {
         self.note_belongs(chosen, digest);
         let owner = self.owner(chosen);
         let known = &self.shelves.belongings;
-        if !self.upstreams.have_secrets() || !known.note(owner, (digest, Aspect::Parts)) {
+        if !self.is_told_apart() || !known.note(owner, (digest, Aspect::Parts)) {
             return;
         }
         let Ok(manifest) = Manifest::parse(held.bytes.clone(), held.manifest.as_ref()) else {

@@ -9,6 +9,7 @@ use super::claim::{Claimed, Opened};
 use super::download::Download;
 use super::fill::{Fill, Phase, Progress};
 use super::quotas::{Pass, Start};
+use super::shared::Shelved;
 use super::{
     Asker, Body, Cache, Failure, Following, From, Kind, Outcome, Rescue, Served, SharedFlights, in_time, lock,
 };
@@ -276,8 +277,9 @@ impl Cache {
             shelves: self.shelves.clone(),
             registry: chosen.repository.registry.to_string(),
             disk: id.is_some(),
+            shelved: Shelved::default(),
             received: metrics.upstreams.received(&self.upstreams.label(chosen)),
-            opened: Mutex::new(opened),
+            begun: Mutex::new(opened),
         };
         let ending = Ending {
             _active: metrics.fills.started(),
@@ -319,7 +321,7 @@ async fn await_bytes(following: Following, outcome: Outcome) -> Result<Option<Se
                 outcome
             };
             let from = match (progress.from, outcome) {
-                (From::Upstream | From::Alternate, Outcome::Collapsed) => From::Filling,
+                (From::Upstream | From::Alternate | From::Shared, Outcome::Collapsed) => From::Filling,
                 (from, _) => from,
             };
             let body = Body::Filling(following);

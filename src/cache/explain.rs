@@ -14,7 +14,7 @@ use crate::policy::budget::{Because, Withheld};
 use crate::policy::freshness::{self, Before, Rules, TagRecord};
 use crate::policy::naming::Chosen;
 use crate::policy::outlook::{self, Known, Named, Outlook, Permit};
-use crate::store::Shelf;
+use crate::store::{SharedStatus, Shelf};
 use crate::upstream::{Guard, Refusal, Wants};
 
 /// The word for what is not held.
@@ -44,6 +44,9 @@ pub struct Explained {
     pub young: Option<ExplainedYoung>,
     /// The upstream that would be asked.
     pub upstream: UpstreamStatus,
+    /// The shared shelf, which is asked before a manifest is bought; `None` if there is none.
+    #[serde(default)]
+    pub shared: Option<SharedStatus>,
     /// Why a manifest cannot be bought now; `None` if it can.
     pub withheld: Option<ExplainedWithheld>,
 }
@@ -207,6 +210,7 @@ impl Cache {
                 &upstream,
                 offline,
             ),
+            shared: self.shelves.shared.get().map(|sharing| sharing.shelf.status()),
             withheld: withheld.map(|withheld| explained_withheld(&withheld)),
         }
     }

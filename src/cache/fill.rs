@@ -137,6 +137,7 @@ impl Fill {
         let progress = self.snapshot();
         let from = match progress.from {
             From::Disk | From::Memory => "disk",
+            From::Shared => "shared",
             From::Alternate => "alternate",
             From::Upstream | From::Filling => "upstream",
         };

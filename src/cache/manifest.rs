@@ -120,7 +120,7 @@ impl Cache {
         self.note_parts(chosen, digest, &held);
         let outcome = match from {
             From::Filling => Outcome::Collapsed,
-            From::Memory | From::Disk | From::Alternate | From::Upstream => Outcome::Miss,
+            From::Memory | From::Disk | From::Shared | From::Alternate | From::Upstream => Outcome::Miss,
         };
         Ok(served(*digest, held, from, outcome))
     }

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! manifest by tag ── tag record ── freshness ── HEAD ──┐
-//! manifest by digest ── memory ── disk ────────────────┴── upstream GET, verified whole
-//! blob ── memory ── disk ── flight ── fill ── upstream GET, verified while it streams
+//! manifest by digest ── memory ── disk ────────────────┴── shared shelf, upstream GET, verified whole
+//! blob ── memory ── disk ── flight ── fill ── shared shelf, upstream GET, verified while it streams
 //! ```
 
 mod alternate;
@@ -37,6 +37,7 @@ mod reports;
 mod rescue;
 mod resolve;
 mod scrub;
+mod shared;
 mod show;
 mod sink;
 mod spend;
@@ -51,7 +52,7 @@ mod young;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -88,6 +89,7 @@ pub use quotas::{Client, NotNow, Pacer, Quotas};
 pub use reader::{Broken, Following, Piece, Reader};
 pub use reports::{ChangeRow, GoesRow, HoldRow, HoldsReport, PurgeReport, StaysRow};
 pub use rescue::Rescue;
+pub use shared::{QUEUE, WRITERS};
 pub use show::{NotHeld, Shown, ShownNode, ShownTag};
 pub use status::{
     AccountStatus, BucketStatus, CacheStatus, IssuerStatus, ScrubStatus, Status, UpstreamStatus,
@@ -147,6 +149,8 @@ pub enum From {
     Disk,
     /// A download in progress that this request joined.
     Filling,
+    /// The shared shelf, for this request.
+    Shared,
     /// An alternate source, for this request.
     Alternate,
     /// The upstream, for this request.
@@ -250,6 +254,8 @@ struct Shelves {
     ahead: Arc<Semaphore>,
     /// Whether a blob is hashed again when it is first served after a start.
     verifies: AtomicBool,
+    /// The shared shelf, if there is one, and what waits to be put on it. It comes before the first request, if ever.
+    shared: OnceLock<shared::Sharing>,
 }
 
 impl Shelves {
@@ -340,6 +346,7 @@ impl Cache {
             blame: Mutex::default(),
             belongings: belongings::Belongings::default(),
             ahead: Arc::new(Semaphore::new(download::AHEAD)),
+            shared: OnceLock::new(),
         };
         // Before anything can be evicted.
         shelves.keep_held();

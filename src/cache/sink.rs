@@ -12,7 +12,6 @@ use super::fill::HELD_BACK;
 use crate::oci::Hasher;
 use crate::policy::disk::Pace;
 use crate::store::{NotKept, OpenFile, PATIENCE, Partial, blocking, reading};
-use crate::upstream::Incoming;
 
 /// Bytes hashed at a time when a file is verified.
 const VERIFY_STEP: usize = 4 << 20;
@@ -65,8 +64,8 @@ impl Sink {
 
     /// Sets room aside for all of a blob whose length is known. False if there is none: it is passed on and not
     /// kept, and what an earlier attempt left of it has gone.
-    pub(super) async fn make_room(&mut self, incoming: &Incoming, download: &Download) -> bool {
-        match incoming.total {
+    pub(super) async fn make_room(&mut self, total: Option<u64>, download: &Download) -> bool {
+        match total {
             Some(total) => make_room(&mut self.partial, total, download).await,
             None => true,
         }
@@ -79,15 +78,14 @@ impl Sink {
             .map_or(0, |partial| partial.held.saturating_sub(HELD_BACK))
     }
 
-    /// Hashes what an earlier attempt left, if the upstream goes on from there.
+    /// Hashes the `held` bytes of what an earlier attempt left from which the upstream goes on.
     ///
     /// # Errors
     /// If what is left cannot be read: it is of no use then.
-    pub(super) async fn start(&mut self, incoming: &Incoming, download: &Download) -> std::io::Result<()> {
+    pub(super) async fn start(&mut self, held: u64, download: &Download) -> std::io::Result<()> {
         let Some(partial) = &self.partial else {
             return Ok(());
         };
-        let held = incoming.start;
         while self.written < held {
             let step = hash_step(self.hasher.clone(), partial.file.clone(), self.written, held);
             let (hasher, len) = download.shelves.disk.health().read("read", step.await)?;

@@ -225,8 +225,15 @@ pub(super) struct Order {
 impl Order {
     /// Fetches, verifies and keeps it.
     pub(super) async fn carry_out(self) -> Result<(Digest, Held, From), Refusal> {
-        let ((digest, held, source), from) = match self.elsewhere().await {
-            Some(found) => (found, From::Alternate),
+        let shared = Box::pin(self.shared_manifest())
+            .await
+            .map(|found| (found, From::Shared));
+        let found = match shared {
+            Some(found) => Some(found),
+            None => self.elsewhere().await.map(|found| (found, From::Alternate)),
+        };
+        let ((digest, held, source), from) = match found {
+            Some(found) => found,
             None => {
                 let (digest, held) = self.verified(self.buy().await?)?;
                 let source = self.repository.registry.to_string();
@@ -236,6 +243,10 @@ impl Order {
         self.shelves
             .keep(&self.repository, digest, &held, source, self.clock.now())
             .await;
+        if from != From::Shared {
+            self.shelves
+                .offer(Shelf::Manifests, digest, held.manifest.clone());
+        }
         Ok((digest, held, from))
     }
 

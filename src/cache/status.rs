@@ -8,6 +8,7 @@ use super::{Cache, DiskStatus, PurgeStatus, ScheduledStatus};
 use crate::clock::Time;
 use crate::policy::budget::{self, Standing};
 use crate::policy::clients::Tier;
+use crate::store::SharedStatus;
 use crate::upstream::{self, Upstream};
 
 /// Everything at a moment.
@@ -76,6 +77,9 @@ pub struct CacheStatus {
     /// The purges that come by the calendar.
     #[serde(default)]
     pub scheduled: Vec<ScheduledStatus>,
+    /// The shared shelf, if there is one.
+    #[serde(default)]
+    pub shared: Option<SharedStatus>,
 }
 
 /// The scrub.
@@ -201,6 +205,7 @@ impl Cache {
             scrub: self.scrub_status(),
             purges: self.purging.status(),
             scheduled: self.calendar.status(),
+            shared: self.shelves.shared.get().map(|sharing| sharing.shelf.status()),
         }
     }
 

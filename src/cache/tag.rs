@@ -40,7 +40,7 @@ impl Cache {
             let served = self.by_record(chosen, &record, head, asker, None).await?;
             let outcome = match served.from {
                 From::Memory | From::Disk => Outcome::Locked,
-                From::Filling | From::Alternate | From::Upstream => served.outcome,
+                From::Filling | From::Shared | From::Alternate | From::Upstream => served.outcome,
             };
             return Ok(aged(Served { outcome, ..served }, record.validated, now));
         }

@@ -77,6 +77,17 @@ fn of_cache(cache: &CacheStatus, troubles: &mut Vec<Trouble>) {
             "Others fill this file system. Free some of it, or give the cache one of its own.",
         );
     }
+    if let Some(shared) = &cache.shared
+        && let Some(why) = &shared.why
+    {
+        let bucket = &shared.bucket;
+        add(
+            Gravity::Watch,
+            format!("The shared shelf {bucket} is left alone: {why}."),
+            "What is not held comes from the registries meanwhile. See whether this machine reaches the object store, and \
+             whether its keys may read there; Seawall tries again by itself.",
+        );
+    }
     if cache.quarantined > 0 {
         let count = cache.quarantined;
         add(

@@ -20,6 +20,7 @@ use crate::cache::{
 };
 use crate::clock::Time;
 use crate::server::Explanation;
+use crate::store::SharedStatus;
 
 #[derive(Debug, Args)]
 pub(super) struct Explaining {
@@ -169,7 +170,23 @@ fn of_pull(pull: &Explained, full: bool, steps: &mut Vec<Step>) {
     if let Some(trust) = &pull.trust {
         steps.push(("trust", of_trust(trust)));
     }
+    if let Some(shared) = &pull.shared {
+        steps.push(("shared", of_shared(shared, pull.now)));
+    }
     steps.push(("budget", budget(pull)));
+}
+
+/// Whether the shared shelf would be asked for what is not held.
+fn of_shared(shared: &SharedStatus, now: u64) -> String {
+    let bucket = &shared.bucket;
+    match (shared.resting_until, &shared.why) {
+        (Some(until), why) => format!(
+            "{bucket} is left alone for another {}: {}",
+            wait(Time::from_millis(until).since(Time::from_millis(now))),
+            why.as_deref().unwrap_or("it failed")
+        ),
+        (None, _) => format!("{bucket} is asked first for what is not held"),
+    }
 }
 
 fn of_freshness(freshness: &ExplainedFreshness, validated: Option<u64>, now: u64) -> String {

@@ -13,14 +13,15 @@ use super::{Settings, effective, trusts};
 use crate::policy::trust::Rule;
 use crate::server::issuers::{Place, Source};
 
-/// The keys that hold from the next start on. Sockets, the directory and its lock, the memory shelf and the way log
-/// lines are written are made once.
-pub const NEEDS_RESTART: [&str; 6] = [
+/// The keys that hold from the next start on. Sockets, the directory and its lock, the memory and the shared
+/// shelf and the way log lines are written are made once.
+pub const NEEDS_RESTART: [&str; 7] = [
     "server.listen",
     "server.admin",
     "server.bounds.connections",
     "cache.directory",
     "cache.memory",
+    "cache.shared",
     "log.format",
 ];
 
@@ -79,7 +80,14 @@ impl Changes {
     pub fn between(before: &Settings, after: &Settings) -> Self {
         let all = differences(&flat(before), &flat(after));
         let needs = |change: &Change| NEEDS_RESTART.contains(&change.key.as_str());
-        let (restart, mut live): (Vec<Change>, Vec<Change>) = all.into_iter().partition(needs);
+        let (mut restart, mut live): (Vec<Change>, Vec<Change>) = all.into_iter().partition(needs);
+        let key = "cache.shared";
+        if before.shared != after.shared && !restart.iter().any(|change| change.key == key) {
+            restart.push(Change {
+                key: key.to_owned(),
+                what: What::Replaced,
+            });
+        }
         live.extend(hidden(before, after));
         Self { live, restart }
     }
@@ -98,6 +106,7 @@ impl Settings {
         self.server.bounds.connections = running.server.bounds.connections;
         self.cache.directory.clone_from(&running.cache.directory);
         self.cache.memory = running.cache.memory;
+        self.shared.clone_from(&running.shared);
         self.log.json = running.log.json;
         self
     }
@@ -348,14 +357,23 @@ mod tests {
     #[test]
     fn what_needs_a_restart_stays_as_it_runs_and_nothing_else_does() {
         let before = settings("");
-        let after = settings(
+        let shared = match crate::net::bucket::IS_BUILT_IN {
+            true => "shared = { bucket = \"seawall\" }\n",
+            false => "",
+        };
+        let after = settings(&format!(
             "[server]\nlisten = \"127.0.0.1:6000\"\nadmin = \"127.0.0.1:6001\"\ndrain = \"5s\"\n\
-             bounds = { connections = 7, header_count = 50 }\n\
-             [cache]\ndirectory = \"/x\"\nmemory = \"1MiB\"\ncapacity = \"30GiB\"\n[log]\nformat = \"json\"\n",
-        );
-        let keys = |changes: Vec<Change>| changes.into_iter().map(|change| change.key).collect::<Vec<_>>();
+             bounds = {{ connections = 7, header_count = 50 }}\n\
+             [cache]\ndirectory = \"/x\"\nmemory = \"1MiB\"\ncapacity = \"30GiB\"\n{shared}[log]\nformat = \"json\"\n",
+        ));
+        let keys = |changes: Vec<Change>| {
+            let mut keys: Vec<String> = changes.into_iter().map(|change| change.key).collect();
+            keys.sort_unstable();
+            keys
+        };
         let changes = Changes::between(&before, &after);
         let mut needed = NEEDS_RESTART.to_vec();
+        needed.retain(|key| *key != "cache.shared" || !shared.is_empty());
         needed.sort_unstable();
         assert_eq!(keys(changes.restart), needed);
         let running = after.clone().beside(&before);

@@ -9,7 +9,7 @@ use super::problem::Problems;
 use super::section::{Section, Wrong, boolean, count, duration, limit, size, text, word};
 use super::{
     LogOptions, Logins, Settings, access, admin, clients, defaults, issuers, logins, proxies, purges, scrub,
-    space, tiers, tls, trace, trusts, upstreams, values, warms,
+    shared, space, tiers, tls, trace, trusts, upstreams, values, warms,
 };
 use crate::policy::flight;
 use crate::server::Bounds;
@@ -52,6 +52,7 @@ pub(super) fn check(tree: &Table, environment: &Environment, problems: &mut Prob
             "scrub",
             "finish_abandoned",
             "cooling",
+            "shared",
         ],
         problems,
     );
@@ -63,6 +64,7 @@ pub(super) fn check(tree: &Table, environment: &Environment, problems: &mut Prob
     access::judge_logins(&top, problems);
     Settings {
         logins,
+        shared: shared::read(&cache, environment, problems),
         cache: crate::cache::Options {
             directory: directory(&cache, environment, problems),
             space: space::read(&cache, problems),

@@ -32,6 +32,7 @@ mod schedule;
 mod scrub;
 mod secret;
 mod section;
+mod shared;
 mod show;
 mod space;
 mod tiers;
@@ -60,6 +61,8 @@ pub struct Settings {
     pub server: crate::server::Options,
     /// The cache's.
     pub cache: crate::cache::Options,
+    /// The shelf that several Seawalls share; `None` for none.
+    pub shared: Option<crate::store::SharedOptions>,
     /// The upstreams', in the order of the configuration, the built-in ones last.
     pub upstreams: Vec<crate::upstream::Options>,
     /// The names they answer to, in the same order.
@@ -126,6 +129,7 @@ fn understand(text: &str, environment: &Environment, problems: &mut problem::Pro
     warnings.extend(logins::warnings(&settings));
     warnings.extend(admin::warnings(&settings.server));
     warnings.extend(trace::warnings(&settings.trace));
+    warnings.extend(shared::warnings(settings.shared.as_ref()));
     let mut files = Vec::new();
     file::named_files(&tree, &mut files);
     Loaded {

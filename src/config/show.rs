@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::units::{show_duration, show_size};
 use super::{
-    Settings, identities, issuers, logins, purges, scrub, space, tiers, trace, trusts, values, warms,
+    Settings, identities, issuers, logins, purges, scrub, shared, space, tiers, trace, trusts, values, warms,
 };
 use crate::cache::OnExhausted;
 use crate::net::acme::Acme;
@@ -133,6 +133,9 @@ fn cache_and_log(out: &mut String, settings: &Settings) -> std::fmt::Result {
         show_size(cache.flights.finish_below)
     )?;
     writeln!(out, "cooling = \"{}\"", show_duration(cache.flights.cooling))?;
+    if let Some(shared) = &settings.shared {
+        writeln!(out, "shared = {}", shared::show(shared))?;
+    }
     writeln!(out, "\n[log]")?;
     writeln!(out, "format = \"{}\"", if log.json { "json" } else { "text" })?;
     writeln!(out, "level = {}", quoted(&log.level))?;

@@ -1,6 +1,7 @@
 //! Plumbing to the outside: one HTTP client, one TLS setup, URLs that hide their secrets.
 
 pub mod acme;
+pub mod bucket;
 pub mod client;
 mod connector;
 pub mod dial;

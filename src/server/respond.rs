@@ -281,6 +281,7 @@ pub(super) const fn from_word(from: From) -> requests::From {
         From::Memory => requests::From::Memory,
         From::Disk => requests::From::Disk,
         From::Filling => requests::From::Filling,
+        From::Shared => requests::From::Shared,
         From::Alternate => requests::From::Alternate,
         From::Upstream => requests::From::Upstream,
     }

@@ -15,6 +15,7 @@ mod pool;
 mod private;
 mod records;
 mod replaced;
+mod shared;
 #[cfg(test)]
 mod simulation;
 
@@ -30,3 +31,4 @@ pub use memory::{Held, Memory};
 pub use pool::{READERS, WORKERS, blocking, reading};
 pub use private::PrivateFile;
 pub use records::{List, ManifestRecord, Pulls, Records, ScrubRecord};
+pub use shared::{Shared, SharedOptions, SharedStatus};

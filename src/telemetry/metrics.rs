@@ -13,6 +13,7 @@ pub mod quotas;
 pub mod requests;
 pub mod runtime;
 pub mod scrub;
+pub mod shared;
 pub mod space;
 pub mod spending;
 pub mod traces;
@@ -38,6 +39,8 @@ book::label! {
         Disk = "disk",
         /// In a manifest an upstream sent.
         Manifest = "manifest",
+        /// In what the shared shelf gave.
+        Shared = "shared",
     }
 }
 
@@ -68,6 +71,8 @@ pub struct Metrics {
     pub runtime: runtime::Runtime,
     /// The scrub: hashed again and put aside.
     pub scrub: scrub::Scrub,
+    /// The shared shelf: what it gave and took.
+    pub shared: shared::Shared,
     /// Disk and memory: held, evicted and not kept.
     pub space: space::Space,
     /// Budgets: spent and not spent.
@@ -127,6 +132,7 @@ impl Metrics {
             requests: requests::Requests::new(&book),
             runtime: runtime::Runtime::new(&book),
             scrub: scrub::Scrub::new(&book),
+            shared: shared::Shared::new(&book),
             space: space::Space::new(&book),
             spending: spending::Spending::new(&book),
             traces: traces::Traces::new(&book),

@@ -129,6 +129,7 @@ fn packages() -> Vec<Package> {
         .args(["--no-dedupe", "--format", "{p};{l}"])
         // What other features bring may not be at hand.
         .args(cfg!(feature = "acme").then_some("--features=acme"))
+        .args(cfg!(feature = "shared").then_some("--features=shared"))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .unwrap();

@@ -39,6 +39,8 @@ mod reload;
 mod repair;
 mod servable;
 mod served_by_tls;
+#[cfg(feature = "shared")]
+mod shared;
 mod shield;
 mod sim;
 mod storms;

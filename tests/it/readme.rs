@@ -82,6 +82,7 @@ fn every_configuration_that_the_readme_shows_is_taken_but_for_files_that_are_not
             let absent = found(&block, "\"(/[^\"]+)\"").iter().any(is_absent);
             let left_open = problem.what.contains("\"…\"");
             let not_built_in = cfg!(not(feature = "acme")) && problem.what.contains("acme")
+                || cfg!(not(feature = "shared")) && problem.what.contains("built without the shared shelf")
                 || cfg!(not(feature = "keyless")) && problem.what.contains("keyless");
             assert!(
                 absent || left_open || not_built_in,
@@ -200,7 +201,7 @@ async fn every_path_of_the_api_that_the_readme_names_is_answered() {
 }
 
 /// What the README says of each bound, where its constant is, and what stands there.
-const BOUNDS: [(&str, &str, &str, &str); 12] = [
+const BOUNDS: [(&str, &str, &str, &str); 13] = [
     (
         "clients with quotas (16,384)",
         "src/cache/quotas/mod.rs",
@@ -236,6 +237,12 @@ const BOUNDS: [(&str, &str, &str, &str); 12] = [
         "src/store/records/held.rs",
         "MAX_COUNTED",
         "65_536;",
+    ),
+    (
+        "what waits to be put into a shared bucket (1,024)",
+        "src/cache/shared.rs",
+        "QUEUE",
+        "1024;",
     ),
     (
         "verdicts on signatures in memory (16,384)",

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::super::fill::{Fill, HELD_BACK};
 use super::super::sink::total_len;
-use super::{BATCH, Download, Halt, Next, read_batch};
+use super::{BATCH, Download, Giver, Halt, Next, Opened, read_batch};
 use crate::oci::ByteRange;
 use crate::policy::lanes::{CHUNK, Chunks, Pace, Turn};
 use crate::telemetry::metrics::Open;
@@ -34,7 +34,7 @@ const TRIES: u32 = 3;
 /// Where the bytes come from, in order.
 pub(super) struct Source<'a> {
     download: &'a Download,
-    head: Option<Incoming>,
+    head: Option<Opened>,
     chunks: Chunks,
     /// One for each chunk ahead, in their order.
     lanes: VecDeque<Lane>,
@@ -43,7 +43,7 @@ pub(super) struct Source<'a> {
     /// Bytes that the head's next batch need not go beyond.
     enough: usize,
     pace: Pace,
-    alternate: Option<usize>,
+    giver: Giver,
     start: Instant,
     /// How long the head was waited for.
     reading: Duration,
@@ -72,12 +72,12 @@ struct Lane {
 
 impl<'a> Source<'a> {
     /// Begins with one connection. One whose length is not known has no other.
-    pub(super) fn new(download: &'a Download, incoming: Incoming) -> Self {
-        let total = incoming.total.unwrap_or(0);
+    pub(super) fn new(download: &'a Download, incoming: Opened) -> Self {
+        let total = incoming.total().unwrap_or(0);
         Self {
             download,
-            chunks: Chunks::new(total, incoming.start),
-            alternate: incoming.alternate,
+            chunks: Chunks::new(total, incoming.start()),
+            giver: incoming.giver(),
             head: Some(incoming),
             lanes: VecDeque::new(),
             tasks: JoinSet::new(),
@@ -90,10 +90,25 @@ impl<'a> Source<'a> {
     }
 
     /// Goes on with a head that was asked for anew, where the last batch ended or before.
-    pub(super) fn go_on(&mut self, incoming: Incoming) {
-        self.chunks.begin(incoming.start);
-        self.alternate = incoming.alternate;
+    pub(super) fn go_on(&mut self, incoming: Opened) {
+        self.chunks.begin(incoming.start());
+        self.giver = incoming.giver();
         self.head = Some(incoming);
+    }
+
+    /// Who gives the head.
+    pub(super) fn giver(&self) -> Giver {
+        self.giver
+    }
+
+    /// The alternate that lanes lead to, or `None` for the upstream; `None` if there are to be none: the shared shelf
+    /// is near.
+    fn lanes_lead_to(&self) -> Option<Option<usize>> {
+        match self.giver {
+            Giver::Upstream => Some(None),
+            Giver::Alternate(alternate) => Some(Some(alternate)),
+            Giver::Shared => None,
+        }
     }
 
     /// Waits for bytes, then takes what else has already arrived, up to [`BATCH`].
@@ -191,31 +206,31 @@ impl<'a> Source<'a> {
         if self.shared.refused.load(Ordering::Relaxed) {
             self.pace.refused();
         }
-        let Ok(upstream) = &self.download.fill.upstream else {
+        let (Ok(upstream), Some(alternate)) = (&self.download.fill.upstream, self.lanes_lead_to()) else {
             return;
         };
         let received = self.shared.received.load(Ordering::Relaxed);
         let has = self.tasks.len() + usize::from(self.head.is_some());
-        let most = upstream.lanes(self.alternate);
+        let most = upstream.lanes(alternate);
         let want = self
             .pace
             .observe(self.start.elapsed(), received, self.reading, has, most);
         for _ in has..want {
-            if self.lanes.len() >= want || !self.open() {
+            if self.lanes.len() >= want || !self.open(alternate) {
                 break;
             }
         }
     }
 
     /// Opens one more lane; false if it may not, or has nothing to do.
-    fn open(&mut self) -> bool {
+    fn open(&mut self, alternate: Option<usize>) -> bool {
         let (fill, shelves) = (&self.download.fill, &self.download.shelves);
         let Ok(upstream) = fill.upstream.clone() else {
             return false;
         };
         let (Ok(place), Some(connection)) = (
             shelves.ahead.clone().try_acquire_owned(),
-            upstream.lane_place(self.alternate),
+            upstream.lane_place(alternate),
         ) else {
             return false;
         };
@@ -233,7 +248,7 @@ impl<'a> Source<'a> {
         let fetch = Fetch {
             fill: fill.clone(),
             upstream,
-            alternate: self.alternate,
+            alternate,
             total: self.chunks.total(),
             pieces: sender,
             refused,

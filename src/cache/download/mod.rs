@@ -5,6 +5,7 @@
 //! byte.
 
 mod lanes;
+mod opened;
 mod stored;
 
 use std::collections::BTreeSet;
@@ -14,9 +15,11 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub(super) use lanes::PLACES as AHEAD;
+pub(super) use opened::{Giver, Opened};
 
 use self::lanes::Source;
 use super::fill::{Fill, Phase};
+use super::shared::Shelved;
 use super::sink::{Sink, total_len};
 use super::{Failure, From, Shelves, lock};
 use crate::policy::flight::Landing;
@@ -33,7 +36,7 @@ const MAX_RESUMES: u32 = 4;
 /// The first wait before going on; doubled each time.
 const RESUME_WAIT: Duration = Duration::from_millis(100);
 /// Why a download stopped.
-enum Stop {
+pub(super) enum Stop {
     /// The upstream.
     Refused(Refusal),
     /// The bytes are not what their name says.
@@ -71,10 +74,12 @@ pub(super) struct Download {
     /// False for a fill that must not touch the disk, since another one of the same digest does, or what stands
     /// there cannot be read now and is to stay.
     pub(super) disk: bool,
+    /// What it has of the shared shelf.
+    pub(super) shelved: Shelved,
     /// Counts what comes from the upstream.
     pub(super) received: IntCounter,
     /// What the upstream has begun to give already, from the first byte on.
-    pub(super) opened: Mutex<Option<Incoming>>,
+    pub(super) begun: Mutex<Option<Incoming>>,
 }
 
 impl Download {
@@ -99,6 +104,10 @@ impl Download {
         }
         match self.fetch().await {
             Ok(()) => Landing::Arrived,
+            Err(stop) if Box::pin(self.is_spoilt(&stop)).await => {
+                self.end("what the shared shelf gave was wrong, and is had from elsewhere");
+                Landing::Cancelled
+            }
             Err(Stop::Refused(refusal)) => {
                 tracing::info!(digest = %self.fill.digest, upstream = %self.registry, error = %refusal, "fill failed");
                 self.shelves.metrics.fills.failed(refusal.cause());
@@ -134,21 +143,21 @@ impl Download {
     /// Fetches from the upstream, going on after breaks, until the digest agrees.
     async fn fetch(&self) -> Result<(), Stop> {
         let (mut sink, mut incoming) = self.begin().await?;
-        if !sink.make_room(&incoming, self).await && incoming.start > 0 {
+        if !sink.make_room(incoming.total(), self).await && incoming.start() > 0 {
             incoming = self.open(0).await?;
         }
-        if let Err(error) = sink.start(&incoming, self).await {
+        if let Err(error) = sink.start(incoming.start(), self).await {
             tracing::info!(digest = %self.fill.digest, %error, "what an earlier attempt left cannot be read");
             (sink, incoming) = self.start_over(sink).await?;
         }
         let resumed = sink.written > 0;
         let mut resumes = 0;
         let mut helped = BTreeSet::new();
-        let mut from = incoming.alternate;
+        let mut from = incoming.giver();
         let mut source = Source::new(self, incoming);
         loop {
             let before = sink.written;
-            helped.extend(from);
+            helped.insert(from);
             let Some(halt) = self.pump(&mut sink, &mut source).await? else {
                 break;
             };
@@ -159,8 +168,8 @@ impl Download {
                 self.blame(from, false);
             }
             let incoming = self.open_again(sink.written, halt, &mut resumes).await?;
-            sink.skip = sink.written.saturating_sub(incoming.start);
-            from = incoming.alternate;
+            sink.skip = sink.written.saturating_sub(incoming.start());
+            from = incoming.giver();
             source.go_on(incoming);
         }
         let finished = self.finish(sink).await;
@@ -168,13 +177,18 @@ impl Download {
             return Err(Stop::Torn);
         }
         if matches!(finished, Err(Stop::Wrong)) {
-            helped.into_iter().for_each(|each| self.blame(Some(each), true));
+            // With bytes of the shared shelf among them, it is the first to be doubted.
+            if !helped.contains(&Giver::Shared) {
+                helped.into_iter().for_each(|each| self.blame(each, true));
+            }
+        } else if finished.is_ok() && helped.iter().any(|each| *each != Giver::Shared) {
+            self.shelves.offer(Shelf::Blobs, self.fill.digest, None);
         }
         finished
     }
 
     /// Opens the unfinished file, and asks for what it lacks: at the same time where there is none yet.
-    async fn begin(&self) -> Result<(Sink, Incoming), Refusal> {
+    async fn begin(&self) -> Result<(Sink, Opened), Refusal> {
         if !self.disk || !self.shelves.disk.has_begun(&self.fill.digest) {
             let (sink, incoming) = tokio::join!(Sink::open(self), self.open(0));
             return Ok((sink, incoming?));
@@ -189,7 +203,7 @@ impl Download {
     }
 
     /// Asks for the rest, after a break as often as is worth it.
-    async fn open_again(&self, at: u64, halt: Halt, resumes: &mut u32) -> Result<Incoming, Stop> {
+    async fn open_again(&self, at: u64, halt: Halt, resumes: &mut u32) -> Result<Opened, Stop> {
         let mut broken = match halt {
             Halt::Broken(broken) => broken,
             Halt::Gap => match self.open(at).await {
@@ -216,7 +230,7 @@ impl Download {
     }
 
     /// Begins again, in memory: what is on disk is of no use.
-    async fn start_over(&self, sink: Sink) -> Result<(Sink, Incoming), Refusal> {
+    async fn start_over(&self, sink: Sink) -> Result<(Sink, Opened), Refusal> {
         if let Some(partial) = sink.partial {
             self.discard(partial).await;
         }
@@ -229,31 +243,33 @@ impl Download {
     }
 
     /// What the upstream has begun to give, once.
-    pub(super) fn opened(&self) -> Option<Incoming> {
-        lock(&self.opened).take()
+    pub(super) fn begun(&self) -> Option<Incoming> {
+        lock(&self.begun).take()
     }
 
-    async fn open(&self, from: u64) -> Result<Incoming, Refusal> {
+    async fn open(&self, from: u64) -> Result<Opened, Refusal> {
         let fill = &self.fill;
         let incoming = self.open_anywhere(from).await?;
         let known = fill.snapshot().total;
-        if let (Some(known), Some(total)) = (known, incoming.total)
+        if let (Some(known), Some(total)) = (known, incoming.total())
             && known != total
         {
-            self.blame(incoming.alternate, true);
+            self.blame(incoming.giver(), true);
             return Err(Refusal::Unusable(format!(
                 "the blob was {known} bytes long and is now {total}"
             )));
         }
-        if incoming.start > from {
+        if incoming.start() > from {
             return Err(Refusal::Unusable(
                 "the upstream skipped bytes that were asked for".to_owned(),
             ));
         }
         fill.publish(|progress| {
-            progress.total = incoming.total.or(progress.total);
-            if incoming.alternate.is_some() {
-                progress.from = From::Alternate;
+            progress.total = incoming.total().or(progress.total);
+            match incoming.giver() {
+                Giver::Upstream => {}
+                Giver::Alternate(_) => progress.from = From::Alternate,
+                Giver::Shared => progress.from = From::Shared,
             }
         });
         Ok(incoming)
@@ -263,7 +279,7 @@ impl Download {
     async fn pump(&self, sink: &mut Sink, source: &mut Source<'_>) -> Result<Option<Halt>, Stop> {
         let (mut batch, mut next) = source.batch().await;
         loop {
-            self.received.inc_by(total_len(&batch));
+            self.count_came(source.giver(), total_len(&batch));
             sink.skip_held(&mut batch);
             let total = self.fill.snapshot().total;
             let end = sink.written + total_len(&batch);
@@ -338,7 +354,7 @@ impl Download {
 }
 
 /// Waits for bytes, then takes what else has already arrived, until there are `enough`.
-async fn read_batch(incoming: &mut Incoming, enough: usize) -> (Vec<Bytes>, Next) {
+async fn read_batch(incoming: &mut Opened, enough: usize) -> (Vec<Bytes>, Next) {
     let mut batch = Vec::new();
     let mut len = 0;
     loop {
@@ -365,7 +381,7 @@ async fn read_batch(incoming: &mut Incoming, enough: usize) -> (Vec<Bytes>, Next
 }
 
 /// The next piece if it is there already.
-async fn poll_once(incoming: &mut Incoming) -> Option<Result<Option<Bytes>, Refusal>> {
+async fn poll_once(incoming: &mut Opened) -> Option<Result<Option<Bytes>, Refusal>> {
     let mut chunk = std::pin::pin!(incoming.chunk());
     std::future::poll_fn(|context| match chunk.as_mut().poll(context) {
         std::task::Poll::Ready(chunk) => std::task::Poll::Ready(Some(chunk)),

@@ -85,6 +85,7 @@ fn shelves(folder: &TempDir) -> Shelves {
         belongings: Belongings::default(),
         ahead: Arc::new(tokio::sync::Semaphore::new(1)),
         verifies: false.into(),
+        shared: std::sync::OnceLock::new(),
     }
 }
 

@@ -41,6 +41,8 @@ label! {
         Disk = "disk",
         /// A download that somebody else had asked for.
         Filling = "filling",
+        /// The shared shelf, for this request.
+        Shared = "shared",
         /// An alternate source, for this request.
         Alternate = "alternate",
         /// The upstream, for this request.
@@ -122,6 +124,8 @@ label! {
         Held = "held",
         /// They came once for several requests.
         Collapsed = "collapsed",
+        /// The shared shelf had them.
+        Shared = "shared",
         /// An alternate source had them.
         Alternate = "alternate",
         /// They were held, and the upstream did not answer.
@@ -134,6 +138,7 @@ impl Saved {
         match from {
             From::Memory | From::Disk => Some(Self::Held),
             From::Filling => Some(Self::Collapsed),
+            From::Shared => Some(Self::Shared),
             From::Alternate => Some(Self::Alternate),
             From::Stale => Some(Self::Stale),
             From::Upstream | From::None => None,

@@ -24,6 +24,8 @@ label! {
         Collapsed = "collapsed",
         /// It was served stale.
         Stale = "stale",
+        /// The shared shelf had its digest.
+        Shared = "shared",
         /// Another registry had its digest.
         Alternate = "alternate",
     }

@@ -1,6 +1,8 @@
 //! What the tests stand on: a scripted registry behind, a whole Seawall in the middle, a client in front;
 //! all on in-memory pipes.
 
+#[cfg(feature = "shared")]
+pub(crate) mod bucket;
 pub(crate) mod configured;
 pub(crate) mod issuer;
 pub(crate) mod operator;

@@ -16,6 +16,8 @@ use seawall::net::dial::{Dialer, Io, Proxies};
 use seawall::oci::Digest;
 
 pub(crate) use self::answering::Bounds;
+#[cfg(feature = "shared")]
+pub(super) use self::answering::Pieces;
 pub(crate) use self::script::{Chunks, Script};
 
 /// The address every name resolves to: a public one, which the dial filter lets pass; it is never dialled.

@@ -33,7 +33,7 @@ impl Requests {
                 });
                 let count: u64 = made.map(IntCounter::get).sum();
                 totals.answers += count;
-                if !matches!(from, From::Upstream | From::Alternate) {
+                if !matches!(from, From::Upstream | From::Alternate | From::Shared) {
                     totals.hits += count;
                 }
             }

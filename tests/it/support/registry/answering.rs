@@ -250,7 +250,9 @@ fn body(bytes: Bytes, script: &Script, registry: Registry) -> Body {
     BoxBody::new(Pieces(receiver))
 }
 
-struct Pieces(tokio::sync::mpsc::Receiver<Result<Frame<Bytes>, std::io::Error>>);
+pub(in crate::support) struct Pieces(
+    pub(in crate::support) tokio::sync::mpsc::Receiver<Result<Frame<Bytes>, std::io::Error>>,
+);
 
 impl hyper::body::Body for Pieces {
     type Data = Bytes;
