@@ -10,6 +10,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use http::Method;
+use seawall::cache::{Verifiable, Verify, VerifyEvent, VerifyTarget, Wanted};
+use seawall::policy::access::Offer;
 use seawall::store::{PATIENCE, READERS, WORKERS, reading};
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -17,7 +19,7 @@ use tokio::task::JoinSet;
 use crate::support::operator::lines;
 use crate::support::seawall::{Choices, Seawall};
 use crate::support::world::{
-    MIB, World, blob_file, blob_path, content, image, is_quarantined, manifest_path, world,
+    MIB, World, blob_file, blob_path, content, image, is_quarantined, manifest_path, names, world,
 };
 
 /// Says to a process that it is the test's own.
@@ -251,4 +253,31 @@ async fn f066_a_verification_ends_on_a_disk_that_hangs_and_blames_no_file_for_it
         (&summary["objects"], &summary["unreadable"]),
         (&json!(1), &json!([]))
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn f066_a_verification_of_names_that_cannot_be_looked_up_says_that_nothing_was_verified() {
+    // The disk stands still between the question whether it is held and the beginning.
+    let world = world(Choices::default());
+    image(&world.registry, Some("1"), 5);
+    assert!(world.seawall.get(&manifest_path("1")).await.is_good());
+    let names = Arc::new(names(Offer::default()));
+    let (chosen, reference) = Wanted::named("app:1".to_owned(), &names).found.unwrap();
+    let frozen = freeze(&world);
+    let verify = Verify {
+        what: Verifiable::Of(vec![VerifyTarget::Reference(chosen, reference)]),
+        sample: None,
+        rate: 1 << 30,
+        refetch: false,
+        names,
+    };
+    let (events, mut told) = tokio::sync::mpsc::channel(8);
+    world.seawall.cache.verify(verify, &events).await;
+    frozen.thaw();
+    let Some(VerifyEvent::Summary(summary)) = told.recv().await else {
+        panic!("no summary")
+    };
+    assert_eq!(summary.objects, 0);
+    let why = &summary.unreadable[0];
+    assert!(why.contains("what is named cannot be looked up"), "{why}");
 }

@@ -1,8 +1,9 @@
 //! Bit rot, truncation, missing and foreign files: each has one answer, and none of them is a wrong body.
 
+mod scrub;
 mod verify;
 
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,18 +18,8 @@ use serde_json::{Value, json};
 use crate::support::operator::lines;
 use crate::support::seawall::{Choices, Seawall};
 use crate::support::world::{
-    Image, MIB, World, blob_file, blob_path, content, image, is_quarantined, manifest_path, world,
+    Image, MIB, World, blob_file, blob_path, content, flip, image, is_quarantined, manifest_path, world,
 };
-
-const HOUR: Duration = Duration::from_secs(3600);
-
-/// A world that hashes everything again within an hour.
-fn scrubbed() -> World {
-    world(Choices {
-        scrub: Some(HOUR),
-        ..Choices::default()
-    })
-}
 
 /// A blob of 2 MiB, too long for memory, that was pulled and is on disk.
 async fn pulled(world: &World, seed: u64) -> (Digest, Bytes) {
@@ -51,17 +42,6 @@ async fn pulled_image(world: &World, seed: u64) -> Image {
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
     image
-}
-
-fn flip(file: &Path, at: u64) {
-    let open = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(file)
-        .unwrap();
-    let mut byte = [0];
-    open.read_exact_at(&mut byte, at).unwrap();
-    open.write_all_at(&[byte[0] ^ 1], at).unwrap();
 }
 
 fn resize(file: &Path, len: u64) {
@@ -106,48 +86,6 @@ async fn verify(seawall: &Seawall, request: Value) -> (Vec<Value>, Value) {
     assert_eq!(summary["event"], "summary", "{summary}");
     let damaged = all.into_iter().filter(|event| event["event"] == "damaged");
     (damaged.collect(), summary)
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_flipped_bit_is_found_by_the_scrub_and_fetched_again_when_pulled() {
-    // F070
-    let world = scrubbed();
-    let (digest, bytes) = pulled(&world, 1).await;
-    let (sound, _) = pulled(&world, 2).await;
-    flip(&blob_file(world.directory.path(), &digest), MIB as u64);
-    tokio::time::sleep(HOUR * 2).await;
-    assert!(is_quarantined(world.directory.path(), &digest));
-    assert!(!is_quarantined(world.directory.path(), &sound));
-    assert_eq!(metric(&world.seawall, DAMAGED), 1.0);
-    assert_eq!(metric(&world.seawall, "seawall_quarantine_objects"), 1.0);
-    assert!(metric(&world.seawall, "seawall_scrub_objects_total") >= 2.0);
-    let again = world.seawall.get(&blob_path(&digest)).await;
-    assert!(again.is_good() && again.body == bytes);
-    assert_eq!((gets(&world, &digest), gets(&world, &sound)), (2, 1));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_scrub_looks_at_everything_once_in_its_period_and_goes_on_after_a_restart() {
-    let world = scrubbed();
-    for seed in 1..=6 {
-        pulled(&world, seed).await;
-    }
-    tokio::time::sleep(HOUR / 2).await;
-    let looked = metric(&world.seawall, "seawall_scrub_objects_total");
-    assert!((2.0..=5.0).contains(&looked), "{looked} objects in half a period");
-    let progress = world.seawall.cache.status().cache.scrub.progress;
-    assert!((0.3..=0.9).contains(&progress), "{progress}");
-    let (registry, directory) = world.stop().await;
-    let choices = Choices {
-        scrub: Some(HOUR),
-        ..Choices::default()
-    };
-    let seawall = Seawall::start(directory.path(), &registry, choices);
-    let goes_on = seawall.cache.status().cache.scrub.progress;
-    assert!(goes_on >= progress, "{goes_on} after {progress}");
-    assert_eq!(seawall.cache.status().cache.scrub.ended, None);
-    tokio::time::sleep(HOUR * 2 / 3).await;
-    assert!(seawall.cache.status().cache.scrub.ended.is_some());
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! What a start finds, and what it makes of it.
 
 use super::*;
+use crate::support::world::copy;
 
 #[tokio::test(start_paused = true)]
 async fn a_start_knows_at_once_what_is_held_and_after_the_walk_exactly() {
@@ -175,17 +176,4 @@ async fn stale_unfinished_files_are_counted_and_swept() {
     let tomorrow = std::fs::metadata(&resumable).unwrap().modified().unwrap() + Duration::from_secs(86_400);
     seawall.cache.sweep_unfinished(tomorrow).unwrap();
     assert_eq!(told(&seawall), (0, 0));
-}
-
-/// Copies a folder as a crash leaves it.
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
-            true => copy(&entry.path(), &target),
-            false => drop(std::fs::copy(entry.path(), target).unwrap()),
-        }
-    }
 }

@@ -1,6 +1,8 @@
 //! What the operator has verified, is told of it, and has fetched again.
 
 use super::*;
+use crate::support::paper::Paper;
+use crate::support::world::{OCI_MANIFEST, room};
 
 #[tokio::test(start_paused = true)]
 async fn verify_names_what_is_damaged_and_fetches_it_again_if_asked_to() {
@@ -23,8 +25,18 @@ async fn verify_names_what_is_damaged_and_fetches_it_again_if_asked_to() {
         (&summary["mended"], &summary["fetched"], &summary["counted"]),
         (&json!(1), &json!(MIB / 4), &json!(0))
     );
-    let (damaged, _) = verify(&world.seawall, json!({"all": true})).await;
-    assert!(damaged.is_empty(), "{damaged:?}");
+    // The damaged copy that is still aside is no news of what is held, however it is named; each object is looked at once.
+    let layer = image.layer.to_string();
+    for request in [
+        json!({"all": true}),
+        json!({"references": ["library/app:1"]}),
+        json!({"references": ["library/app:1", "library/app:1"], "digests": [layer]}),
+    ] {
+        let (damaged, summary) = verify(&world.seawall, request).await;
+        assert!(damaged.is_empty(), "{damaged:?}");
+        assert_eq!(summary["objects"], json!(3));
+    }
+    assert!(is_quarantined(world.directory.path(), &image.layer));
     assert!(world.seawall.get(&blob_path(&image.layer)).await.is_good());
     assert_eq!(gets(&world, &image.layer), 2);
 }
@@ -91,6 +103,93 @@ async fn what_cannot_be_fetched_again_says_why_and_stays_aside() {
     );
     assert_eq!((&summary["damaged"], &summary["mended"]), (&json!(1), &json!(0)));
     assert!(is_quarantined(world.directory.path(), &image.layer));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_fetched_again_and_finds_no_room_is_not_called_mended() {
+    let world = world(Choices {
+        memory: 0,
+        space: room(4),
+        ..Choices::default()
+    });
+    let small = pulled_image(&world, 13).await;
+    let file = blob_file(world.directory.path(), &small.layer);
+    // A short file takes no room that could be given to a whole one.
+    resize(&file, 1000);
+    let request = json!({"digests": [small.layer.to_string()]});
+    let (damaged, _) = verify(&world.seawall, request).await;
+    assert_eq!(damaged[0]["mended"], "aside");
+    // Nearly all there is belongs to something that is locked.
+    let size = MIB * 94 / 100;
+    let layers: Vec<Value> = (0..4)
+        .map(|seed| {
+            let layer = world.registry.blob("library/app", content(size, 2 * seed + 21));
+            json!({"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": layer.to_string(), "size": size})
+        })
+        .collect();
+    let body = json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "layers": layers,
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": small.config.to_string(),
+            "size": 11}});
+    world
+        .registry
+        .manifest("library/app", Some("large"), OCI_MANIFEST, &body.to_string());
+    let large = json!({"references": ["app:large"]});
+    for path in ["/api/v1/warm", "/api/v1/lock"] {
+        assert!(world.seawall.post(path, &large).await.is_good(), "{path}");
+    }
+    let request = json!({"digests": [small.layer.to_string()], "refetch": true});
+    let (damaged, summary) = verify(&world.seawall, request).await;
+    let failed = damaged[0]["failed"].as_str().unwrap_or_default();
+    assert!(failed.contains("could not be kept"), "{damaged:?}");
+    assert_eq!(summary["mended"], json!(0));
+    assert!(!file.exists());
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_all_repositories_that_name_it_three_are_asked_for_what_is_damaged() {
+    let world = world(Choices::default());
+    let image = pulled_image(&world, 14).await;
+    let body = world.registry.bytes_of(&manifest_path(image.manifest));
+    for (place, repository) in ["a", "b", "c", "d"].into_iter().enumerate() {
+        // A manifest of its own.
+        let body = String::from_utf8(body.to_vec()).unwrap() + &"\n".repeat(place + 1);
+        world
+            .registry
+            .manifest(&format!("library/{repository}"), Some("1"), OCI_MANIFEST, &body);
+        let path = format!("/v2/library/{repository}/manifests/1");
+        assert!(world.seawall.get(&path).await.is_good(), "{path}");
+    }
+    let layer = image.layer;
+    world.registry.remove(&blob_path(&layer));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    flip(&blob_file(world.directory.path(), &layer), 7);
+    let asked = || world.registry.seen(&Method::GET, &layer.to_string()).len();
+    let before = asked();
+    let request = json!({"digests": [layer.to_string()], "refetch": true});
+    let (damaged, _) = verify(&world.seawall, request).await;
+    assert_eq!(damaged[0]["mended"], "failed", "{damaged:?}");
+    assert_eq!(damaged[0]["named_by"].as_array().unwrap().len(), 5);
+    assert_eq!(asked(), before + 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_put_aside_before_is_told_to_who_asks_and_logged_no_more() {
+    let world = world(Choices::default());
+    let (digest, _) = pulled(&world, 15).await;
+    flip(&blob_file(world.directory.path(), &digest), 7);
+    let (paper, request) = (Paper::default(), json!({"digests": [digest.to_string()]}));
+    let sink = paper.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(move || sink.clone())
+        .finish();
+    let logging = tracing::subscriber::set_default(subscriber);
+    for _ in 0..2 {
+        let (damaged, _) = verify(&world.seawall, request.clone()).await;
+        assert_eq!(damaged.len(), 1);
+    }
+    drop(logging);
+    let log = paper.text();
+    assert_eq!(log.matches("and was put aside").count(), 1, "{log}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,11 +1,14 @@
 //! A registry behind a Seawall, and the content the tests put into it.
 
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use seawall::oci::Digest;
+use seawall::policy::access::Offer;
+use seawall::policy::naming::{Entry, Names, Pattern};
 use seawall::store::Space;
 use tempfile::TempDir;
 
@@ -123,6 +126,29 @@ pub(crate) fn is_quarantined(directory: &Path, digest: &Digest) -> bool {
         .exists()
 }
 
+/// Changes one byte of a file.
+pub(crate) fn flip(file: &Path, at: u64) {
+    let open = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(file)
+        .unwrap();
+    let mut byte = [0];
+    open.read_exact_at(&mut byte, at).unwrap();
+    open.write_all_at(&[byte[0] ^ 1], at).unwrap();
+}
+
+/// The names of the tests' registry, which is the only one.
+pub(crate) fn names(offer: Offer) -> Names {
+    let pattern = Pattern::Exact("docker.io".parse().unwrap());
+    Names::new(vec![Entry {
+        pattern,
+        hosts: Vec::new(),
+        default: true,
+        offer,
+    }])
+}
+
 /// Room for so many mebibytes on disk.
 pub(crate) fn room(mebibytes: usize) -> Space {
     Space {
@@ -145,6 +171,19 @@ pub(crate) fn named_files(directory: &Path) -> Vec<PathBuf> {
         }
     }
     files
+}
+
+/// Copies a folder as a crash leaves it.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(std::fs::copy(entry.path(), target).unwrap()),
+        }
+    }
 }
 
 /// A directory that no disk slows down, where there is such a thing: thousands of pulls are written here.
