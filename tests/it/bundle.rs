@@ -2,6 +2,8 @@
 
 mod bounds;
 mod refused;
+mod settled;
+mod taken;
 
 use std::time::Duration;
 
@@ -9,14 +11,15 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use proptest::prelude::*;
 use seawall::oci::{Digest, Tag, tar};
+use seawall::policy::access::Offer;
 use seawall::policy::freshness;
 use serde_json::{Value, json};
 
 use crate::support::registry::Registry;
 use crate::support::seawall::{Answer, Choices, Seawall, read, usual_freshness};
 use crate::support::world::{
-    MIB, OCI_INDEX, OCI_MANIFEST, World, blob_file, blob_path, content, image, is_quarantined, manifest_path,
-    room, world,
+    MIB, OCI_INDEX, OCI_MANIFEST, World, blob_file, blob_path, content, flip, image, is_quarantined,
+    manifest_path, room, world,
 };
 
 /// Asks for a bundle.
@@ -104,6 +107,27 @@ fn index_of(files: &mut [(String, Vec<u8>)], change: impl FnOnce(&mut Value)) {
     let mut index = serde_json::from_slice(bytes).unwrap();
     change(&mut index);
     *bytes = index.to_string().into_bytes();
+}
+
+/// Gives an entry of a layout's list another name.
+fn rename(entry: &mut Value, name: &str) {
+    for key in ["org.opencontainers.image.ref.name", "io.containerd.image.name"] {
+        entry["annotations"][key] = name.into();
+    }
+}
+
+/// A file of an archive, named after what it hashes to.
+fn as_file(bytes: impl Into<Vec<u8>>) -> (String, Vec<u8>) {
+    let bytes = bytes.into();
+    (format!("blobs/sha256/{}", Digest::sha256(&bytes).hex()), bytes)
+}
+
+/// A good bundle of one image, `app:1`, as files.
+async fn good() -> Vec<(String, Vec<u8>)> {
+    let world = world(Choices::default());
+    image(&world.registry, Some("1"), 5);
+    warm(&world, json!(["app:1"])).await;
+    files(&bundle(&world.seawall, "reference=app:1").await)
 }
 
 /// Has the registry list these as what refers to `subject`.
@@ -289,7 +313,7 @@ async fn a_bundle_is_a_layout_with_every_blob_once_and_every_byte_as_it_was() {
     assert_eq!(names.len(), 5);
     assert!(names[2..].is_sorted());
     for (name, bytes) in &files[2..] {
-        assert_eq!(*name, format!("blobs/sha256/{}", Digest::sha256(bytes).hex()));
+        assert_eq!(*name, as_file(bytes.clone()).0);
     }
     let index: Value = serde_json::from_slice(&files[1].1).unwrap();
     let key = "org.opencontainers.image.ref.name";
@@ -332,10 +356,7 @@ async fn a_damaged_blob_breaks_an_export_off_and_is_put_aside() {
     let world = world(Choices::default());
     let image = image(&world.registry, Some("1"), 5);
     warm(&world, json!(["app:1"])).await;
-    let path = blob_file(world.directory.path(), &image.layer);
-    let mut bytes = std::fs::read(&path).unwrap();
-    bytes[1000] ^= 1;
-    std::fs::write(&path, bytes).unwrap();
+    flip(&blob_file(world.directory.path(), &image.layer), 1000);
     let answer = export(&world.seawall, "reference=app:1").await;
     assert!(!answer.complete);
     assert!(is_quarantined(world.directory.path(), &image.layer));

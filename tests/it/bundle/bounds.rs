@@ -134,10 +134,7 @@ async fn what_an_index_lists_thousands_of_times_over_levels_is_looked_at_once() 
         let entry = index["manifests"][0].clone();
         let names = (0..5000).map(|number| {
             let mut entry = entry.clone();
-            let name = format!("docker.io/library/app:{number}");
-            for key in ["org.opencontainers.image.ref.name", "io.containerd.image.name"] {
-                entry["annotations"][key] = name.as_str().into();
-            }
+            rename(&mut entry, &format!("docker.io/library/app:{number}"));
             entry
         });
         index["manifests"] = names.collect();

@@ -2,14 +2,6 @@
 
 use super::*;
 
-/// A good bundle of one image, as files.
-async fn good() -> Vec<(String, Vec<u8>)> {
-    let world = world(Choices::default());
-    image(&world.registry, Some("1"), 5);
-    warm(&world, json!(["app:1"])).await;
-    files(&bundle(&world.seawall, "reference=app:1").await)
-}
-
 /// Imports something wrong, expects these words, and that nothing is called anything.
 async fn refused(bytes: Vec<u8>, query: &str, words: &str) {
     let island = island();
@@ -57,6 +49,16 @@ async fn what_is_no_whole_layout_is_refused_in_words_and_leaves_nothing() {
     refused(link, "", "a symbolic link").await;
     let old = with("oci-layout", b"{}");
     refused(old, "", "two files `oci-layout`").await;
+    let mut newer = good.clone();
+    newer[0].1 = br#"{"imageLayoutVersion":"2.0.0"}"#.to_vec();
+    refused(archive(&newer), "", "names the version 2.0.0").await;
+    let mut long = tar::header("index.json", (16 << 20) + 1).to_vec();
+    long.extend_from_slice(&tar::END);
+    refused(long, "", "at most 16777216 are read").await;
+    let mut renamed = good.clone();
+    let other = format!("docker.io/library/app@{}", Digest::sha256(b"another"));
+    index_of(&mut renamed, |index| rename(&mut index["manifests"][0], &other));
+    refused(archive(&renamed), "", "by another digest").await;
     for (name, _) in good.iter().filter(|(name, _)| name.starts_with("blobs/")) {
         refused(archive(&without(name)), "", "not whole").await;
         let mut damaged = good.clone();
@@ -67,11 +69,22 @@ async fn what_is_no_whole_layout_is_refused_in_words_and_leaves_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn more_manifests_than_memory_is_set_aside_for_are_refused() {
+    let mut files = good().await;
+    for number in 0..17 {
+        let note = format!("{number:02}").repeat((2 << 20) - 200);
+        let body = json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "layers": [], "annotations": {"note": note}})
+            .to_string();
+        files.push(as_file(body));
+    }
+    refused(archive(&files), "", "split it").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_large_blob_that_is_damaged_or_cut_off_leaves_nothing_behind() {
     let large = content(6 * MIB, 3).to_vec();
-    let name = format!("blobs/sha256/{}", Digest::sha256(&large).hex());
     let mut files = good().await;
-    files.push((name, large));
+    files.push(as_file(large));
     let whole = archive(&files);
     refused(whole[..whole.len() - 2 * MIB].to_vec(), "", "was cut off").await;
     let mut damaged = whole.clone();
