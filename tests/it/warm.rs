@@ -1,16 +1,14 @@
 //! Warming: what is asked for is held afterwards, at the lowest rank, and it says what it cost.
 
+mod scheduled;
+mod tries;
+
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 use http_body_util::BodyExt;
-use seawall::cache::ScheduledWarm;
-use seawall::oci::{Digest, Platforms, Tag};
-use seawall::policy::access::Offer;
-use seawall::policy::naming::{Entry, Names, Pattern};
-use seawall::policy::schedule::{Schedule, Zone};
+use seawall::oci::{Digest, Tag};
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
 use crate::support::operator::lines;
 use crate::support::registry::Script;
@@ -25,6 +23,18 @@ async fn warm(seawall: &Seawall, request: Value) -> Value {
     let summary = lines(&answer).pop().unwrap();
     assert_eq!(summary["event"], "summary", "{summary}");
     summary
+}
+
+/// Puts an image of one layer under the tag `1`; its configuration has two bytes.
+fn heavy(world: &World, layer: &Digest, size: usize) {
+    let config = world.registry.blob("library/app", "{}");
+    let body = json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST,
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config.to_string(), "size": 2},
+        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": layer.to_string(),
+            "size": size}]});
+    world
+        .registry
+        .manifest("library/app", Some("1"), OCI_MANIFEST, &body.to_string());
 }
 
 /// The counted requests that a registry saw.
@@ -82,6 +92,8 @@ async fn a_tag_that_is_gone_is_missed_and_served_no_more() {
     tokio::time::sleep(Duration::from_secs(301)).await;
     let summary = warm(&world.seawall, request).await;
     assert_eq!(summary["missed"].as_array().unwrap().len(), 1, "{summary}");
+    // Longer than it is remembered that it was not there.
+    tokio::time::sleep(Duration::from_secs(60)).await;
     world.registry.go_down();
     let answer = world.seawall.get(&manifest_path("1")).await;
     assert!(!answer.is_good(), "{}", answer.status);
@@ -93,16 +105,8 @@ async fn what_there_is_no_room_for_is_missed_and_not_called_held() {
         space: room(4),
         ..Choices::default()
     });
-    let config = world.registry.blob("library/app", "{}");
     let layer = world.registry.blob("library/app", content(6 * MIB, 3));
-    let body = json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST,
-        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config.to_string(), "size": 2},
-        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": layer.to_string(),
-            "size": 6 * MIB}]});
-    let body = body.to_string();
-    world
-        .registry
-        .manifest("library/app", Some("1"), OCI_MANIFEST, &body);
+    heavy(&world, &layer, 6 * MIB);
     let summary = warm(&world.seawall, json!({"references": ["app:1"]})).await;
     let why = summary["missed"][0]["why"].as_str().unwrap_or_default();
     assert!(why.contains("was fetched but could not be kept"), "{summary}");
@@ -192,35 +196,6 @@ async fn a_failed_image_stops_no_other_and_says_why() {
     let held = |event: &&Value| event["image"] == "app:good" && event["state"] == "held";
     assert_eq!(events.iter().filter(held).count(), 1);
     assert_eq!(summary["missed"].as_array().unwrap().len(), 5);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_warm_waits_as_long_as_it_is_told_and_no_longer_than_it_may() {
-    let busy = |wait: &str| Script {
-        status: Some(StatusCode::TOO_MANY_REQUESTS),
-        headers: vec![("retry-after", wait.to_owned())],
-        times: Some(1),
-        ..Script::default()
-    };
-    let world = world(Choices::default());
-    image(&world.registry, Some("1"), 1);
-    world.registry.script(manifest_path("1"), busy("30"));
-    let request = json!({"references": ["app:1"], "wait": 60});
-    let answer = world.seawall.post("/api/v1/warm", &request).await;
-    let events = lines(&answer);
-    assert!(
-        events.iter().any(|event| event["state"] == "waiting"),
-        "{events:?}"
-    );
-    assert_eq!(events.last().unwrap()["missed"], json!([]));
-
-    image(&world.registry, Some("2"), 2);
-    world.registry.script(manifest_path("2"), busy("3000"));
-    let begun = tokio::time::Instant::now();
-    let summary = warm(&world.seawall, json!({"references": ["app:2"], "wait": 60})).await;
-    assert!(begun.elapsed() < Duration::from_secs(60));
-    let missed = &summary["missed"][0];
-    assert!(missed["again"].as_u64().is_some(), "{missed}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -328,39 +303,4 @@ async fn what_refers_to_an_image_is_fetched_if_wanted() {
     ] {
         assert!(world.seawall.get(&path).await.is_good(), "{path}");
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_is_scheduled_is_warmed_when_it_is_due_and_again() {
-    let world = world(Choices::default());
-    image(&world.registry, Some("1"), 1);
-    let pattern = Pattern::Exact("docker.io".parse().unwrap());
-    let names = Names::new(vec![Entry {
-        pattern,
-        hosts: Vec::new(),
-        default: true,
-        offer: Offer::default(),
-    }]);
-    let scheduled = ScheduledWarm {
-        references: vec!["app:1".to_owned()],
-        platforms: Platforms::All,
-        referrers: false,
-        schedule: Schedule::parse("*/10 * * * *", Zone::utc()).unwrap(),
-    };
-    let cache = world.seawall.cache.clone();
-    let running = tokio::spawn(async move {
-        cache
-            .warm_by_calendar(&scheduled, &names, &CancellationToken::new())
-            .await
-    });
-    tokio::time::sleep(Duration::from_secs(601)).await;
-    assert_eq!(counted(&world), 1);
-    let heads = world.registry.seen(&Method::HEAD, &manifest_path("1")).len();
-    tokio::time::sleep(Duration::from_secs(600)).await;
-    assert_eq!(counted(&world), 1);
-    assert_eq!(
-        world.registry.seen(&Method::HEAD, &manifest_path("1")).len(),
-        heads + 1
-    );
-    running.abort();
 }

@@ -326,9 +326,8 @@ impl Walk {
             tries += 1;
             // Whatever its clients are told then, a warm waits.
             let limited = failure.why == Some(Why::Limited) || matches!(failure.kind, Kind::OverQuota(_));
-            let hopeless = failure.is_definite() || failure.kind == Kind::Denied;
-            let wait = failure.retry_after.filter(|_| !hopeless);
-            let Some(wait) = wait.filter(|_| limited || tries < MAX_TRIES) else {
+            let wait = failure.retry_after.filter(|_| limited || tries < MAX_TRIES);
+            let Some(wait) = wait else {
                 return Err(Miss::of(&failure));
             };
             if self.run.cache.clock.now() + wait > self.run.until {
