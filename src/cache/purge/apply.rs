@@ -302,12 +302,6 @@ impl<'a> Applying<'a> {
     fn remove_step(&mut self, files: &[(&Going, Content)]) {
         let shelves = self.shelves;
         let contents: Vec<Content> = files.iter().map(|(_, content)| *content).collect();
-        let forget = || {
-            contents
-                .iter()
-                .for_each(|content| shelves.memory.remove(&content.digest))
-        };
-        forget();
         for ((going, content), removed) in files.iter().zip(shelves.disk.remove_all(&contents)) {
             if let Err(error) = &removed {
                 tracing::warn!(digest = %content.digest, %error, "a file could not be purged");
@@ -315,8 +309,10 @@ impl<'a> Applying<'a> {
             }
             self.under_way.done(going, removed.is_ok());
         }
-        // A reader of a file may have put it back.
-        forget();
+        // After the files: who reads one puts it into memory.
+        for content in &contents {
+            shelves.memory.remove(&content.digest);
+        }
     }
 
     /// Removes whatever copies of a digest there are by now: what was held may have been found damaged meanwhile.

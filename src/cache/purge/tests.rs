@@ -2,6 +2,7 @@
 
 mod copies;
 mod going;
+mod wanted;
 
 use std::io::Read as _;
 use std::sync::Mutex;
