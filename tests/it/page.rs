@@ -74,6 +74,15 @@ async fn the_page_is_not_told_to_a_site_that_points_its_name_here() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_page_is_looked_at_and_takes_nothing() {
+    let world = world(Choices::default());
+    for path in ["/", "/page/style.css"] {
+        let answer = world.seawall.post(path, &serde_json::json!({})).await;
+        assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_held_is_looked_through_now_and_then_however_often_the_page_is_asked_for() {
     let world = world(Choices::default());
     let clock = Clock::start();

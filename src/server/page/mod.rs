@@ -15,7 +15,7 @@ mod view;
 
 use std::sync::Arc;
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 
 pub(super) use self::seen::{NOTE_EVERY, Seen};
 use self::traffic::Window;
@@ -30,11 +30,9 @@ const FILLS: usize = 10;
 /// Refusals shown.
 const REFUSALS: usize = 12;
 
-/// Answers what asks for the page or a part of it; `None` for anything else.
+/// Answers what asks for the page or a part of it; `None` for anything else. What would change something does not come
+/// here.
 pub(super) async fn answer(inner: &Arc<Inner>, ask: &Ask) -> Option<Reply> {
-    if ask.method == Method::POST {
-        return None;
-    }
     Some(match ask.path.as_str() {
         "/" => page(inner, ask).await,
         "/page/style.css" => Reply::asset("text/css; charset=utf-8", include_str!("style.css")),

@@ -43,6 +43,21 @@ struct Largest {
     is_looking: bool,
 }
 
+impl Largest {
+    /// True if it is to be looked now: then nobody else looks until [`Self::end`].
+    fn begin(&mut self, now: Time) -> bool {
+        let is_due = !self.is_looking && self.rested.is_none_or(|rested| now >= rested);
+        self.is_looking |= is_due;
+        is_due
+    }
+
+    fn end(&mut self, began: Time, now: Time) {
+        let rest = (now.since(began) * REST).clamp(REST_LEAST, REST_MOST);
+        self.rested = Some(now + rest);
+        self.is_looking = false;
+    }
+}
+
 impl Seen {
     pub(in crate::server) fn new(now: Time) -> Self {
         Self {
@@ -80,12 +95,7 @@ impl Seen {
 pub(super) async fn largest(inner: &Arc<Inner>) -> Option<Arc<Usage>> {
     let seen = &inner.seen;
     let now = inner.clock.now();
-    let is_due = seen.largest.send_if_modified(|largest| {
-        let is_due = !largest.is_looking && largest.rested.is_none_or(|rested| now >= rested);
-        largest.is_looking |= is_due;
-        is_due
-    });
-    if is_due {
+    if seen.largest.send_if_modified(|largest| largest.begin(now)) {
         let looking = inner.clone();
         inner.streams.spawn(async move { look(&looking).await });
     }
@@ -104,14 +114,32 @@ async fn look(inner: &Inner) {
         found = inner.cache.usage(TOP, 0) => found,
         () = inner.cut.cancelled() => return,
     };
-    let now = inner.clock.now();
-    let rest = (now.since(began) * REST).clamp(REST_LEAST, REST_MOST);
     inner.seen.largest.send_modify(|largest| {
         match found {
             Ok(usage) => largest.usage = Some(Arc::new(usage)),
             Err(error) => tracing::debug!(%error, "what is held cannot be listed for the page"),
         }
-        largest.rested = Some(now + rest);
-        largest.is_looking = false;
+        largest.end(began, inner.clock.now());
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_looks_is_alone_and_rests_in_proportion_to_the_time_that_it_took() {
+        let at = |seconds: u64| Time::from_millis(seconds * 1000);
+        for (took, rests) in [(0, 10), (1, 200), (60, 3600)] {
+            let mut largest = Largest::default();
+            assert!(largest.begin(at(1)));
+            assert!(
+                !largest.begin(at(1)) && !largest.begin(at(5000)),
+                "one is looking"
+            );
+            largest.end(at(1), at(1 + took));
+            assert!(!largest.begin(at(took + rests)), "{took} s");
+            assert!(largest.begin(at(1 + took + rests)), "{took} s");
+        }
+    }
 }

@@ -291,3 +291,26 @@ async fn a_drain_waits_for_no_handshake_but_for_the_operators() {
     server.now().cut.cancel();
     assert_eq!(seconds_until_closed(&operators).await, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_page_and_the_probe_tell_the_operator_of_a_stop() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = server(directory.path());
+    let asked = async |path: &str| {
+        let (mut near, far) = tokio::io::duplex(1 << 20);
+        let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
+        near.write_all(request.as_bytes()).await.unwrap();
+        server.serve_operator(far, ([127, 0, 0, 1], 9).into()).await;
+        let mut text = String::new();
+        near.read_to_string(&mut text).await.unwrap();
+        text
+    };
+    for (path, words) in [("/", "Seawall is stopping"), ("/readyz", "draining")] {
+        assert!(!asked(path).await.contains(words), "{path}");
+    }
+    server.now().draining.cancel();
+    for (path, words) in [("/", "Seawall is stopping"), ("/readyz", "draining")] {
+        let text = asked(path).await;
+        assert!(text.contains(words), "{text}");
+    }
+}
