@@ -2,8 +2,12 @@
 //!
 //! A digest may come from anywhere, but that it is held for one repository says nothing of another: who may pull from
 //! that one could learn of what it never had. So held content is served as a repository's only if its upstream has
-//! said so: by the tag that points at it, by the manifest that lists it, by having given it, or when it is asked,
-//! which costs nothing. What everybody may have is everybody's under any name.
+//! said so: by the tag that points at it, by having given it, or when it is asked, which costs nothing. What everybody
+//! may have is everybody's under any name.
+//!
+//! A manifest that lists it says so too, for what came for everybody. Some registries take a manifest that lists what
+//! they do not have, so it is not enough for what came for a repository that not everybody may see: that is marked
+//! ([`Disk::closing`](crate::store::Disk::closing)), from before its first byte until everybody may have it.
 //!
 //! Until it has said so, nothing is looked up: who asks for what is held for another and who asks for what nobody has
 //! are given the same, by the same questions, and have spent the same of what they may (S066).
@@ -15,10 +19,11 @@ use std::sync::{Mutex, PoisonError};
 
 use lru::LruCache;
 
-use super::{Asker, Cache};
+use super::{Asker, Cache, Shelves};
 use crate::oci::{Descriptor, Digest, Manifest, Reference, Repository};
+use crate::policy::access::Proof;
 use crate::policy::naming::Chosen;
-use crate::store::Held;
+use crate::store::{Closing, Held};
 use crate::upstream::{Guard, Refusal};
 
 /// Parts that are locked one by one: hits look here.
@@ -26,9 +31,12 @@ const PARTS: usize = 16;
 /// Most that is remembered of each; about 8 MiB in all. What is forgotten is asked about once more.
 const MOST: usize = 8192;
 
+/// By what it is known, under hashes.
+type Part = Mutex<LruCache<u128, Proof>>;
+
 /// What is known to be whose. Of each only a hash is kept, whose keys are made at the start.
 pub(super) struct Belongings {
-    parts: [Mutex<LruCache<u128, ()>>; PARTS],
+    parts: [Part; PARTS],
     keys: [RandomState; 2],
 }
 
@@ -42,40 +50,40 @@ impl Default for Belongings {
 }
 
 impl Belongings {
-    /// True if this is known to be the repository's, or (`None`) everybody's.
-    fn has(&self, repository: Option<&Repository>, what: (&Digest, Aspect)) -> bool {
+    /// By what this is known to be the repository's, or (`None`) everybody's.
+    fn proof(&self, repository: Option<&Repository>, what: (&Digest, Aspect)) -> Option<Proof> {
         let (part, key) = self.place(repository, what);
         let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
-        part.get(&key).is_some()
+        part.get(&key).copied()
     }
 
-    /// Remembers that it is; false if that was known.
-    fn note(&self, repository: Option<&Repository>, what: (&Digest, Aspect)) -> bool {
+    /// Remembers by what it is; false if as much was known.
+    fn note(&self, repository: Option<&Repository>, what: (&Digest, Aspect), proof: Proof) -> bool {
         let (part, key) = self.place(repository, what);
         let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_new = part.put(key, ()).is_none();
+        let known = part.get(&key).copied();
+        if known >= Some(proof) {
+            return false;
+        }
+        part.put(key, proof);
         if part.len() > MOST {
             part.pop_lru();
         }
-        is_new
+        true
     }
 
-    /// True if this is known to be the repository's, or everybody's.
-    pub(super) fn are(&self, repository: &Repository, digest: &Digest) -> bool {
-        let itself = (digest, Aspect::Itself);
-        self.has(None, itself) || self.has(Some(repository), itself)
+    /// True if its upstream has said that this is the repository's, or everybody's.
+    pub(super) fn are_said(&self, repository: &Repository, digest: &Digest) -> bool {
+        let is_said = |owner| self.proof(owner, (digest, Aspect::Itself)) == Some(Proof::Said);
+        is_said(None) || is_said(Some(repository))
     }
 
     /// The upstream has given this for the repository.
     pub(super) fn given(&self, repository: &Repository, digest: &Digest) {
-        self.note(Some(repository), (digest, Aspect::Itself));
+        self.note(Some(repository), (digest, Aspect::Itself), Proof::Said);
     }
 
-    fn place(
-        &self,
-        repository: Option<&Repository>,
-        what: (&Digest, Aspect),
-    ) -> (&Mutex<LruCache<u128, ()>>, u128) {
+    fn place(&self, repository: Option<&Repository>, what: (&Digest, Aspect)) -> (&Part, u128) {
         let [high, low] = &self.keys;
         let key = (repository, what);
         let key = u128::from(high.hash_one(key)) << 64 | u128::from(low.hash_one(key));
@@ -94,7 +102,14 @@ enum Aspect {
 impl Cache {
     /// True if content may be served as this repository's, as far as is known. Asks nobody.
     pub(super) fn belongs(&self, chosen: &Chosen, digest: &Digest) -> bool {
-        !self.upstreams.have_secrets() || self.shelves.belongings.are(&chosen.repository, digest)
+        let known = &self.shelves.belongings;
+        let suffices = |owner| {
+            let proof = known.proof(owner, (digest, Aspect::Itself));
+            proof.is_some_and(|proof| {
+                proof.suffices(|| self.shelves.is_closed(digest, Some(&chosen.repository)))
+            })
+        };
+        !self.upstreams.have_secrets() || suffices(None) || suffices(Some(&chosen.repository))
     }
 
     /// True if it matters whose content is: some of what is held, or stands on the shared shelf, is not for everybody.
@@ -102,27 +117,81 @@ impl Cache {
         self.upstreams.have_secrets() || self.shelves.shared.get().is_some()
     }
 
+    /// As [`Self::belongs`], also by what was written down. Asks nobody.
+    pub(super) async fn is_known_to_belong(&self, chosen: &Chosen, digest: &Digest) -> bool {
+        if self.belongs(chosen, digest) {
+            return true;
+        }
+        let (known, itself) = (&self.shelves.belongings, (digest, Aspect::Itself));
+        let listed = known
+            .proof(None, itself)
+            .max(known.proof(Some(&chosen.repository), itself));
+        if listed.is_none() {
+            return false;
+        }
+        let (shelves, repository, digest) = (self.shelves.clone(), chosen.repository.clone(), *digest);
+        let look = move || Ok(shelves.records.is_given(&repository, &digest));
+        // A disk that does not tell knows of nothing.
+        let given = self.shelves.disk.health().looking(look).await.unwrap_or(false);
+        if given {
+            self.note_belongs(chosen, &digest);
+        }
+        given
+    }
+
     /// The upstream has said that this is its repository's.
     pub(super) fn note_belongs(&self, chosen: &Chosen, digest: &Digest) {
-        if self.is_told_apart() {
-            let owner = self.owner(chosen);
-            self.shelves.belongings.note(owner, (digest, Aspect::Itself));
+        if !self.is_told_apart() {
+            return;
+        }
+        let (owner, shelves) = (self.owner(chosen), &self.shelves);
+        let is_news = shelves
+            .belongings
+            .note(owner, (digest, Aspect::Itself), Proof::Said);
+        match owner {
+            None if shelves.is_closed(digest, None) => shelves.open_up(digest),
+            Some(repository) if is_news && shelves.disk.holds_closed(digest) == Some(true) => {
+                shelves.records.put_given(repository, digest);
+            }
+            None | Some(_) => {}
         }
     }
 
-    /// A manifest that is this repository's is about to be served: what it lists is, too.
+    /// The operator says that a repository has a blob, and brought it along if it is new: whose that is was not known
+    /// before.
+    pub(super) fn vouch(&self, chosen: &Chosen, digest: &Digest, is_new: bool) {
+        match self.is_open(chosen) {
+            true if is_new => self.shelves.open_up(digest),
+            // What came for others does not become everybody's by a bundle that lists it.
+            true => {}
+            false => self.note_belongs(chosen, digest),
+        }
+    }
+
+    /// True if everybody may see a repository, as far as is known.
+    pub(super) fn is_open(&self, chosen: &Chosen) -> bool {
+        self.owner(chosen).is_none()
+    }
+
+    /// Marks what is about to be fetched for a repository, if not everybody may see that, until this is dropped.
+    pub(super) fn closing(&self, chosen: &Chosen, digest: &Digest) -> Option<Closing> {
+        let owner = self.owner(chosen);
+        owner.map(|_| self.shelves.disk.closing(digest, owner))
+    }
+
+    /// A manifest that is this repository's is about to be served: it says that what it lists is, too.
     pub(super) fn note_parts(&self, chosen: &Chosen, digest: &Digest, held: &Held) {
         self.note_belongs(chosen, digest);
         let owner = self.owner(chosen);
         let known = &self.shelves.belongings;
-        if !self.is_told_apart() || !known.note(owner, (digest, Aspect::Parts)) {
+        if !self.is_told_apart() || !known.note(owner, (digest, Aspect::Parts), Proof::Listed) {
             return;
         }
         let Ok(manifest) = Manifest::parse(held.bytes.clone(), held.manifest.as_ref()) else {
             return;
         };
         for part in manifest.blobs.iter().chain(&manifest.manifests) {
-            known.note(owner, (&part.digest, Aspect::Itself));
+            known.note(owner, (&part.digest, Aspect::Itself), Proof::Listed);
         }
     }
 
@@ -177,6 +246,30 @@ impl Cache {
     }
 }
 
+impl Shelves {
+    /// True if what is here of a digest came for a repository that not everybody may see, or comes for one that is not
+    /// this.
+    pub(super) fn is_closed(&self, digest: &Digest, to: Option<&Repository>) -> bool {
+        let marked = self
+            .disk
+            .is_closed(digest, to)
+            .or_else(|| self.memory.is_closed(digest));
+        marked.unwrap_or(false)
+    }
+
+    /// Keeps verified content in memory, with its mark.
+    pub(super) fn take_into_memory(&self, digest: Digest, held: Held) {
+        let closed = self.is_closed(&digest, None);
+        self.memory.put(digest, held, closed);
+    }
+
+    /// A repository that everybody may see has this.
+    fn open_up(&self, digest: &Digest) {
+        self.memory.open_up(digest);
+        self.disk.open_up(digest);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,13 +285,20 @@ mod tests {
     fn s065_what_is_one_repositorys_is_no_others_and_is_not_its_parts() {
         let (known, digest) = (Belongings::default(), Digest::sha256(b"x"));
         let (ours, theirs) = (repository("a/b"), repository("a/c"));
-        assert!(known.note(Some(&ours), (&digest, Aspect::Itself)));
-        assert!(!known.note(Some(&ours), (&digest, Aspect::Itself)));
-        assert!(known.has(Some(&ours), (&digest, Aspect::Itself)));
-        assert!(!known.has(Some(&ours), (&digest, Aspect::Parts)));
-        assert!(!known.has(Some(&theirs), (&digest, Aspect::Itself)));
-        assert!(!known.has(None, (&digest, Aspect::Itself)));
-        assert!(!known.has(Some(&ours), (&Digest::sha256(b"y"), Aspect::Itself)));
+        let proof = |owner, digest, aspect| known.proof(owner, (digest, aspect));
+        for (noted, is_news, best) in [
+            (Proof::Listed, true, Proof::Listed),
+            (Proof::Said, true, Proof::Said),
+            (Proof::Said, false, Proof::Said),
+            (Proof::Listed, false, Proof::Said),
+        ] {
+            assert_eq!(known.note(Some(&ours), (&digest, Aspect::Itself), noted), is_news);
+            assert_eq!(proof(Some(&ours), &digest, Aspect::Itself), Some(best));
+        }
+        assert_eq!(proof(Some(&ours), &digest, Aspect::Parts), None);
+        assert_eq!(proof(Some(&theirs), &digest, Aspect::Itself), None);
+        assert_eq!(proof(None, &digest, Aspect::Itself), None);
+        assert_eq!(proof(Some(&ours), &Digest::sha256(b"y"), Aspect::Itself), None);
     }
 
     #[test]

@@ -89,6 +89,21 @@ impl Cache {
 
     async fn find_blob(&self, chosen: &Chosen, digest: &Digest, asker: &Asker) -> Result<Served, Failure> {
         let claimed = self.claim_blob(chosen, digest, asker).await?;
+        let found = self.find_claimed(chosen, digest, &claimed, asker).await?;
+        if !self.belongs(chosen, digest) {
+            // It came for others meanwhile, and so far only a list says that it is this repository's.
+            self.claim_blob(chosen, digest, asker).await?;
+        }
+        Ok(found)
+    }
+
+    async fn find_claimed(
+        &self,
+        chosen: &Chosen,
+        digest: &Digest,
+        claimed: &Claimed,
+        asker: &Asker,
+    ) -> Result<Served, Failure> {
         // A manifest's digest is told apart at once.
         self.in_memory(digest)?;
         let stored = self.on_disk(digest, true).await?;
@@ -107,7 +122,7 @@ impl Cache {
             return Ok(served(*digest, Some(stored.size), body, From::Disk, Outcome::Hit));
         }
         for _ in 0..MAX_JOINS {
-            if let Some(served) = self.follow(chosen, digest, (held, &claimed), asker).await? {
+            if let Some(served) = self.follow(chosen, digest, (held, claimed), asker).await? {
                 return Ok(served);
             }
         }
@@ -121,7 +136,7 @@ impl Cache {
                 .blob_size(&chosen.repository.path, digest)
                 .await
         };
-        let asked = match self.belongs(chosen, digest) {
+        let asked = match self.is_known_to_belong(chosen, digest).await {
             true => None,
             false => {
                 let length = ask().await.map_err(refused)?;
@@ -189,7 +204,16 @@ impl Cache {
     ) -> Result<Option<Served>, Failure> {
         let upstream = self.reach(chosen);
         let repository = &chosen.repository;
-        let launch = || Arc::new(Fill::new(*digest, upstream.clone(), repository.clone()));
+        let launch = || {
+            let closing = match held {
+                true => {
+                    let closed = self.shelves.is_closed(digest, None);
+                    closed.then(|| self.shelves.disk.closing(digest, Some(repository)))
+                }
+                false => self.closing(chosen, digest),
+            };
+            Arc::new(Fill::new(*digest, upstream.clone(), repository.clone(), closing))
+        };
         // Whoever joins another's fill, or has only what is here hashed, needs no pass.
         let join = |pass: &mut Pass| {
             let now = self.clock.now();
@@ -225,7 +249,10 @@ impl Cache {
             return match await_bytes(following, outcome).await {
                 Err(_) if others => Ok(None),
                 Ok(Some(served)) => {
-                    self.note_belongs(chosen, digest);
+                    // What others fetch, or was here, is not this upstream's word.
+                    if !others && served.from != From::Disk {
+                        self.note_belongs(chosen, digest);
+                    }
                     Ok(Some(served))
                 }
                 served => served,
@@ -243,7 +270,8 @@ impl Cache {
         asker: &Asker,
     ) -> Result<Option<Served>, Failure> {
         let start = self.quotas.when_allowed(asker, Pass::start).await?;
-        let alone = Arc::new(Fill::new(*digest, self.reach(chosen), chosen.repository.clone()));
+        let (upstream, closing) = (self.reach(chosen), self.closing(chosen, digest));
+        let alone = Arc::new(Fill::new(*digest, upstream, chosen.repository.clone(), closing));
         let following = self.seat(alone.clone(), None);
         self.start(alone, None, chosen, (Some(start), None));
         await_bytes(following, Outcome::Bypass).await
@@ -404,6 +432,9 @@ impl Drop for Ending {
             }
             progress.landed = true;
         });
+        if self.landing != Landing::Arrived {
+            self.fill.came_to_nothing();
+        }
         let Some(id) = self.id else { return };
         let now = self.clock.now();
         let mut flights = lock(&self.flights);

@@ -177,6 +177,9 @@ impl Shelves {
         if !is_it {
             return Ok(false);
         }
+        let _closing = self
+            .is_closed(&digest, None)
+            .then(|| self.disk.closing(&digest, None));
         self.disk.put(shelf, &digest, &held.bytes)?;
         self.write_down_some();
         Ok(true)

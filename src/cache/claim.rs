@@ -72,7 +72,7 @@ impl Cache {
     ) -> Result<Claimed, Failure> {
         let key = (chosen.repository.clone(), *digest);
         // By now it may be known that it is, and somebody may still wait to be told so.
-        if self.belongs(chosen, digest) && self.claims().peek(&key).is_none() {
+        if self.is_known_to_belong(chosen, digest).await && self.claims().peek(&key).is_none() {
             return Ok(Claimed::default());
         }
         let join = |pass: &mut Pass| {

@@ -20,9 +20,9 @@ use bytes::Bytes;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, From};
+use super::{Failure, From, lock};
 use crate::oci::{Digest, Repository};
-use crate::store::OpenFile;
+use crate::store::{Closing, OpenFile};
 use crate::telemetry::trace::{self, Context, Done, Side};
 use crate::upstream::{Refusal, Upstream};
 
@@ -82,6 +82,8 @@ pub(super) struct Fill {
     pub(super) upstream: Result<Arc<Upstream>, Refusal>,
     /// The repository that it is fetched from.
     pub(super) repository: Repository,
+    /// What it brings is marked, if not everybody may see that; nothing once it has failed.
+    closing: Mutex<Option<Closing>>,
     /// Stops the download.
     pub(super) cancel: CancellationToken,
     pub(super) ahead: Arc<Semaphore>,
@@ -98,6 +100,7 @@ impl Fill {
         digest: Digest,
         upstream: Result<Arc<Upstream>, Refusal>,
         repository: Repository,
+        closing: Option<Closing>,
     ) -> Self {
         let progress = Progress {
             total: None,
@@ -112,6 +115,7 @@ impl Fill {
             digest,
             upstream,
             repository,
+            closing: Mutex::new(closing),
             cancel: CancellationToken::new(),
             ahead: Arc::new(Semaphore::new(AHEAD_REQUESTS)),
             trace: trace::next(),
@@ -119,6 +123,16 @@ impl Fill {
             relay: Mutex::default(),
             moved: Notify::new(),
         }
+    }
+
+    /// True if what it brings is marked.
+    pub(super) fn is_closing(&self) -> bool {
+        lock(&self.closing).is_some()
+    }
+
+    /// It has brought nothing.
+    pub(super) fn came_to_nothing(&self) {
+        lock(&self.closing).take();
     }
 
     pub(super) fn watch(&self) -> watch::Receiver<Progress> {

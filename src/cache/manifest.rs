@@ -98,6 +98,8 @@ impl Cache {
         let confirmed = self.confirm_manifest(chosen, digest, asker).await;
         if confirmed.is_ok()
             && let Some((held, from)) = self.held(digest).await
+            // It may have come for others meanwhile.
+            && self.belongs(chosen, digest)
         {
             self.note_parts(chosen, digest, &held);
             return Ok(served(*digest, held, from, Outcome::Hit));
@@ -193,7 +195,7 @@ impl Shelves {
         }
         let label = self.records.media_type(digest);
         let held = Held::manifest(Manifest::parse(bytes.into(), label.as_ref()).ok()?);
-        self.memory.put(*digest, held.clone());
+        self.take_into_memory(*digest, held.clone());
         Some(held)
     }
 
@@ -206,7 +208,7 @@ impl Shelves {
         source: String,
         now: Time,
     ) {
-        self.memory.put(digest, held.clone());
+        self.take_into_memory(digest, held.clone());
         self.belongings.given(repository, &digest);
         if self.disk.health().may_write() {
             self.put_manifest(repository, digest, held, source, now).await;

@@ -136,7 +136,7 @@ impl Order {
             shelf.spoilt(&digest);
             return None;
         };
-        if !self.shelves.belongings.are(&self.repository, &digest) {
+        if !self.shelves.belongings.are_said(&self.repository, &digest) {
             let path = &self.repository.path;
             let told = self.upstream.head_for(path, &self.reference, Some(self.asker));
             let told = Box::pin(told).await.ok()?;
@@ -163,7 +163,7 @@ impl Download {
             return None;
         }
         let known = &self.shelves.belongings;
-        if !known.are(&fill.repository, &fill.digest) {
+        if !known.are_said(&fill.repository, &fill.digest) {
             let upstream = fill.upstream.as_ref().ok()?;
             let first = Want::Run(ByteRange { start: 0, end: 0 });
             let told = upstream.blob(&fill.repository.path, &fill.digest, first);

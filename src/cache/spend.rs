@@ -13,7 +13,7 @@ use crate::clock::{Clock, Time};
 use crate::oci::{Digest, Manifest, Reference, Repository, RepositoryPath};
 use crate::policy::budget;
 use crate::policy::naming::Chosen;
-use crate::store::{Held, Shelf, blocking};
+use crate::store::{Closing, Held, Shelf, blocking};
 use crate::telemetry::metrics::Place;
 use crate::telemetry::metrics::spending::Avoided;
 use crate::upstream::{Fetched, Refusal, Upstream};
@@ -70,10 +70,13 @@ impl Cache {
                 self.fetches.try_join(&key, || {
                     let start = pass.start()?;
                     let order = self.order(chosen, reference.clone(), *asker);
-                    let cache = self.clone();
+                    let (cache, chosen) = (self.clone(), chosen.clone());
                     Ok(async move {
                         // Another's fetch may have ended between the asker's look and this.
-                        if is_known && let Some((held, _)) = cache.held(&digest).await {
+                        if is_known
+                            && let Some((held, _)) = cache.held(&digest).await
+                            && cache.belongs(&chosen, &digest)
+                        {
                             return Ok((held, From::Filling));
                         }
                         let fetched = Box::pin(order.carry_out()).await;
@@ -89,6 +92,10 @@ impl Cache {
             }
             match answer.arrived().await {
                 None => return Err(Refusal::Unusable("an internal error".to_owned()).into()),
+                // It came for others, and so far only a list says that it is this repository's.
+                Some(Ok(_)) if joined && key.2.is_none() && !self.belongs(chosen, &digest) => {
+                    key.2.clone_from(&rank);
+                }
                 Some(Ok((held, _))) if joined => return Ok((held, From::Filling)),
                 Some(Ok(bought)) => return Ok(bought),
                 // It may have been for another's reason: a lower tier, a tighter quota, a repository it may not see.
@@ -117,6 +124,11 @@ impl Cache {
             upstream: self.upstreams.get(chosen),
             label: self.upstreams.label(chosen),
             repository: chosen.repository.clone(),
+            closing: match &reference {
+                Reference::Digest(digest) => self.closing(chosen, digest),
+                Reference::Tag(_) => None,
+            },
+            open: self.is_open(chosen),
             reference,
             asker,
             quotas: self.quotas.clone(),
@@ -214,6 +226,10 @@ pub(super) struct Order {
     pub(super) upstream: Arc<Upstream>,
     pub(super) label: Arc<str>,
     pub(super) repository: Repository,
+    /// True if everybody may see that.
+    pub(super) open: bool,
+    /// What it brings is marked otherwise, from the moment that its digest is known.
+    pub(super) closing: Option<Closing>,
     pub(super) reference: Reference,
     pub(super) asker: budget::Asker,
     pub(super) quotas: Arc<Quotas>,
@@ -240,9 +256,11 @@ impl Order {
                 ((digest, held, source), From::Upstream)
             }
         };
+        let closing = (!self.open).then(|| self.shelves.disk.closing(&digest, Some(&self.repository)));
         self.shelves
             .keep(&self.repository, digest, &held, source, self.clock.now())
             .await;
+        drop((closing, self.closing));
         if from != From::Shared {
             self.shelves
                 .offer(Shelf::Manifests, digest, held.manifest.clone());

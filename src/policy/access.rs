@@ -5,6 +5,7 @@
 //! asks and on the name that is asked for, never on whether that exists: a refusal tells nothing.
 
 mod attempts;
+mod proof;
 mod scope;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 pub use self::attempts::Attempts;
+pub use self::proof::Proof;
 pub use self::scope::{Paths, Scope};
 use super::clients::{Clients, Identity, Standing};
 use super::issuers::{Bearer, Issuer};

@@ -140,6 +140,8 @@ pub struct Facts {
     pub used: Option<Time>,
     /// How often it was pulled.
     pub pulls: u32,
+    /// True if it came for a repository that not everybody may see, or nobody knows for which.
+    pub closed: bool,
 }
 
 /// What a request for room comes to.

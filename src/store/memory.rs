@@ -38,26 +38,40 @@ impl Held {
     }
 }
 
-/// The memory shelf.
+/// The memory shelf: what is held, and whether it came for a repository that not everybody may see.
 #[derive(Clone, Debug)]
-pub struct Memory(Cache<Digest, Held>);
+pub struct Memory(Cache<Digest, (Held, bool)>);
 
 impl Memory {
     /// A shelf that holds at most `capacity` bytes.
     pub fn new(capacity: u64) -> Self {
-        let weigh =
-            |_: &Digest, held: &Held| u32::try_from(held.bytes.len() + ENTRY_OVERHEAD).unwrap_or(u32::MAX);
+        let weigh = |_: &Digest, (held, _): &(Held, bool)| {
+            u32::try_from(held.bytes.len() + ENTRY_OVERHEAD).unwrap_or(u32::MAX)
+        };
         Self(Cache::builder().max_capacity(capacity).weigher(weigh).build())
     }
 
     /// The content of a digest, if held.
     pub fn get(&self, digest: &Digest) -> Option<Held> {
-        self.0.get(digest)
+        self.0.get(digest).map(|(held, _)| held)
     }
 
-    /// Keeps verified content for as long as there is room.
-    pub fn put(&self, digest: Digest, held: Held) {
-        self.0.insert(digest, held);
+    /// Keeps verified content for as long as there is room; `closed` if it came for a repository that not everybody may
+    /// see.
+    pub fn put(&self, digest: Digest, held: Held, closed: bool) {
+        self.0.insert(digest, (held, closed));
+    }
+
+    /// True if what is held came for a repository that not everybody may see; `None` if nothing is.
+    pub fn is_closed(&self, digest: &Digest) -> Option<bool> {
+        self.0.get(digest).map(|(_, closed)| closed)
+    }
+
+    /// A repository that everybody may see has this.
+    pub fn open_up(&self, digest: &Digest) {
+        if let Some((held, true)) = self.0.get(digest) {
+            self.put(*digest, held, false);
+        }
     }
 
     /// How many bytes are held, with what keeping them costs, and how many objects.

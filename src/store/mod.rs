@@ -22,7 +22,8 @@ mod simulation;
 pub use crate::policy::eviction::Shelf;
 pub use crash::Point;
 pub use disk::{
-    Disk, Folder, Found, Look, NotKept, OpenFile, Partial, Quarantined, Space, Standing, Stored, Tally,
+    Closing, Disk, Folder, Found, Look, NotKept, OpenFile, Partial, Quarantined, Space, Standing, Stored,
+    Tally,
 };
 pub use health::{Ailing, Health, PATIENCE, SYNC_PATIENCE};
 pub use holds::HoldsFile;

@@ -159,6 +159,7 @@ impl Policy for Seawall<'_> {
             stored: now,
             used: None,
             pulls: 0,
+            closed: false,
         };
         self.index.insert(name, facts);
         false

@@ -6,6 +6,7 @@
 mod digests;
 mod guesses;
 mod limits;
+mod lists;
 mod timing;
 mod without;
 

@@ -92,6 +92,8 @@ pub struct Importer {
     waiting_bytes: usize,
     /// The blobs of the bundle that are held by now.
     pub(super) blobs: HashSet<Digest>,
+    /// Those that were not held before: marked, until it is known whose they are.
+    pub(super) new: HashSet<Digest>,
     /// What is held of it stays until the import has ended: none of it makes room for the rest.
     pub(super) stays: HashMap<Content, Stay>,
     /// True if it has what an archive of Docker's own form has.
@@ -113,6 +115,7 @@ impl Cache {
             waiting: HashMap::new(),
             waiting_bytes: 0,
             blobs: HashSet::new(),
+            new: HashSet::new(),
             stays: HashMap::new(),
             docker: false,
             written: 0,
@@ -287,6 +290,7 @@ impl Importer {
             Some(partial) => {
                 let shelves = self.cache.shelves.clone();
                 let commit = move || {
+                    let _closing = shelves.disk.closing(&digest, None);
                     shelves.disk.commit(&partial, Shelf::Blobs, &digest, size)?;
                     // Before the file that was filled goes, and lets go of it.
                     Ok(shelves.disk.stay(blob(digest)))
@@ -295,6 +299,7 @@ impl Importer {
                 self.stays.extend(stay.map(|stay| (blob(digest), stay)));
                 self.cache.shelves.records.put_size(&digest, size);
                 self.written += size;
+                self.new.insert(digest);
             }
         }
         self.current = Current::Nothing;
@@ -310,6 +315,7 @@ impl Importer {
             if let Some(stay) = shelves.disk.stay(blob(digest)) {
                 return Ok((false, Some(stay)));
             }
+            let _closing = shelves.disk.closing(&digest, None);
             patiently(|| shelves.disk.put(Shelf::Blobs, &digest, &bytes))?;
             shelves.records.put_size(&digest, size);
             Ok((true, shelves.disk.stay(blob(digest))))
@@ -317,7 +323,10 @@ impl Importer {
         let (new, stay) = kept.await.map_err(|error| not_kept(&digest, error))?;
         self.stays.extend(stay.map(|stay| (blob(digest), stay)));
         match new {
-            true => self.written += size,
+            true => {
+                self.written += size;
+                self.new.insert(digest);
+            }
             false => self.held += size,
         }
         self.blobs.insert(digest);

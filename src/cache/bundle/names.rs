@@ -6,6 +6,7 @@ use super::import::ImportError;
 use super::{CONTAINERD_NAME, Listed, REF_NAME};
 use crate::cache::Wanted;
 use crate::oci::{Digest, Manifest, Named, Reference, Repository, Tag};
+use crate::policy::naming::Chosen;
 
 /// An entry of the layout's list, which names a manifest.
 pub(super) struct Root {
@@ -30,6 +31,8 @@ pub(super) struct Places {
     pub(super) roots: Vec<Vec<Place>>,
     /// The manifests of each repository.
     pub(super) kept: BTreeMap<Repository, BTreeSet<Digest>>,
+    /// What the configuration makes of each.
+    pub(super) chosen: BTreeMap<Repository, Chosen>,
 }
 
 /// Where each root belongs: repository, tag and the name to tell; a referrer without a name, beside its subjects. A
@@ -47,6 +50,7 @@ pub(super) fn places(
     let mut places: Vec<Vec<Place>> = Vec::new();
     let mut begins: BTreeMap<Repository, Vec<Digest>> = BTreeMap::new();
     let mut nameless: HashMap<Digest, Vec<Digest>> = HashMap::new();
+    let mut all_chosen = BTreeMap::new();
     for root in roots {
         let Some(name) = name_of(root, images, as_name)? else {
             let subject = manifests.get(&root.digest).and_then(|manifest| manifest.subject);
@@ -56,7 +60,8 @@ pub(super) fn places(
             places.push(Vec::new());
             continue;
         };
-        let place = place(root, name, &names)?;
+        let (place, chosen) = place(root, name, &names)?;
+        all_chosen.insert(place.repository.clone(), chosen);
         begins
             .entry(place.repository.clone())
             .or_default()
@@ -77,11 +82,19 @@ pub(super) fn places(
             name: String::new(),
         }));
     }
-    Ok(Places { roots: places, kept })
+    Ok(Places {
+        roots: places,
+        kept,
+        chosen: all_chosen,
+    })
 }
 
 /// Where a root belongs that has a name.
-fn place(root: &Root, name: String, names: impl Fn(String) -> Wanted) -> Result<Place, ImportError> {
+fn place(
+    root: &Root,
+    name: String,
+    names: impl Fn(String) -> Wanted,
+) -> Result<(Place, Chosen), ImportError> {
     let (chosen, reference) = names(name).found.map_err(ImportError::Name)?;
     let (between, tag) = match &reference {
         Reference::Tag(tag) => (':', Some(tag.clone())),
@@ -92,11 +105,12 @@ fn place(root: &Root, name: String, names: impl Fn(String) -> Wanted) -> Result<
         }
     };
     let name = format!("{}{between}{reference}", chosen.repository);
-    Ok(Place {
-        repository: chosen.repository,
+    let place = Place {
+        repository: chosen.repository.clone(),
         tag,
         name,
-    })
+    };
+    Ok((place, chosen))
 }
 
 /// These manifests, all that they list, and the roots without a name that refer to any of them.

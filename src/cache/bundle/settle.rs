@@ -16,6 +16,7 @@ use crate::cache::{Wanted, lists};
 use crate::oci::{Descriptor, Digest, MAX_DEPTH, Manifest, MediaType, Repository};
 use crate::policy::eviction::Content;
 use crate::policy::freshness::TagRecord;
+use crate::policy::naming::Chosen;
 use crate::store::{Held, List, Shelf, blocking};
 
 /// Where a manifest came from that no upstream gave.
@@ -208,15 +209,24 @@ impl Importer {
         places: Places,
         manifests: &HashMap<Digest, Manifest>,
     ) -> Result<Imported, ImportError> {
-        let Places { roots: places, kept } = places;
+        let Places {
+            roots: places,
+            kept,
+            chosen,
+        } = places;
         self.none_locked(&roots, &places)?;
         for (repository, digests) in &kept {
-            self.keep_manifests(repository, digests, manifests).await?;
+            self.keep_manifests(&chosen[repository], digests, manifests)
+                .await?;
         }
         self.all_held(kept.values().flatten().copied().collect(), manifests)
             .await?;
         for (repository, digests) in &kept {
             for (digest, manifest) in of(digests, manifests) {
+                for blob in &manifest.blobs {
+                    let is_new = self.new.contains(&blob.digest);
+                    self.cache.vouch(&chosen[repository], &blob.digest, is_new);
+                }
                 if let Some(subject) = &manifest.subject {
                     self.refer(repository, subject, referrer(digest, manifest)).await;
                 }
@@ -250,11 +260,12 @@ impl Importer {
     /// Keeps manifests for a repository.
     async fn keep_manifests(
         &mut self,
-        repository: &Repository,
+        chosen: &Chosen,
         digests: &BTreeSet<Digest>,
         manifests: &HashMap<Digest, Manifest>,
     ) -> Result<(), ImportError> {
         let (cache, now) = (self.cache.clone(), self.cache.clock.now());
+        let repository = &chosen.repository;
         for (digest, manifest) in of(digests, manifests) {
             if self.waiting.remove(digest).is_some() {
                 let size = manifest.bytes.len() as u64;
@@ -265,7 +276,9 @@ impl Importer {
             }
             let held = Held::manifest(manifest.clone());
             let source = IMPORTED.to_owned();
+            let closing = cache.closing(chosen, digest);
             cache.shelves.keep(repository, *digest, &held, source, now).await;
+            drop(closing);
             if !self.stay(manifest_of(*digest)).await? {
                 return Err(no_room(digest, "it could not be kept"));
             }

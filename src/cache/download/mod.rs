@@ -324,9 +324,13 @@ impl Download {
         };
         self.remember_small(&partial.file, size).await;
         let (shelves, digest) = (self.shelves.clone(), fill.digest);
+        let given = fill.is_closing().then(|| fill.repository.clone());
         let commit = move || {
             shelves.disk.commit(&partial, Shelf::Blobs, &digest, size)?;
             shelves.records.put_size(&digest, size);
+            if let Some(repository) = given {
+                shelves.records.put_given(&repository, &digest);
+            }
             shelves.write_down_some();
             Ok(())
         };

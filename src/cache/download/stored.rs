@@ -143,7 +143,7 @@ impl Download {
             Ok(Bytes::from(bytes))
         });
         if let Ok(bytes) = read.await {
-            self.shelves.memory.put(self.fill.digest, Held::blob(bytes));
+            self.shelves.take_into_memory(self.fill.digest, Held::blob(bytes));
         }
     }
 }

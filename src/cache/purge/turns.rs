@@ -39,7 +39,7 @@ fn cache(folder: &TempDir) -> (Cache, Digest) {
         bytes: "dev".into(),
         manifest: Some(crate::oci::MediaType::OCI_MANIFEST),
     };
-    cache.shelves.memory.put(digest, manifest);
+    cache.shelves.memory.put(digest, manifest, false);
     (cache, digest)
 }
 

@@ -15,7 +15,7 @@ use crate::oci::{Child, Descriptor, Digest, MAX_DEPTH, Manifest, Platforms, Refe
 use crate::policy::freshness::{Before, TagRecord, before};
 use crate::policy::naming::Chosen;
 use crate::store::{Held, Shelf, blocking};
-use crate::upstream::Refusal;
+use crate::upstream::{Guard, Refusal, Wants};
 
 /// Times something is asked for that failed for another reason than a limit.
 const MAX_TRIES: u32 = 3;
@@ -69,6 +69,7 @@ pub(super) async fn work(run: &Arc<Run>, index: usize, wanted: Wanted) {
 
 impl Walk {
     async fn whole(mut self, reference: &Reference) -> Result<(), Miss> {
+        self.learn_who_sees(reference).await;
         let digest = match reference {
             Reference::Digest(digest) => *digest,
             Reference::Tag(tag) => self.resolve(tag).await?.ok_or_else(|| {
@@ -84,6 +85,17 @@ impl Walk {
             }
         }
         self.fetch_blobs().await
+    }
+
+    /// Has it known whether everybody may see the repository, where that is a question: what is fetched for those is
+    /// everybody's, and nobody has to be asked about it again.
+    async fn learn_who_sees(&self, reference: &Reference) {
+        let cache = &self.run.cache;
+        if cache.guard(&self.chosen) == Guard::Everybody {
+            // If it is not known, it is taken to be seen by some.
+            let wants = Wants::Manifest(reference.clone());
+            drop(cache.permit(&self.chosen, &wants, None).await);
+        }
     }
 
     /// What a tag points at now, if it exists; its manifest is held afterwards, and the tag remembered.

@@ -162,6 +162,13 @@ impl Index {
         slot.is_some_and(|slot| self.entries.at(slot).hashed == self.trust)
     }
 
+    /// Everybody may see a repository that has this.
+    pub fn set_open(&mut self, content: &Content) {
+        if let Some(slot) = self.staying(content) {
+            self.entries.at_mut(slot).facts.closed = false;
+        }
+    }
+
     /// The files may be others than they were: what was hashed is to be hashed again. Takes no longer for many.
     pub fn trust_none(&mut self) {
         self.trust = self.trust.wrapping_add(1).max(1);

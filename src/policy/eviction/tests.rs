@@ -29,6 +29,7 @@ pub(super) fn facts(size: u64) -> Facts {
         stored: time(0),
         used: None,
         pulls: 0,
+        closed: false,
     }
 }
 

@@ -264,6 +264,7 @@ impl Disk {
                 stored: self.clock.now(),
                 used: None,
                 pulls: 0,
+                closed: false,
             };
             state.insert(content, facts);
             state.mark_verified(&content, size);

@@ -13,7 +13,7 @@ use super::aside::Aside;
 use super::damage::Watch;
 use super::noted::{Noted, PAGE};
 use crate::clock::Time;
-use crate::oci::Digest;
+use crate::oci::{Digest, Repository};
 use crate::policy::eviction::{Content, Facts, Index, Rules, Shelf};
 
 /// Most damaged files remembered that cannot be moved away; past it they are found out anew.
@@ -110,6 +110,8 @@ pub(super) struct State {
     wanted: HashMap<Content, usize>,
     /// Manifests that were pulled since somebody asked.
     pulled: HashSet<Digest>,
+    /// What comes for repositories that not everybody may see, and for which.
+    pub(super) closing: HashMap<Digest, Vec<Option<Repository>>>,
     /// Files that are in no index and take room: unfinished and quarantined, by their names.
     pub(super) asides: HashMap<String, Aside>,
     /// Bytes set aside for unfinished files that have no name any more and are still open.
@@ -153,6 +155,7 @@ impl Books {
             kept: HashSet::new(),
             wanted: HashMap::new(),
             pulled: HashSet::new(),
+            closing: HashMap::new(),
             asides: HashMap::new(),
             unlinked: 0,
             tallies: [Tally::default(); 2],
@@ -263,6 +266,7 @@ impl State {
     /// Something is held from now on, as a name of the tree says. Whoever reads what had the name reads another
     /// file than this.
     pub(super) fn insert(&mut self, content: Content, facts: Facts) {
+        let facts = self.marked(&content, facts);
         self.strike(&content);
         self.enlist(content, facts);
         self.note(content);

@@ -25,6 +25,7 @@
 
 mod aside;
 mod books;
+mod closed;
 mod damage;
 mod ground;
 mod kept;
@@ -54,6 +55,7 @@ use crate::policy::eviction::{Content, Facts, Shelf};
 pub use aside::Partial;
 use books::{Books, Known};
 pub use books::{NotKept, Tally};
+pub use closed::Closing;
 pub use damage::{Look, Quarantined};
 use lease::Lease;
 pub use lease::OpenFile;
@@ -380,12 +382,13 @@ const fn content(shelf: Shelf, digest: &Digest) -> Content {
     }
 }
 
-/// What is known of a file that was only found.
+/// What is known of a file that was only found: not for whom it came.
 const fn adopted(size: u64, stored: Time) -> Facts {
     Facts {
         size,
         stored,
         used: None,
         pulls: 0,
+        closed: true,
     }
 }

@@ -364,7 +364,7 @@ fn split(key: &str) -> Option<(Digest, Repository)> {
 }
 
 /// Where the keys of a manifest's records begin, and where they have ended: `!` comes after the space.
-fn keys_of(digest: &Digest) -> (String, String) {
+pub(super) fn keys_of(digest: &Digest) -> (String, String) {
     (format!("{digest} "), format!("{digest}!"))
 }
 

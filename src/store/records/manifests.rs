@@ -35,6 +35,7 @@ pub(super) fn forget(transaction: &WriteTransaction, gone: &[Content]) -> Result
             Shelf::Manifests => drop(types.remove(digest.as_str())?),
         }
     }
+    super::given::forget(transaction, gone.iter().map(|content| &content.digest))?;
     let manifests = gone.iter().filter(|content| content.shelf == Shelf::Manifests);
     super::held::forget(transaction, manifests.map(|content| &content.digest))
 }

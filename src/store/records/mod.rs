@@ -6,6 +6,7 @@
 //! map, and a thread writes behind, many records in one transaction. Each file beside this one owns its
 //! tables.
 
+mod given;
 mod held;
 mod ledgers;
 mod lists;
@@ -177,6 +178,7 @@ fn create_tables(begin: &WriteTransaction) -> Result<(), redb::Error> {
     manifests::create(begin)?;
     objects::create(begin)?;
     held::create(begin)?;
+    given::create(begin)?;
     named::create(begin)?;
     scrubs::create(begin)?;
     lists::create(begin)?;

@@ -15,8 +15,8 @@ const OBJECTS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("objects
 
 /// The key of the row that says that all others are there: it sorts before them.
 const COMPLETE: &[u8] = &[];
-/// Bytes of a row: three numbers of eight, one of four.
-const ROW: usize = 28;
+/// Bytes of a row: three numbers of eight, one of four, and one of one. A row of an earlier version lacks the last.
+const ROW: usize = 29;
 /// Most changes of one transaction's closure, so that others get their turn.
 const MOST_CHANGES: usize = 16_384;
 
@@ -128,7 +128,8 @@ fn encode(facts: &Facts) -> [u8; ROW] {
     row[8..16].copy_from_slice(&facts.stored.as_millis().to_le_bytes());
     let used = facts.used.map_or(0, Time::as_millis);
     row[16..24].copy_from_slice(&used.to_le_bytes());
-    row[24..].copy_from_slice(&facts.pulls.to_le_bytes());
+    row[24..28].copy_from_slice(&facts.pulls.to_le_bytes());
+    row[28] = facts.closed.into();
     row
 }
 
@@ -139,7 +140,38 @@ fn decode(key: &[u8], row: &[u8]) -> Option<(Content, Facts)> {
         size: number(0)?,
         stored: Time::from_millis(number(8)?),
         used: (used != 0).then_some(Time::from_millis(used)),
-        pulls: u32::from_le_bytes(row.get(24..ROW)?.try_into().ok()?),
+        pulls: u32::from_le_bytes(row.get(24..28)?.try_into().ok()?),
+        closed: row.get(28).is_some_and(|closed| *closed != 0),
     };
     Some((decode_key(key)?, facts))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_says_what_was_known_and_one_of_an_earlier_version_lacks_its_last_byte() {
+        let content = Content {
+            shelf: Shelf::Blobs,
+            digest: Digest::sha256(b"x"),
+        };
+        for closed in [true, false] {
+            let facts = Facts {
+                size: 1 << 40,
+                stored: Time::from_millis(7),
+                used: Some(Time::from_millis(8)),
+                pulls: 9,
+                closed,
+            };
+            let (key, row) = (encode_key(&content), encode(&facts));
+            assert_eq!(decode(&key, &row), Some((content, facts)));
+            let before = Facts {
+                closed: false,
+                ..facts
+            };
+            assert_eq!(decode(&key, &row[..28]), Some((content, before)));
+            assert_eq!(decode(&key, &row[..27]), None);
+        }
+    }
 }

@@ -45,6 +45,7 @@ fn write(path: &Path) {
             stored: Time::from_millis(1),
             used: None,
             pulls: 0,
+            closed: false,
         };
         let content = Content {
             shelf: Shelf::Blobs,

@@ -89,6 +89,7 @@ fn put(records: &Records, put: &Put) {
                 stored: Time::from_millis(1),
                 used: None,
                 pulls: 0,
+                closed: false,
             };
             let rows = rows
                 .iter()

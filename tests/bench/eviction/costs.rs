@@ -163,6 +163,7 @@ fn facts() -> Facts {
         stored: Time::from_millis(0),
         used: None,
         pulls: 0,
+        closed: false,
     }
 }
 

@@ -33,6 +33,7 @@ pub(crate) fn make(directory: &Path, number: usize) -> Result {
         stored: now,
         used: None,
         pulls: 0,
+        closed: false,
     };
     let mut rows = Vec::new();
     for index in 0..number {

@@ -16,7 +16,7 @@ fn every_copy_of_a_leaked_object_goes_by_one_command() {
     let partial = disk.begin(&layer).unwrap();
     disk.write(&partial, 0, &["lay".into()]).unwrap();
     drop(partial);
-    memory.put(layer, crate::store::Held::blob("layer".into()));
+    memory.put(layer, crate::store::Held::blob("layer".into()), false);
     let purged = held.purge(&exactly(layer), || ());
     assert_eq!(kinds(&purged.plan), ["damaged", "partial", "memory"]);
     assert_eq!((purged.plan.bytes(), purged.failed), (8, 0));
