@@ -277,7 +277,7 @@ impl Cache {
         await_bytes(following, Outcome::Bypass).await
     }
 
-    fn seat(&self, fill: Arc<Fill>, id: Option<FlightId>) -> Following {
+    pub(super) fn seat(&self, fill: Arc<Fill>, id: Option<FlightId>) -> Following {
         let seat = Seat {
             fill: fill.clone(),
             id,

@@ -4,9 +4,10 @@
 //! 0 ────────────── on_disk ──────── visible ── written ──────────── total
 //! │  readers pread  │  relay, in memory │  held back │  still to come │
 //! ```
-//! Normally `on_disk` is all that was written, and the relay is empty. When the disk fails, `on_disk`
-//! stops there and what follows passes through a bounded window in memory instead: the fill then waits
-//! for its slowest reader, and a reader that does not move for [`RELAY_PATIENCE`] is cut off.
+//! Normally `on_disk` is all that was written, and the relay is empty but for the very first bytes, until they are
+//! written as well. When the disk fails, `on_disk` stops there and what follows passes through a bounded window in
+//! memory instead: the fill then waits for its slowest reader, and a reader that does not move for [`RELAY_PATIENCE`]
+//! is cut off.
 //!
 //! The last [`HELD_BACK`] bytes stay invisible until the digest agrees, so no reader ever completes a
 //! wrong body. A reader whose range lies far ahead fetches its own bytes in bounded windows, and returns to
@@ -201,6 +202,13 @@ impl Fill {
                 self.relay().drop_oldest();
             }
         }
+    }
+
+    /// Lets go of what was passed on through memory, which is on disk by now.
+    pub(super) fn stop_relaying(&self) {
+        let mut relay = self.relay();
+        relay.pieces.clear();
+        (relay.start, relay.bytes) = (0, 0);
     }
 
     /// The bytes from `position` that are in memory; `None` if they have gone by.

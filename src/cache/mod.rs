@@ -43,6 +43,8 @@ mod sink;
 mod spend;
 mod status;
 mod tag;
+#[cfg(test)]
+mod tests;
 mod troubles;
 mod trust;
 mod verify;

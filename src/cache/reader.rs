@@ -117,7 +117,7 @@ impl Reader {
         }
     }
 
-    fn available(&mut self, progress: &Progress, most: u64) -> Result<Option<Piece>, Broken> {
+    pub(super) fn available(&mut self, progress: &Progress, most: u64) -> Result<Option<Piece>, Broken> {
         let limit = progress.visible.min(self.end.unwrap_or(u64::MAX));
         if self.position >= limit {
             return Ok(None);
@@ -135,9 +135,14 @@ impl Reader {
             }));
         }
         let Some(mut bytes) = self.following.fill.relayed(self.position) else {
-            return Err(Broken(
-                "the reader fell behind while the disk was failing".to_owned(),
-            ));
+            // Meanwhile it may have been written.
+            let newer = self.watch.borrow_and_update().clone();
+            return match self.position < newer.on_disk {
+                true => self.available(&newer, most),
+                false => Err(Broken(
+                    "the reader fell behind while the disk was failing".to_owned(),
+                )),
+            };
         };
         bytes.truncate(usize::try_from(len).unwrap_or(usize::MAX));
         Ok(Some(Piece::Bytes(bytes)))

@@ -78,6 +78,28 @@ async fn f060_after_three_errors_nothing_is_tried_until_the_disk_has_healed_by_i
 }
 
 #[tokio::test(start_paused = true)]
+async fn f061_a_disk_that_takes_not_even_the_first_bytes_costs_neither_a_byte_nor_a_second_transfer() {
+    let world = world(Choices::default());
+    let bytes = content(2 * MIB, 1);
+    let digest = world.registry.blob("library/app", bytes.clone());
+    // A pipe can be opened, and takes nothing that is to stand at a place.
+    let name = digest.to_string().replace(':', "-");
+    let pipe = world.directory.path().join("v1/filling").join(name);
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let answer = world.seawall.get(&blob_path(&digest)).await;
+    assert!(answer.complete && answer.body == bytes);
+    assert_eq!(world.registry.seen(&Method::GET, &blob_path(&digest)).len(), 1);
+    assert_eq!(
+        metric(
+            &world,
+            r#"seawall_disk_errors_total{kind="other",operation="write"}"#
+        ),
+        1
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn f067_a_directory_that_vanishes_is_made_again_and_locked_again() {
     let world = world(Choices::default());
     pull(&world, MIB, 1).await;
@@ -184,14 +206,8 @@ async fn body_of_file(world: &World, digest: &seawall::oci::Digest) -> Arc<Rescu
         client: 1,
         deadline: Time::from_millis(1_000_000),
     };
-    match world
-        .seawall
-        .cache
-        .blob(&chosen, digest, &asker)
-        .await
-        .unwrap()
-        .body
-    {
+    let served = world.seawall.cache.blob(&chosen, digest, &asker).await;
+    match served.unwrap().body {
         Body::File(_, _, rescue) => rescue,
         _ => panic!("the blob is not served from its file"),
     }

@@ -286,6 +286,7 @@ impl Download {
             if total.is_some_and(|total| end > total) {
                 return Err(Refusal::Unusable("the blob is longer than announced".to_owned()).into());
             }
+            sink.pass_on(&batch, self).await;
             match next {
                 Next::More => {
                     (batch, next) = sink.take_while(batch, source.batch(), self).await;

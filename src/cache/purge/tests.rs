@@ -6,21 +6,18 @@ mod wanted;
 
 use std::io::Read as _;
 use std::sync::Mutex;
-use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::super::belongings::Belongings;
 use super::*;
+use crate::cache::PurgeReport;
 use crate::cache::holds::Keeper;
-use crate::cache::{Options, PurgeReport};
 use crate::oci::{Descriptor, MediaType};
-use crate::policy::clients::Clients;
-use crate::policy::flight;
 use crate::policy::freshness::TagRecord;
 use crate::policy::holds::{Holds, Name};
 use crate::policy::retention::{Filter, Rules};
-use crate::store::{Disk, ManifestRecord, Memory, PrivateFile, Records, Space};
+use crate::store::{Disk, ManifestRecord, Memory, PrivateFile, Records};
 use crate::telemetry::metrics::Metrics;
 
 /// Shelves with one image, under the tag `dev`: its manifest, and one layer.
@@ -48,25 +45,6 @@ pub(super) fn everything() -> Purge {
         untagged: true,
         keep: 0,
     })
-}
-
-pub(super) fn options(folder: &TempDir) -> Options {
-    Options {
-        directory: folder.path().to_owned(),
-        space: Space::UNBOUNDED,
-        memory: 1 << 20,
-        freshness: Vec::new(),
-        on_exhausted: Vec::new(),
-        clients: Clients::default(),
-        bandwidth: None,
-        flights: flight::Rules {
-            cooling: Duration::ZERO,
-            finish_below: 0,
-        },
-        trust: Default::default(),
-        verify_first_serve: false,
-        scrub: None,
-    }
 }
 
 fn shelves(folder: &TempDir) -> Shelves {

@@ -4,36 +4,20 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::time::timeout;
-use tokio_util::task::TaskTracker;
 
-use super::tests::{NOW, everything, options, put_image, repository, tag};
+use super::tests::{NOW, everything, put_image, repository, tag};
 use super::*;
 use crate::cache::HoldError;
-use crate::clock::Clock;
-use crate::net::dial::Dialer;
+use crate::cache::tests::empty;
 use crate::policy::holds::Name;
-use crate::store::{Disk, Held, Records};
-use crate::telemetry::metrics::Metrics;
-use crate::upstream::{Budgets, Upstreams};
+use crate::store::Held;
 
 /// Longer than anything takes that does not wait for somebody.
 const LONG: Duration = Duration::from_secs(3600);
 
 /// A cache with one image, under the tag `dev`.
 fn cache(folder: &TempDir) -> (Cache, Digest) {
-    let disk = Disk::open(folder.path()).unwrap();
-    let records = Records::open(&disk.records_path());
-    let clock = Clock::start();
-    let upstreams = Upstreams::new(Vec::new(), Budgets::default(), &Dialer::system(), clock);
-    let cache = Cache::new(
-        options(folder),
-        disk,
-        records,
-        Arc::new(upstreams),
-        Arc::new(Metrics::new()),
-        TaskTracker::new(),
-        clock,
-    );
+    let cache = empty(folder);
     let digest = put_image(&cache.shelves, Digest::sha256(b"layer"), "dev", "dev");
     let manifest = Held {
         bytes: "dev".into(),

@@ -1,0 +1,74 @@
+//! What readers of the first bytes are given, before those are written and afterwards.
+
+use std::sync::Mutex;
+
+use tempfile::TempDir;
+
+use super::super::fill::Fill;
+use super::super::tests::empty;
+use super::super::{Piece, Reader};
+use super::*;
+use crate::oci::Digest;
+use crate::upstream::Refusal;
+
+/// A download whose file is open, where its bytes go, and who reads them.
+async fn begun(folder: &TempDir, whole: &Bytes) -> (Download, Sink, Reader) {
+    let cache = empty(folder);
+    let refusal = Err(Refusal::Unreachable("nobody is asked".to_owned()));
+    let repository = "docker.io/library/app".parse().unwrap();
+    let fill = Arc::new(Fill::new(Digest::sha256(whole), refusal, repository, None));
+    fill.publish(|progress| progress.total = Some(whole.len() as u64));
+    let download = Download {
+        fill: fill.clone(),
+        shelves: cache.shelves.clone(),
+        registry: "docker.io".to_owned(),
+        disk: true,
+        shelved: Default::default(),
+        received: cache.shelves.metrics.upstreams.received("docker.io"),
+        begun: Mutex::default(),
+    };
+    let sink = Sink::open(&download).await;
+    (download, sink, cache.seat(fill, None).read(None))
+}
+
+fn bytes() -> Bytes {
+    (0..300_000_u32).map(|at| at.to_le_bytes()[1]).collect()
+}
+
+#[tokio::test]
+async fn the_first_bytes_are_had_before_they_are_written_and_the_rest_from_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = bytes();
+    let batch = vec![bytes.slice(..200_000), bytes.slice(200_000..)];
+    let (download, mut sink, mut reader) = begun(&folder, &bytes).await;
+    sink.pass_on(&batch, &download).await;
+    let progress = download.fill.snapshot();
+    assert_eq!((progress.visible, progress.on_disk), (FIRST as u64, 0));
+    // Some of it, so that the reader is in the middle of it when it is written.
+    let Some(Piece::Bytes(first)) = reader.next(1000).await.unwrap() else {
+        panic!("the first bytes are had from the file");
+    };
+    assert_eq!(first, bytes[..1000]);
+    sink.take(batch, &download).await;
+    assert!(
+        download.fill.relayed(1000).is_none(),
+        "what is written is still in memory"
+    );
+    let Some(Piece::File { offset, len, .. }) = reader.next(u64::MAX).await.unwrap() else {
+        panic!("what was written is not had from the file");
+    };
+    assert_eq!((offset, len), (1000, 300_000 - HELD_BACK - 1000));
+    assert_eq!(sink.hasher.finish(), download.fill.digest);
+}
+
+#[tokio::test]
+async fn who_has_not_heard_yet_that_the_first_bytes_are_written_finds_them_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = bytes();
+    let (download, mut sink, mut reader) = begun(&folder, &bytes).await;
+    sink.pass_on(std::slice::from_ref(&bytes), &download).await;
+    let before = download.fill.snapshot();
+    sink.take(vec![bytes], &download).await;
+    let found = reader.available(&before, u64::MAX).unwrap();
+    assert!(matches!(found, Some(Piece::File { offset: 0, .. })), "{found:?}");
+}
