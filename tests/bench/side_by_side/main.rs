@@ -5,6 +5,7 @@
 //! main ── warm    blobs and manifests that are held      ┐
 //!      ├─ tls     the same by TLS                        │
 //!      ├─ http2   the same over HTTP/2                   │
+//!      ├─ rights  the same where clients are told apart  │
 //!      ├─ cold    what is not held, one client and many  ├─ load (the client) ── table
 //!      ├─ paced   the same from slow upstreams           │
 //!      ├─ crowd   a cold disk; a thousand readers        │
@@ -36,6 +37,7 @@ mod machine;
 mod make;
 mod paced;
 mod ready;
+mod rights;
 #[path = "../servers.rs"]
 mod servers;
 #[path = "../shelf.rs"]
@@ -68,11 +70,12 @@ pub(crate) struct Options {
 /// A table's name, and what measures it.
 type Bench = (&'static str, fn(&Options, &mut Shelf) -> Result<Vec<Table>>);
 
-const TABLES: [Bench; 10] = [
+const TABLES: [Bench; 11] = [
     ("blobs", warm::blobs),
     ("manifests", warm::manifests),
     ("tls", tls::pulls),
     ("http2", http2::pulls),
+    ("rights", rights::pulls),
     ("cold", cold::pulls),
     ("paced", paced::pulls),
     ("far", paced::far_pulls),
