@@ -60,10 +60,12 @@ pub(crate) fn pulls(options: &Options, shelf: &mut Shelf) -> Result<Vec<Table>> 
 fn rights(shelf: &Shelf) -> Result<String> {
     let password = shelf.root().join("password");
     fs::write(&password, "secret")?;
+    let credentials =
+        format!("credentials = [{{ username = \"robot\", password = {{ file = {password:?} }} }}]");
     Ok(format!(
-        "credentials = [{{ username = \"robot\", password = {{ file = {password:?} }} }}]\n\
-         [[upstream]]\nregistry = \"ghcr.io\"\naccess = \"per_client\"\n\
-         [[client]]\nname = \"team\"\nmatch = {{ cidr = [\"127.0.0.0/8\"] }}\n\
+        "{credentials}\n\
+         [[upstream]]\nregistry = \"ghcr.io\"\naccess = \"per_client\"\n{credentials}\n\
+         [[client]]\nname = \"team\"\ntier = \"unlimited\"\nmatch = {{ cidr = [\"127.0.0.0/8\"] }}\n\
          allow = [\"docker.io/library/**\", \"ghcr.io/team/**\"]\n\
          deny = [\"docker.io/library/secret\", \"ghcr.io/team/secret\"]\n{QUIET}"
     ))
