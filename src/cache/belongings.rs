@@ -14,7 +14,7 @@
 //!
 //! Where no upstream has credentials, or had, there is no such question, but for what the shared shelf has.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{Mutex, PoisonError};
 
 use lru::LruCache;
@@ -37,15 +37,29 @@ type Part = Mutex<LruCache<u128, Proof>>;
 /// What is known to be whose. Of each only a hash is kept, whose keys are made at the start.
 pub(super) struct Belongings {
     parts: [Part; PARTS],
-    keys: [RandomState; 2],
+    keys: Keys,
+    /// What tells everybody's from others', by aspect.
+    everybodys: [u128; 2],
 }
+
+/// For the halves of a hash.
+struct Keys([RandomState; 2]);
 
 impl Default for Belongings {
     fn default() -> Self {
+        let keys = Keys([RandomState::new(), RandomState::new()]);
         Self {
             parts: std::array::from_fn(|_| Mutex::new(LruCache::unbounded())),
-            keys: [RandomState::new(), RandomState::new()],
+            everybodys: [Aspect::Itself, Aspect::Parts].map(|aspect| keys.hash(aspect)),
+            keys,
         }
+    }
+}
+
+impl Keys {
+    fn hash(&self, what: impl Hash + Copy) -> u128 {
+        let Self([high, low]) = self;
+        u128::from(high.hash_one(what)) << 64 | u128::from(low.hash_one(what))
     }
 }
 
@@ -83,10 +97,13 @@ impl Belongings {
         self.note(Some(repository), (digest, Aspect::Itself), Proof::Said);
     }
 
-    fn place(&self, repository: Option<&Repository>, what: (&Digest, Aspect)) -> (&Part, u128) {
-        let [high, low] = &self.keys;
-        let key = (repository, what);
-        let key = u128::from(high.hash_one(key)) << 64 | u128::from(low.hash_one(key));
+    fn place(&self, repository: Option<&Repository>, (digest, aspect): (&Digest, Aspect)) -> (&Part, u128) {
+        let key = match (repository, digest.as_bytes().first_chunk()) {
+            // A digest is a hash already, and hits of what everybody may have have no time for another: nobody finds a
+            // second digest with the same half.
+            (None, Some(half)) => self.everybodys[aspect as usize] ^ u128::from_ne_bytes(*half),
+            _ => self.keys.hash((repository, digest, aspect)),
+        };
         (&self.parts[(key % PARTS as u128) as usize], key)
     }
 }

@@ -65,11 +65,6 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// True if nothing is kept from the client.
-    pub fn is_whole(&self) -> bool {
-        self.allow.is_empty() && self.deny.is_empty()
-    }
-
     /// True if a repository may be pulled from.
     pub fn covers(&self, registry: &Registry, path: &RepositoryPath) -> bool {
         covers(&self.allow, &self.deny, |scope| scope.matches(registry, path))

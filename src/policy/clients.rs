@@ -173,15 +173,6 @@ impl Clients {
         }
     }
 
-    /// True if nothing is kept from whoever that is.
-    pub fn may_pull_all(&self, who: &Identity) -> bool {
-        match who.standing {
-            Standing::Named(index) => self.rules[index].grant.is_whole(),
-            Standing::Admitted => true,
-            Standing::Stranger => false,
-        }
-    }
-
     /// How far somebody may go. By where it comes from alone, nobody changes anything.
     pub fn role(&self, who: &Identity) -> Role {
         match self.grant(who) {

@@ -14,9 +14,9 @@ use super::refusal::{self, Challenge};
 use super::respond::{self, Answer};
 use crate::cache::{Asker, Client, Failure, NotNow, Quotas};
 use crate::clock::Time;
-use crate::oci::Route;
+use crate::oci::{Repository, Route};
 use crate::policy::access::{self, Evidence, Verdict, Wanted};
-use crate::policy::clients::{self, Clients, Identity};
+use crate::policy::clients::{self, Clients, Identity, Standing};
 use crate::policy::proxies::{Disagreement, Proxies};
 use crate::policy::quota::Left;
 
@@ -89,8 +89,9 @@ pub(super) fn asker(identity: &Identity, head: &Parts, now: Time) -> Asker {
     }
 }
 
-/// Whoever asks from one address, says nothing of themselves but a User-Agent, and may pull everything.
+/// Whoever asks from one address, says nothing of themselves but a User-Agent, and may pull.
 pub(super) struct Regular {
+    identity: Identity,
     /// `None` if nothing limits them.
     client: Option<Arc<Client>>,
 }
@@ -101,15 +102,23 @@ impl Regular {
         let clients = &inner.options.clients;
         let identity = clients.identify(&Evidence::from(peer.ip()));
         // A trusted proxy may ask for somebody else.
-        let regular = clients.may_pull_all(&identity) && !inner.options.proxies.trusts(peer.ip());
+        let is_stranger = identity.standing == Standing::Stranger;
+        let regular = !is_stranger && !inner.options.proxies.trusts(peer.ip());
         let asker = Asker {
             tier: identity.tier,
             client: identity.client,
             deadline: inner.clock.now(),
         };
         regular.then(|| Self {
+            identity,
             client: inner.cache.quotas().of(&asker),
         })
+    }
+
+    /// True if they may pull from a repository that is offered.
+    pub(super) fn may_pull(&self, inner: &Inner, repository: &Repository) -> bool {
+        let wanted = Wanted::Repository(repository);
+        access::decide(&inner.options.clients, &self.identity, wanted) == Verdict::Granted
     }
 
     /// Counts a request that is answered at once with so many bytes of body, when the clock has run for `now`;

@@ -123,6 +123,9 @@ struct Known {
     second: u64,
     /// `None` for somebody whom hyper answers.
     regular: Option<Regular>,
+    /// The repository that was asked for last and may be shown to them. That is looked up once a second: it costs as
+    /// much as a tenth of the answer.
+    shown: Option<Chosen>,
 }
 
 /// The host that was asked last: a connection rarely asks another.
@@ -162,13 +165,13 @@ impl Hits {
     fn find(&mut self, asked: &Asked<'_>) -> Option<Sending> {
         let inner = self.live.load_full();
         let began = inner.clock.elapsed();
-        let regular = self.asker.read(&inner, self.peer, began)?;
+        if !self.asker.read(&inner, self.peer, began) {
+            return None;
+        }
         let route = Route::parse(asked.path, asked.query).ok()?;
         let host = self.host.read(asked.host)?;
         let chosen = inner.names.choose(route.target()?, host.registry.as_ref()).ok()?;
-        if !inner.names.offers(&chosen) || !inner.cache.is_known_public(&chosen) {
-            return None;
-        }
+        let regular = self.asker.shown(&inner, &chosen)?;
         let (now, head) = (inner.clock.at(began), asked.method == Method::HEAD);
         let served = match &route {
             Route::Manifest(_, reference) => inner.cache.manifest_at_hand(&chosen, reference, now)?,
@@ -224,17 +227,31 @@ impl Hits {
 }
 
 impl Known {
-    /// Who asks from `peer`, when the clock has run for `elapsed`; `None` for somebody whom hyper answers.
-    fn read(&mut self, inner: &Arc<Inner>, peer: SocketAddr, elapsed: Duration) -> Option<&Regular> {
+    /// Looks up who asks from `peer`, when the clock has run for `elapsed`; false if it is somebody whom hyper answers.
+    fn read(&mut self, inner: &Arc<Inner>, peer: SocketAddr, elapsed: Duration) -> bool {
         let second = elapsed.as_secs();
         if self.second != second || !std::ptr::eq(self.inner.as_ptr(), Arc::as_ptr(inner)) {
             *self = Self {
                 inner: Arc::downgrade(inner),
                 second,
                 regular: Regular::at(inner, peer),
+                shown: None,
             };
         }
-        self.regular.as_ref()
+        self.regular.is_some()
+    }
+
+    /// Who asks, if what is of this repository may be shown to them without asking anybody.
+    fn shown(&mut self, inner: &Inner, chosen: &Chosen) -> Option<&Regular> {
+        let regular = self.regular.as_ref()?;
+        if self.shown.as_ref() != Some(chosen) {
+            let granted = inner.names.offers(chosen) && regular.may_pull(inner, &chosen.repository);
+            if !granted || !inner.cache.is_known_public(chosen) {
+                return None;
+            }
+            self.shown = Some(chosen.clone());
+        }
+        Some(regular)
     }
 }
 

@@ -1,14 +1,17 @@
 //! Which requests are answered here, and which are left to hyper.
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::path::Path;
 
+use ipnet::IpNet;
 use tokio::io::AsyncWriteExt;
 use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::oci::Digest;
-use crate::policy::clients::{Clients, Tier};
+use crate::policy::access::{Anonymous, Scope};
+use crate::policy::clients::{Clients, Rule, Tier};
 use crate::policy::proxies::Proxies;
 use crate::policy::quota::Quota;
 use crate::server::tests::{MANIFEST, connect, read_statuses, server, server_behind, server_for};
@@ -37,7 +40,11 @@ async fn warm_server(directory: &Path) -> Server {
 
 /// True if this request is answered here.
 fn is_answered(server: &Server, request: &str) -> bool {
-    let mut hits = Hits::new(server.live.clone(), ([127, 0, 0, 1], 9).into());
+    is_answered_from([127, 0, 0, 1], server, request)
+}
+
+fn is_answered_from(peer: [u8; 4], server: &Server, request: &str) -> bool {
+    let mut hits = Hits::new(server.live.clone(), (peer, 9).into());
     hits.answer(request.as_bytes()).is_some()
 }
 
@@ -132,6 +139,26 @@ async fn who_speaks_for_others_is_left_to_hyper() {
     };
     let server = warm(server_behind(directory.path(), proxies, None)).await;
     assert!(!is_answered(&server, &request("Host: a\r\n")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_pull_some_repositories_is_answered_for_those_and_left_to_hyper_for_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut clients = Clients::default();
+    let mut named = |last: u8, allow: &[&str], deny: &[&str]| {
+        let scopes = |texts: &[&str]| texts.iter().map(|text| Scope::parse(text).unwrap()).collect();
+        let mut rule = Rule::at("team", 0, vec![IpNet::from(IpAddr::from([127, 0, 0, last]))]);
+        (rule.grant.allow, rule.grant.deny) = (scopes(allow), scopes(deny));
+        clients.rules.push(rule);
+    };
+    named(2, &["docker.io/library/*"], &["docker.io/library/other"]);
+    named(3, &["docker.io/other/*"], &[]);
+    named(4, &[], &["docker.io/library/app"]);
+    clients.access.anonymous = Anonymous::From(vec!["127.0.0.1/32".parse().unwrap()]);
+    let server = warm(server_for(directory.path(), clients, None, Duration::ZERO)).await;
+    let request = request("Host: a\r\n");
+    let answered = [1, 2, 3, 4, 5].map(|last| is_answered_from([127, 0, 0, last], &server, &request));
+    assert_eq!(answered, [true, true, false, false, false]);
 }
 
 /// A server whose only tier has this quota, on a link of so many bytes per second if there is one.
