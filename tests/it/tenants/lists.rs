@@ -19,7 +19,7 @@ use super::{MINUTE, alice, asked, bob, choices, get, said, start};
 use crate::access::STRANGER;
 use crate::support::registry::{Registry, Script};
 use crate::support::seawall::{Seawall, read};
-use crate::support::world::{Image, OCI_INDEX, OCI_MANIFEST, content, image_in, world};
+use crate::support::world::{Image, OCI_INDEX, OCI_MANIFEST, World, content, image_in, world};
 
 /// Puts a manifest into a repository, under a tag: it lists this layer and config.
 fn lister(registry: &Registry, repository: &str, tag: &str, config: &Digest, layers: &[Digest]) {
@@ -166,14 +166,12 @@ async fn s065_nor_while_it_is_fetched() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_came_for_everybody_is_had_by_a_list_without_another_question() {
-    let (world, _) = start(Sharing::PerClient);
-    let image = image_in(&world.registry, "library/open", Some("1"), 3);
-    image_in(&world.registry, "library/more", Some("1"), 3);
+/// An image that two repositories have, which everybody may see: the first one's registry gives its blobs, and for the
+/// second one the list is enough, also after a restart.
+async fn assert_listed_from_the_second_on(world: World, image: &Image, tag: &str) {
     let pull = async |seawall: &Seawall, repository: &str| {
         let blobs = [image.config, image.layer].map(|blob| format!("blobs/{blob}"));
-        for path in ["manifests/1".to_owned()].iter().chain(&blobs) {
+        for path in [format!("manifests/{tag}")].iter().chain(&blobs) {
             let path = format!("/v2/other.test/library/{repository}/{path}");
             let answer = get(seawall, None, &path).await;
             assert!(answer.is_good(), "{path}: {}", answer.status);
@@ -192,6 +190,14 @@ async fn what_came_for_everybody_is_had_by_a_list_without_another_question() {
         seen.count()
     };
     assert_eq!((blobs("open"), blobs("more")), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_came_for_everybody_is_had_by_a_list_without_another_question() {
+    let (world, _) = start(Sharing::PerClient);
+    let image = image_in(&world.registry, "library/open", Some("1"), 3);
+    image_in(&world.registry, "library/more", Some("1"), 3);
+    assert_listed_from_the_second_on(world, &image, "1").await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -243,26 +249,7 @@ async fn what_everybody_turns_out_to_have_is_asked_about_once_and_listed_from_th
     for repository in ["library/open", "library/more"] {
         image_in(&world.registry, repository, Some("5"), 1);
     }
-    let pull = async |seawall: &Seawall, repository: &str| {
-        let blobs = [image.config, image.layer].map(|blob| format!("blobs/{blob}"));
-        for path in ["manifests/5".to_owned()].iter().chain(&blobs) {
-            let path = format!("/v2/other.test/library/{repository}/{path}");
-            assert!(get(seawall, None, &path).await.is_good(), "{path}");
-        }
-    };
-    pull(&world.seawall, "open").await;
-    pull(&world.seawall, "more").await;
-    let (registry, directory) = world.stop().await;
-    let seawall = Seawall::start(directory.path(), &registry, choices(Sharing::PerClient));
-    for repository in ["more", "open"] {
-        pull(&seawall, repository).await;
-    }
-    let blobs = |repository: &str| {
-        let seen = registry.journal().into_iter();
-        let seen = seen.filter(|seen| seen.path.starts_with(&format!("/v2/library/{repository}/blobs/")));
-        seen.count()
-    };
-    assert_eq!((blobs("open"), blobs("more")), (2, 0));
+    assert_listed_from_the_second_on(world, &image, "5").await;
 }
 
 #[tokio::test(start_paused = true)]
