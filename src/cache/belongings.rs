@@ -300,7 +300,8 @@ mod tests {
 
     #[test]
     fn s065_what_is_one_repositorys_is_no_others_and_is_not_its_parts() {
-        let (known, digest) = (Belongings::default(), Digest::sha256(b"x"));
+        let known = Belongings::default();
+        let [digest, other] = [b"x", b"y"].map(|bytes| Digest::sha256(bytes));
         let (ours, theirs) = (repository("a/b"), repository("a/c"));
         let proof = |owner, digest, aspect| known.proof(owner, (digest, aspect));
         for (noted, is_news, best) in [
@@ -315,7 +316,13 @@ mod tests {
         assert_eq!(proof(Some(&ours), &digest, Aspect::Parts), None);
         assert_eq!(proof(Some(&theirs), &digest, Aspect::Itself), None);
         assert_eq!(proof(None, &digest, Aspect::Itself), None);
-        assert_eq!(proof(Some(&ours), &Digest::sha256(b"y"), Aspect::Itself), None);
+        assert_eq!(proof(Some(&ours), &other, Aspect::Itself), None);
+        // Nor is what is everybody's.
+        assert!(known.note(None, (&digest, Aspect::Itself), Proof::Said));
+        assert_eq!(proof(None, &digest, Aspect::Itself), Some(Proof::Said));
+        assert_eq!(proof(None, &digest, Aspect::Parts), None);
+        assert_eq!(proof(None, &other, Aspect::Itself), None);
+        assert_eq!(proof(Some(&theirs), &digest, Aspect::Itself), None);
     }
 
     #[test]

@@ -234,7 +234,10 @@ fn test(root: &Path) -> Result {
         return Err("the bucket holds another layer than was pulled".into());
     }
 
-    let bytes_of = |asked: &upstream::Asked| asked.method == "GET" && asked.target.contains("sha256");
+    // That a blob is the repository's is asked by its first byte, which is a part (206).
+    let bytes_of = |asked: &upstream::Asked| {
+        asked.method == "GET" && asked.target.contains("sha256") && asked.status == 200
+    };
     let given = || -> Result<usize> { Ok(upstream.asked()?.iter().filter(|asked| bytes_of(asked)).count()) };
     let before = given()?;
     let second = start("second", &store)?;
