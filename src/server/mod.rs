@@ -285,7 +285,15 @@ impl Server {
         let (noting, end) = (self.clone(), now.cut.clone());
         tasks.spawn(async move { end.run_until_cancelled(noting.note()).await });
         let most = now.options.bounds.connections;
-        self.accept(listener, Kind::Pull, most, shutdown, &clients).await;
+        let closed = CancellationToken::new();
+        // Whoever finds the door closed is to find us not ready as well, and not a moment later.
+        let closing = async {
+            shutdown.cancelled().await;
+            now.draining.cancel();
+            closed.cancel();
+        };
+        let accepting = self.accept(listener, Kind::Pull, most, closed.clone(), &clients);
+        tokio::join!(accepting, closing);
         self.drain(&clients).await;
         for ending in [clients, operators, now.streams.clone()] {
             ending.close();
@@ -305,7 +313,6 @@ impl Server {
     async fn drain(&self, clients: &TaskTracker) {
         tracing::info!(connections = clients.len(), "draining");
         let now = self.now();
-        now.draining.cancel();
         clients.close();
         let finished = tokio::time::timeout(now.options.drain, clients.wait()).await;
         if finished.is_err() {
