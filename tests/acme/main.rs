@@ -9,6 +9,8 @@
     reason = "this drives processes in real time and reports to a terminal; there is no reactor to block"
 )]
 
+#[path = "../e2e/support/alone.rs"]
+mod alone;
 #[allow(dead_code, reason = "shared with the end-to-end tests, which use all of it")]
 #[path = "../e2e/support/http.rs"]
 mod http;
@@ -22,7 +24,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use process::{Process, Result, command, free_address, run, tail, wait_until};
+use alone::run_alone;
+use process::{Process, Result, command, free_address, run, wait_until};
 
 /// The name that the certificate is for.
 const NAME: &str = "cache.seawall.test";
@@ -32,28 +35,9 @@ const LIFE: u64 = 30;
 const LIMIT: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
-    let directory = match tempfile::tempdir() {
-        Ok(directory) => directory,
-        Err(error) => {
-            println!("FAILED  there is no directory for it: {error}\n\n0 passed, 1 failed");
-            return ExitCode::FAILURE;
-        }
-    };
     let name = "a certificate comes from the authority, is renewed under load, and outlives the authority";
-    match test(directory.path()) {
-        Ok(()) => {
-            println!("ok      {name}\n\n1 passed, 0 failed");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            println!("FAILED  {name}\n{error}");
-            for log in ["seawall.log", "pebble.out", "pebble.log"] {
-                println!("--- {log}\n{}", tail(&directory.path().join(log), 30));
-            }
-            println!("\n0 passed, 1 failed");
-            ExitCode::FAILURE
-        }
-    }
+    let logs = ["seawall.log", "pebble.out", "pebble.log"];
+    run_alone(name, &logs, test)
 }
 
 /// The authority, and what answers its questions for names.

@@ -8,6 +8,8 @@
     reason = "this drives processes in real time and reports to a terminal; there is no reactor to block"
 )]
 
+#[path = "../e2e/support/alone.rs"]
+mod alone;
 #[allow(dead_code, reason = "shared with the end-to-end tests, which use all of it")]
 #[path = "../e2e/support/content.rs"]
 mod content;
@@ -26,7 +28,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use process::{Process, Result, command, free_address, run, tail, wait_until};
+use alone::run_alone;
+use process::{Process, Result, command, free_address, run, wait_until};
 use upstream::Upstream;
 
 /// How long a start, or putting something there, may take.
@@ -35,35 +38,16 @@ const LIMIT: Duration = Duration::from_secs(60);
 const WORDS: usize = 2_500_000;
 
 fn main() -> ExitCode {
-    let directory = match tempfile::tempdir() {
-        Ok(directory) => directory,
-        Err(error) => {
-            println!("FAILED  there is no directory for it: {error}\n\n0 passed, 1 failed");
-            return ExitCode::FAILURE;
-        }
-    };
     let name =
         "a second seawall serves from the bucket what the first has fetched, and both outlive the bucket";
-    match test(directory.path()) {
-        Ok(()) => {
-            println!("ok      {name}\n\n1 passed, 0 failed");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            println!("FAILED  {name}\n{error}");
-            for log in [
-                "first.log",
-                "second.log",
-                "third.log",
-                "seaweedfs.log",
-                "upstream.log",
-            ] {
-                println!("--- {log}\n{}", tail(&directory.path().join(log), 30));
-            }
-            println!("\n0 passed, 1 failed");
-            ExitCode::FAILURE
-        }
-    }
+    let logs = [
+        "first.log",
+        "second.log",
+        "third.log",
+        "seaweedfs.log",
+        "upstream.log",
+    ];
+    run_alone(name, &logs, test)
 }
 
 /// An object store with one bucket, `seawall`, over TLS.
