@@ -256,11 +256,14 @@ impl Order {
                 ((digest, held, source), From::Upstream)
             }
         };
-        let closing = (!self.open).then(|| self.shelves.disk.closing(&digest, Some(&self.repository)));
+        let closing = self.closing.or_else(|| {
+            let mark = || self.shelves.disk.closing(&digest, Some(&self.repository));
+            (!self.open).then(mark)
+        });
         self.shelves
             .keep(&self.repository, digest, &held, source, self.clock.now())
             .await;
-        drop((closing, self.closing));
+        drop(closing);
         if from != From::Shared {
             self.shelves
                 .offer(Shelf::Manifests, digest, held.manifest.clone());
