@@ -274,8 +274,13 @@ impl Shelves {
         marked.unwrap_or(false)
     }
 
-    /// Keeps verified content in memory, with its mark.
+    /// Keeps verified content in memory, with its mark. What is a manifest and a blob stays the manifest, which is asked
+    /// for more often and where a pull begins.
     pub(super) fn take_into_memory(&self, digest: Digest, held: Held) {
+        let known = self.memory.get(&digest);
+        if held.manifest.is_none() && known.is_some_and(|known| known.manifest.is_some()) {
+            return;
+        }
         let closed = self.is_closed(&digest, None);
         self.memory.put(digest, held, closed);
     }

@@ -77,7 +77,7 @@ impl Cache {
         if !self.belongs(chosen, digest) {
             return None;
         }
-        let bytes = self.in_memory(digest).ok()??;
+        let bytes = self.in_memory(digest)?;
         let (length, body) = (bytes.len() as u64, Body::Memory(bytes));
         Some(served(*digest, Some(length), body, From::Memory, Outcome::Hit))
     }
@@ -104,9 +104,7 @@ impl Cache {
         claimed: &Claimed,
         asker: &Asker,
     ) -> Result<Served, Failure> {
-        // A manifest's digest is told apart at once.
-        self.in_memory(digest)?;
-        let stored = self.on_disk(digest, true).await?;
+        let stored = self.on_disk(digest, true).await;
         let held = stored.is_some();
         if let Some(stored) = stored
             && stored.verified
@@ -145,10 +143,10 @@ impl Cache {
             }
         };
         let head = |length, from, outcome| served(*digest, Some(length), Body::Empty, from, outcome);
-        if let Some(bytes) = self.in_memory(digest)? {
+        if let Some(bytes) = self.in_memory(digest) {
             return Ok(head(bytes.len() as u64, From::Memory, Outcome::Hit));
         }
-        if let Some(stored) = self.on_disk(digest, false).await? {
+        if let Some(stored) = self.on_disk(digest, false).await {
             return Ok(head(stored.size, From::Disk, Outcome::Hit));
         }
         let filling = lock(&self.flights).peek(digest).cloned();
@@ -162,34 +160,25 @@ impl Cache {
         Ok(head(length, From::Upstream, Outcome::Bypass))
     }
 
-    /// The bytes of a small blob. A manifest's digest is not one.
-    fn in_memory(&self, digest: &Digest) -> Result<Option<Bytes>, Failure> {
-        match self.shelves.memory.get(digest) {
-            Some(held) if held.manifest.is_some() => Err(Failure::no_such_blob()),
-            held => Ok(held.map(|held| held.bytes)),
-        }
+    /// The bytes of a small blob. What is held as a manifest need not be a blob as well: its repository is asked.
+    pub(super) fn in_memory(&self, digest: &Digest) -> Option<Bytes> {
+        let held = self.shelves.memory.get(digest)?;
+        held.manifest.is_none().then_some(held.bytes)
     }
 
-    /// The file of a blob, to be pulled or only looked at. A manifest's digest is not one.
-    async fn on_disk(&self, digest: &Digest, pull: bool) -> Result<Option<Stored>, Failure> {
-        let lacks = |shelf| self.shelves.disk.lacks(shelf, digest);
-        if lacks(Shelf::Blobs) && lacks(Shelf::Manifests) {
-            return Ok(None);
+    /// The file of a blob, to be pulled or only looked at.
+    pub(super) async fn on_disk(&self, digest: &Digest, pull: bool) -> Option<Stored> {
+        if self.shelves.disk.lacks(Shelf::Blobs, digest) {
+            return None;
         }
         let (shelves, digest) = (self.shelves.clone(), *digest);
         let look = self.shelves.disk.health().looking(move || {
-            let stored = match pull {
+            Ok(match pull {
                 true => shelves.disk.pull(Shelf::Blobs, &digest),
                 false => shelves.disk.get(Shelf::Blobs, &digest),
-            };
-            let manifest = stored.is_none() && shelves.disk.holds(Shelf::Manifests, &digest);
-            Ok((stored, manifest))
+            })
         });
-        match look.await {
-            Ok((_, true)) => Err(Failure::no_such_blob()),
-            Ok((stored, false)) => Ok(stored),
-            Err(_) => Ok(None),
-        }
+        look.await.ok().flatten()
     }
 
     /// Joins the fill of a digest, starting it if there is none, and waits for its first bytes. `None` if

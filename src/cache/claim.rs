@@ -22,7 +22,6 @@ use super::{Asker, Cache, Failure, lock};
 use crate::oci::{ByteRange, Digest, Repository};
 use crate::policy::flight::{FlightId, Flights, Join, Landing, Leave};
 use crate::policy::naming::Chosen;
-use crate::store::Shelf;
 use crate::telemetry::trace;
 use crate::upstream::{Incoming, Refusal, Want};
 
@@ -140,20 +139,12 @@ impl Cache {
             .spawn(trace::told(trace, "claim", move || clock.unix_nanos(), work));
     }
 
-    /// True if something of this digest is held, or on its way.
+    /// True if a blob of this digest is held, or on its way.
     async fn is_anywhere(&self, digest: &Digest) -> bool {
-        if lock(&self.flights).peek(digest).is_some() || self.shelves.memory.get(digest).is_some() {
-            return true;
-        }
-        let lacks = |shelf| self.shelves.disk.lacks(shelf, digest);
-        if lacks(Shelf::Blobs) && lacks(Shelf::Manifests) {
-            return false;
-        }
-        let (shelves, digest) = (self.shelves.clone(), *digest);
-        let holds = move |shelf| shelves.disk.holds(shelf, &digest);
-        let look = move || Ok(holds(Shelf::Blobs) || holds(Shelf::Manifests));
-        // A disk that does not tell has nothing.
-        self.shelves.disk.health().looking(look).await.unwrap_or(false)
+        lock(&self.flights).peek(digest).is_some()
+            || self.in_memory(digest).is_some()
+            // A disk that does not tell has nothing.
+            || self.on_disk(digest, false).await.is_some()
     }
 
     fn claim_failed(&self, repository: &Repository, digest: &Digest, refusal: &Refusal) -> Failure {

@@ -142,17 +142,6 @@ impl Failure {
         }
     }
 
-    /// A blob nobody has.
-    pub(super) fn no_such_blob() -> Self {
-        Self {
-            kind: Kind::NotFound,
-            code: Code::BlobUnknown,
-            public: "this digest names a manifest, not a blob".into(),
-            retry_after: None,
-            why: None,
-        }
-    }
-
     /// What an upstream lists as referrers is no index.
     pub(crate) fn not_an_index() -> Self {
         Self {

@@ -158,8 +158,10 @@ impl Cache {
 
     /// A manifest that is held, from memory or disk; verified either way.
     pub(super) async fn held(&self, digest: &Digest) -> Option<(Held, From)> {
-        if let Some(held) = self.shelves.memory.get(digest) {
-            return held.manifest.is_some().then_some((held, From::Memory));
+        if let Some(held) = self.shelves.memory.get(digest)
+            && held.manifest.is_some()
+        {
+            return Some((held, From::Memory));
         }
         let (shelves, digest) = (self.shelves.clone(), *digest);
         let read = move || Ok(shelves.read_manifest(&digest));

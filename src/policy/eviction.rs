@@ -83,7 +83,7 @@ const SMALL_QUEUE: f64 = 0.10;
 /// Rounds of the main queue that uses are remembered for, at most; S3-FIFO counts with two bits.
 const MOST_HITS: u8 = 3;
 
-/// Which part of the tree content stands in. A manifest's digest asked as a blob is not found.
+/// Which part of the tree content stands in. What is a manifest and a blob as well stands in both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Shelf {
     /// Layers, configs and other blobs.

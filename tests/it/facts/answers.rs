@@ -4,7 +4,7 @@ use http::{Method, StatusCode};
 
 use super::pull;
 use crate::support::registry::Script;
-use crate::support::seawall::{Choices, read};
+use crate::support::seawall::{Choices, Seawall, read};
 use crate::support::world::{MIB, OCI_INDEX, OCI_MANIFEST, blob_path, content, image, manifest_path, world};
 
 #[tokio::test(start_paused = true)]
@@ -193,6 +193,40 @@ async fn fact_17_a_manifest_asked_as_a_blob_is_404() {
         .manifest("library/app", None, OCI_INDEX, r#"{"manifests":[]}"#);
     let answer = world.seawall.ask(Method::HEAD, &blob_path(&other), &[]).await;
     assert_eq!(answer.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_that_are_a_manifest_and_a_blob_are_had_as_both() {
+    let world = world(Choices::default());
+    let image = image(&world.registry, Some("1"), 21);
+    let bytes = world.registry.bytes_of(&manifest_path(image.manifest));
+    assert_eq!(world.registry.blob("library/app", bytes.clone()), image.manifest);
+    let (manifest, blob) = (manifest_path(image.manifest), blob_path(&image.manifest));
+    for path in [&manifest, &blob] {
+        for method in [Method::GET, Method::HEAD] {
+            let answer = world.seawall.ask(method.clone(), path, &[]).await;
+            assert_eq!(answer.status, StatusCode::OK, "{method} {path}");
+            assert!(method == Method::HEAD || answer.body == bytes, "{path}");
+        }
+    }
+    for path in [&manifest, &blob] {
+        assert_eq!(world.registry.seen(&Method::GET, path).len(), 1, "{path}");
+    }
+    // The manifest stayed in memory: without the disk it is there still.
+    let shelf = world.directory.path().join("v1/manifests");
+    let elsewhere = shelf.with_extension("elsewhere");
+    std::fs::rename(&shelf, &elsewhere).unwrap();
+    assert_eq!(world.seawall.get(&manifest).await.status, StatusCode::OK);
+    assert_eq!(world.registry.seen(&Method::GET, &manifest).len(), 1);
+    std::fs::rename(&elsewhere, &shelf).unwrap();
+    // After a start the blob is in memory first, and the manifest on the disk.
+    let (registry, directory) = world.stop().await;
+    let seawall = Seawall::start(directory.path(), &registry, Choices::default());
+    for path in [&blob, &manifest, &blob] {
+        let answer = seawall.get(path).await;
+        assert!(answer.status == StatusCode::OK && answer.body == bytes, "{path}");
+        assert_eq!(registry.seen(&Method::GET, path).len(), 1, "{path}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
