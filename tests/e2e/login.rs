@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::clients::{Containerd, copy, skopeo};
+use crate::clients::{Containerd, Dockerd, copy, skopeo};
 use crate::support::images::TAG;
 use crate::support::process::{command, run};
 use crate::support::{Result, Seawall, Verdict, World};
@@ -169,6 +169,53 @@ pub(crate) fn nodes(world: &World) -> Result<Verdict> {
     pull(&["--user", "alice:right"], "multi")?;
     refused(pull(&["--user", "alice:right"], "app"), "insufficient_scope")?;
     containerd.stop()?;
+    Ok(Verdict::Passed)
+}
+
+/// dockerd, by token and by password: what it pulls once it is known who somebody is, and what it shows people before.
+/// Some of it is in words of its own.
+pub(crate) fn daemons(world: &World) -> Result<Verdict> {
+    if let Some(skipped) = world.skips_without_seawall() {
+        return Ok(skipped);
+    }
+    let dockerd = match Dockerd::start(&world.directory()?, || Ok(()))? {
+        Ok(dockerd) => dockerd,
+        Err(skipped) => return Ok(skipped),
+    };
+    for (challenge, wrong, unknown, denied) in [
+        (
+            "token",
+            "the user name or the password is wrong",
+            "log in first",
+            "access to the resource is denied",
+        ),
+        (
+            "basic",
+            "failed with status: 401 Unauthorized",
+            "no basic auth credentials",
+            "not known here",
+        ),
+    ] {
+        let seawall = locked(world, challenge)?;
+        let address = seawall.address.as_str();
+        let log_in =
+            |password| dockerd.docker(&["login", "--username", "alice", "--password", password, address]);
+        let image = |repository: &str| format!("{}/{repository}:{TAG}", seawall.location);
+        let pull = |repository: &str| dockerd.docker(&["pull", "--quiet", &image(repository)]);
+        refused(log_in("wrong"), wrong)?;
+        refused(pull("library/multi"), unknown)?;
+        let said = log_in("right")?;
+        if !said.contains("Login Succeeded") {
+            return Err(format!("{challenge}: {said}").into());
+        }
+        pull("library/multi").map_err(|error| format!("{challenge}: {error}"))?;
+        // What alice may not have is not in her token, or not there for her.
+        refused(pull("library/app"), denied)?;
+        dockerd.docker(&["image", "rm", &image("library/multi")])?;
+        dockerd.docker(&["logout", address])?;
+        refused(pull("library/multi"), unknown)?;
+    }
+    dockerd.stop()?;
     Ok(Verdict::Passed)
 }
 

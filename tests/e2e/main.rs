@@ -60,7 +60,7 @@ type Test = (&'static str, fn(&World) -> Result<Verdict>);
 /// Most tests that run at a time, each in a world of its own.
 const MAX_LANES: usize = 4;
 
-const TESTS: [Test; 65] = [
+const TESTS: [Test; 66] = [
     (
         "all clients together cost one upstream GET per digest when cold",
         pulls::cold_together,
@@ -124,6 +124,10 @@ const TESTS: [Test; 65] = [
     (
         "containerd logs in with what the kubelet hands it, and is refused without",
         login::nodes,
+    ),
+    (
+        "dockerd logs in, pulls what it may, and shows people why it is refused",
+        login::daemons,
     ),
     (
         "a job's token is a login for podman, skopeo and containerd, and whose is refused is shown why",

@@ -1,7 +1,7 @@
-//! dockerd with `registry-mirrors`, beside a containerd of its own; skipped where the kernel refuses it.
+//! dockerd beside a containerd of its own, with `registry-mirrors` or with logins; not where the kernel refuses it.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -13,28 +13,71 @@ use crate::support::content::same_tree;
 use crate::support::process::{Process, command, run};
 use crate::support::{Image, Result, Verdict};
 
+/// A private dockerd; it ends with this, and before its containerd.
+pub(crate) struct Dockerd {
+    process: Process,
+    _containerd: Containerd,
+    directory: PathBuf,
+}
+
+impl Dockerd {
+    /// Starts one with everything it writes below `directory`. `configure` may add to what it is configured by,
+    /// `etc/docker/daemon.json` below `directory/machine`.
+    ///
+    /// # Errors
+    /// The inner one is why this kernel does not let it run.
+    pub(crate) fn start(
+        directory: &Path,
+        configure: impl FnOnce() -> Result,
+    ) -> Result<std::result::Result<Self, Verdict>> {
+        let containerd = Containerd::start(directory)?;
+        let config = directory.join("machine/etc/docker/daemon.json");
+        fs::create_dir_all(config.parent().unwrap_or(directory))?;
+        fs::write(&config, settings(directory, &containerd)?.to_string())?;
+        configure()?;
+        let mut serve = command("dockerd");
+        serve.arg("--config-file").arg(&config);
+        let mut process = Process::start("dockerd", serve, directory)?;
+        let ready = process.wait_ready(Duration::from_secs(30), || {
+            run(client(directory).arg("version")).is_ok()
+        });
+        if let Err(error) = ready {
+            let why = format!("dockerd cannot run on this kernel: {error}");
+            return Ok(Err(Verdict::Skipped(why)));
+        }
+        Ok(Ok(Self {
+            process,
+            _containerd: containerd,
+            directory: directory.to_owned(),
+        }))
+    }
+
+    /// Runs its client; what it says.
+    pub(crate) fn docker(&self, arguments: &[&str]) -> Result<String> {
+        run(client(&self.directory).args(arguments))
+    }
+
+    /// Ends it.
+    pub(crate) fn stop(mut self) -> Result {
+        self.process.stop().map(drop)
+    }
+}
+
 /// Pulls with dockerd and compares digests and every file of the exported image.
 pub(super) fn pull(place: &Place<'_>, image: &Image) -> Result<Verdict> {
-    let containerd = Containerd::start(&place.directory)?;
-    let socket = format!("unix://{}", place.directory.join("d.sock").display());
-    let mut dockerd = match start(place, &containerd, &socket) {
+    let dockerd = match Dockerd::start(&place.directory, || place.configure("docker"))? {
         Ok(dockerd) => dockerd,
-        Err(error) => {
-            return Ok(Verdict::Skipped(format!(
-                "dockerd cannot run on this kernel: {error}"
-            )));
-        }
+        Err(skipped) => return Ok(skipped),
     };
-    let result = pull_and_compare(place, image, &socket);
+    let result = pull_and_compare(place, image, &dockerd);
     dockerd.stop()?;
     result.map(|()| Verdict::Passed)
 }
 
-fn pull_and_compare(place: &Place<'_>, image: &Image, socket: &str) -> Result {
-    let docker = |arguments: &[&str]| run(client(&place.directory, socket).args(arguments));
+fn pull_and_compare(place: &Place<'_>, image: &Image, dockerd: &Dockerd) -> Result {
     let name = image.name();
-    docker(&["pull", "--quiet", &name])?;
-    let inspected: Value = serde_json::from_str(&docker(&["image", "inspect", &name])?)?;
+    dockerd.docker(&["pull", "--quiet", &name])?;
+    let inspected: Value = serde_json::from_str(&dockerd.docker(&["image", "inspect", &name])?)?;
     let found = &inspected[0];
     let digest = found["RepoDigests"][0]
         .as_str()
@@ -46,53 +89,41 @@ fn pull_and_compare(place: &Place<'_>, image: &Image, socket: &str) -> Result {
         &serde_json::to_string(&image.diff_ids)?,
         &layers,
     )?;
-    let container = docker(&["create", &name])?;
+    let container = dockerd.docker(&["create", &name])?;
     let (archive, export) = (place.directory.join("export.tar"), place.directory.join("export"));
-    docker(&[
-        "export",
-        "--output",
-        &archive.display().to_string(),
-        container.trim(),
-    ])?;
-    docker(&["rm", container.trim()])?;
+    let output = archive.display().to_string();
+    dockerd.docker(&["export", "--output", &output, container.trim()])?;
+    dockerd.docker(&["rm", container.trim()])?;
     fs::create_dir(&export)?;
     run(command("tar").arg("-xf").arg(&archive).arg("-C").arg(&export))?;
     same_tree(&place.images.content, &export)
 }
 
-fn start(place: &Place<'_>, containerd: &Containerd, socket: &str) -> Result<Process> {
-    let directory = &place.directory;
+fn settings(directory: &Path, containerd: &Containerd) -> Result<Value> {
     let driver = if overlay_works(directory)? {
         "overlay2"
     } else {
         "vfs"
     };
     // No bridge and no rules: a pull needs no container network, and the machine's is left alone.
-    let settings = json!({
-        "hosts": [socket], "containerd": containerd.socket, "storage-driver": driver,
+    Ok(json!({
+        "hosts": [socket(directory)], "containerd": containerd.socket, "storage-driver": driver,
         "data-root": directory.join("data"), "exec-root": directory.join("exec"),
         "pidfile": directory.join("docker.pid"),
         "bridge": "none", "iptables": false, "ip-forward": false, "ip-masq": false,
-    });
-    let config = place.machine().join("etc/docker/daemon.json");
-    fs::create_dir_all(config.parent().unwrap_or(directory))?;
-    fs::write(&config, settings.to_string())?;
-    place.configure("docker")?;
-    let mut serve = command("dockerd");
-    serve.arg("--config-file").arg(&config);
-    let mut process = Process::start("dockerd", serve, directory)?;
-    process.wait_ready(Duration::from_secs(30), || {
-        run(client(directory, socket).arg("version")).is_ok()
-    })?;
-    Ok(process)
+    }))
 }
 
-fn client(directory: &Path, socket: &str) -> Command {
+fn socket(directory: &Path) -> String {
+    format!("unix://{}", directory.join("d.sock").display())
+}
+
+fn client(directory: &Path) -> Command {
     let mut docker = command("docker");
     docker
         .env_remove("DOCKER_CONTEXT")
         .arg("--config")
         .arg(directory.join("client"))
-        .args(["--host", socket]);
+        .args(["--host", &socket(directory)]);
     docker
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use containerd::Containerd;
 pub(crate) use containers::{podman_pull, store};
+pub(crate) use docker::Dockerd;
 pub(crate) use skopeo::{copy, skopeo};
 
 use crate::support::process::{command, run};
