@@ -185,7 +185,7 @@ impl PullBody {
         let runs = self.runs.as_ref()?;
         match pages::resident(file, offset, end) {
             0 => None,
-            len => runs.stand_in(file, offset, len),
+            len => runs.stand_in(file, offset, len, end),
         }
     }
 

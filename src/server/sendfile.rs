@@ -45,12 +45,10 @@ const RESERVED: usize = 1 << 30;
 /// scheduler take its turn.
 pub(super) const LONGEST_RUN: u64 = 2 << 20;
 
-/// Bytes of files that a connection sends before others have their turn. A reader that is as fast as the kernel keeps
-/// its socket empty, and would else be sent whole layers while the others stand still. Short turns are faster as well:
-/// 16 of them for 64 MiB each take 6.2 GB/s with a p99 of 251 ms, where turns of 4 MiB gave 4.8 and 407, of 1 MiB 4.8
-/// and 287, of 512 KiB 6.4 and 244; 64 of them have a p99 of 599 ms (1130, 1150, 954). Turns of 128 KiB cost four
-/// connections a sixth.
-const LONGEST_TURN: u64 = 256 << 10;
+/// Bytes of files that a connection sends before others have their turn, and no run is cut for it. A reader that is as
+/// fast as the kernel keeps its socket empty, and would else be sent whole layers while the others stand still: 16 of
+/// them for 64 MiB each had a p99 of 330 ms instead of 140.
+const LONGEST_TURN: u64 = LONGEST_RUN;
 
 /// The address of the mapping; `None` if the kernel refused it, and files are read instead.
 fn reserved() -> Option<usize> {
@@ -87,6 +85,8 @@ struct Shared {
     noted: Mutex<Noted>,
     /// The connection speaks HTTP/2.
     framed: AtomicBool,
+    /// More of the file is at hand behind the last stand-in.
+    goes_on: AtomicBool,
 }
 
 /// The stand-ins of one connection that hyper has not written yet.
@@ -104,10 +104,13 @@ impl Runs {
         (!framed).then_some(self)
     }
 
-    /// Bytes that stand for a run of a file; `None` if that cannot be done here.
-    pub(super) fn stand_in(&self, file: &Arc<OpenFile>, offset: u64, len: u64) -> Option<Bytes> {
+    /// Bytes that stand for a run of a file that ends before `end`; `None` if that cannot be done here.
+    pub(super) fn stand_in(&self, file: &Arc<OpenFile>, offset: u64, len: u64, end: u64) -> Option<Bytes> {
         let base = reserved()?;
         let len = usize::try_from(len.min(LONGEST_RUN)).ok()?;
+        self.0
+            .goes_on
+            .store(offset + (len as u64) < end, Ordering::Relaxed);
         let mut noted = self.noted();
         if noted.cursor + len > RESERVED {
             noted.cursor = 0;
@@ -153,6 +156,11 @@ impl Runs {
         }
     }
 
+    /// True if what follows the last stand-in is at hand, so that nothing has to go before it does.
+    fn go_on(&self) -> bool {
+        self.0.goes_on.load(Ordering::Relaxed)
+    }
+
     fn noted(&self) -> MutexGuard<'_, Noted> {
         lock(&self.0.noted)
     }
@@ -173,15 +181,13 @@ impl Turn {
     /// become so, and once to go behind that. Waking the task itself would do only the second, and whoever waits to be
     /// told of room by the kernel would see dozens of turns of others go by; yielding would do only the first, and the
     /// task would be the next to go (p99 of 64 connections 1137 ms instead of 599).
-    fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<u64> {
+    fn poll_begin(&mut self, context: &mut Context<'_>) -> Poll<()> {
         match *self {
             Self::Has(0) => {
                 *self = Self::Over;
-                pin!(tokio::task::yield_now())
-                    .poll(context)
-                    .map(|()| LONGEST_TURN)
+                pin!(tokio::task::yield_now()).poll(context)
             }
-            Self::Has(left) => Poll::Ready(left),
+            Self::Has(_) => Poll::Ready(()),
             Self::Over => {
                 *self = Self::NEW;
                 context.waker().wake_by_ref();
@@ -203,6 +209,8 @@ pub(super) struct Socket {
     runs: Runs,
     turn: Turn,
     frames: Frames,
+    /// The kernel sends full packets only.
+    corked: bool,
 }
 
 impl Socket {
@@ -213,7 +221,18 @@ impl Socket {
             runs: Runs::default(),
             turn: Turn::NEW,
             frames: Frames::default(),
+            corked: false,
         }
+    }
+
+    /// Has the kernel send full packets only, or whatever it has. A file of which each 64 KiB were sent at once fell into
+    /// one packet of the loopback and one of 53 bytes, and half of these stayed so.
+    fn cork(&mut self, corked: bool) -> io::Result<()> {
+        if self.corked != corked {
+            rustix::net::sockopt::set_tcp_cork(&self.stream, corked)?;
+            self.corked = corked;
+        }
+        Ok(())
     }
 
     /// Where bodies note their stand-ins.
@@ -238,6 +257,7 @@ impl Socket {
 
     /// Sends ordinary bytes.
     fn poll_send(&mut self, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        self.runs.0.goes_on.store(false, Ordering::Relaxed);
         if !self.runs.0.framed.load(Ordering::Relaxed) {
             return Pin::new(&mut self.stream).poll_write_vectored(context, slices);
         }
@@ -268,11 +288,16 @@ impl Socket {
         file: &File,
         offset: u64,
     ) -> Poll<io::Result<usize>> {
-        let turn = ready!(self.turn.poll_bytes(context));
-        let len = slice.len().min(usize::try_from(turn).unwrap_or(usize::MAX));
+        ready!(self.turn.poll_begin(context));
+        self.cork(true)?;
         let outcome = self.poll_call(context, || {
             let mut offset = offset;
-            Ok(rustix::fs::sendfile(&self.stream, file, Some(&mut offset), len)?)
+            Ok(rustix::fs::sendfile(
+                &self.stream,
+                file,
+                Some(&mut offset),
+                slice.len(),
+            )?)
         });
         if outcome.is_pending() {
             self.turn = Turn::NEW;
@@ -328,6 +353,9 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.runs.go_on() {
+            self.cork(false)?;
+        }
         if self.frames.flushed() {
             // Set once more, it makes the kernel send what it has kept back.
             self.stream.set_nodelay(true)?;
