@@ -171,6 +171,9 @@ impl Cache {
         if self.shelves.disk.lacks(Shelf::Blobs, digest) {
             return None;
         }
+        if pull && let Some(stored) = self.shelves.disk.pull_at_hand(Shelf::Blobs, digest) {
+            return Some(stored);
+        }
         let (shelves, digest) = (self.shelves.clone(), *digest);
         let look = self.shelves.disk.health().looking(move || {
             Ok(match pull {

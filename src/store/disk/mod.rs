@@ -20,10 +20,12 @@
 //!
 //! What is held is also known by heart ([`books`]): a hit asks the tree for the file only, a miss not at all.
 //!
-//! Everything here blocks: async callers go through [`Disk::health`], which knows how long a disk may take.
+//! Everything here blocks, but for what is at hand ([`at_hand`]): async callers go through [`Disk::health`], which knows
+//! how long a disk may take.
 //! What is written reports there how it went.
 
 mod aside;
+mod at_hand;
 mod books;
 mod closed;
 mod damage;
