@@ -133,15 +133,16 @@ pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// What the figures were measured on: cores, processor, kernel.
+/// What the figures were measured on: cores, processor, kernel, and who paces what is sent.
 pub(crate) fn name() -> Result<String> {
-    let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let told = |path| fs::read_to_string(path).unwrap_or_default();
+    let processor = told("/proc/cpuinfo");
     let model = processor.lines().find_map(|line| line.strip_prefix("model name"));
     let model = model.map_or("", |line| line.trim_start_matches([' ', '\t', ':']));
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     Ok(format!(
-        "{} cores, {model}, Linux {}",
+        "{} cores, {model}, Linux {}, TCP by {}",
         cores_online()?,
-        kernel.trim()
+        told("/proc/sys/kernel/osrelease").trim(),
+        told("/proc/sys/net/ipv4/tcp_congestion_control").trim()
     ))
 }

@@ -67,6 +67,9 @@ impl Pace {
 /// Serves the files below `files` at that pace, until the program ends; its host and port.
 fn serve(files: &Path, slow: Slow) -> Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
+    // The pace is its own: BBR, where the machine has it, would pace it again by what it saw of the loopback, and never
+    // make up for a pause.
+    rustix::net::sockopt::set_tcp_congestion(&listener, "reno")?;
     let address = listener.local_addr()?.to_string();
     let (files, all) = (files.to_owned(), Pace::new(slow.rate));
     thread::spawn(move || {
