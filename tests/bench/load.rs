@@ -1,12 +1,15 @@
 //! The client: sockets that are kept alive, bodies that go nowhere, and the server's CPU time beside the clock.
 //!
 //! It must not be what is measured. One thread holds one connection (or several, asked in turn), and the bytes
-//! of a body are dropped inside the kernel (`MSG_TRUNC`), never copied.
+//! of a body are dropped inside the kernel (`MSG_TRUNC`), never copied. Small answers come faster than threads are
+//! woken for them: there one thread has all connections.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll;
 use rustix::net::{RecvFlags, recv};
 
 use crate::machine::{Server, cpu_seconds, each_in_a_thread};
@@ -47,13 +50,18 @@ pub(crate) struct Run {
 impl Run {
     /// Has `connections` ask `server` for `target` again and again for one turn.
     pub(crate) fn of(server: &Server, target: &str, connections: usize) -> Result<Self> {
-        Self::asking(server, "GET", target, connections)
+        let request = request(&server.address, "GET", target);
+        Self::each(server, &[request], connections, true)
     }
 
-    /// The same by another method.
-    pub(crate) fn asking(server: &Server, method: &str, target: &str, connections: usize) -> Result<Self> {
+    /// The same by another method, for small answers: one thread asks on each connection again as soon as that is
+    /// answered. A hundred thousand answers a second to threads of their own fill the client's core, and the longest
+    /// waits are theirs.
+    pub(crate) fn of_small(server: &Server, method: &str, target: &str, connections: usize) -> Result<Self> {
         let request = request(&server.address, method, target);
-        Self::each(server, &[request], connections, method != "HEAD")
+        Self::measured(server, connections, |wires, end| {
+            Ok(vec![ask_all(wires, &request, method != "HEAD", end)?])
+        })
     }
 
     /// The same with requests that take turns.
@@ -63,16 +71,25 @@ impl Run {
         connections: usize,
         has_body: bool,
     ) -> Result<Self> {
+        Self::measured(server, connections, |wires, end| {
+            let shared = wires.chunks_mut(connections.div_ceil(THREADS).max(1));
+            each_in_a_thread(shared.enumerate(), |(number, wires)| {
+                take_turn(wires, requests, number * APART, has_body, end)
+            })
+        })
+    }
+
+    fn measured(
+        server: &Server,
+        connections: usize,
+        turns: impl FnOnce(&mut [Wire], Instant) -> Result<Vec<Turn>>,
+    ) -> Result<Self> {
         let mut wires = Vec::new();
         for _ in 0..connections {
             wires.push(Wire::connect(&server.address)?);
         }
-        let shared = wires.chunks_mut(connections.div_ceil(THREADS).max(1));
         let (cpu, start) = (cpu_seconds(server.id)?, Instant::now());
-        let end = start + TURN;
-        let turns = each_in_a_thread(shared.enumerate(), |(number, wires)| {
-            take_turn(wires, requests, number * APART, has_body, end)
-        })?;
+        let turns = turns(&mut wires, start + TURN)?;
         let seconds = start.elapsed().as_secs_f64();
         let mut latencies: Vec<Duration> = turns.iter().flat_map(|turn| &turn.latencies).copied().collect();
         latencies.sort_unstable();
@@ -150,6 +167,39 @@ fn take_turn(
             turn.latencies.push(begun.elapsed());
         }
     }
+}
+
+/// Asks the same on every connection, and again as soon as it is answered.
+fn ask_all(wires: &mut [Wire], request: &[u8], has_body: bool, end: Instant) -> Result<Turn> {
+    let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    let mut turn = Turn {
+        bytes: 0,
+        latencies: Vec::new(),
+    };
+    let mut begun = Vec::with_capacity(wires.len());
+    for (number, wire) in wires.iter_mut().enumerate() {
+        let named = epoll::EventData::new_u64(number as u64);
+        epoll::add(&poll, &wire.stream, named, epoll::EventFlags::IN)?;
+        begun.push(Instant::now());
+        wire.send(request)?;
+    }
+    let (mut under_way, mut answered) = (wires.len(), Vec::with_capacity(wires.len()));
+    while under_way > 0 {
+        epoll::wait(&poll, spare_capacity(&mut answered), None)?;
+        for event in answered.drain(..) {
+            let number = usize::try_from(event.data.u64())?;
+            let (wire, begun) = (&mut wires[number], &mut begun[number]);
+            turn.bytes += wire.receive(has_body)?.bytes;
+            let now = Instant::now();
+            turn.latencies.push(now - *begun);
+            *begun = now;
+            match now < end {
+                true => wire.send(request)?,
+                false => under_way -= 1,
+            }
+        }
+    }
+    Ok(turn)
 }
 
 /// One answer.

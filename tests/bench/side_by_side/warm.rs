@@ -165,7 +165,7 @@ fn manifest_rows(
     let mut p99 = new("p99 ms", 3).to(1, Goal::AtMost(1.0));
     for _ in 0..options.rounds {
         for (contestant, server) in servers.iter().enumerate() {
-            let run = Run::asking(server, method, path, MANIFEST_CONNECTIONS)?;
+            let run = Run::of_small(server, method, path, MANIFEST_CONNECTIONS)?;
             rate.push(contestant, run.answers_a_second());
             p99.push(contestant, run.p99());
         }
