@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::clients::{Containerd, copy, podman_pull, skopeo};
+use crate::clients::{Containerd, Dockerd, copy, podman_pull, skopeo};
 use crate::login::{log_in, refused, write_hosts};
 use crate::signing::{AUDIENCE, ISSUER, SigningKey, claims};
 use crate::support::images::TAG;
@@ -120,4 +120,46 @@ fn nodes(world: &World, seawall: &Seawall, tokens: &Tokens) -> Result {
     }
     fetch(&tokens.good)?;
     containerd.stop()
+}
+
+/// dockerd, by token and by password.
+pub(crate) fn daemons(world: &World) -> Result<Verdict> {
+    if let Some(skipped) = world.skips_without_seawall() {
+        return Ok(skipped);
+    }
+    let dockerd = match Dockerd::start(&world.directory()?, || Ok(()))? {
+        Ok(dockerd) => dockerd,
+        Err(skipped) => return Ok(skipped),
+    };
+    let tokens = Tokens::sign()?;
+    for challenge in ["token", "basic"] {
+        let seawall = believing(world, challenge, &tokens.keys)?;
+        let address = seawall.address.as_str();
+        let log_in = |token: &str| {
+            let login = ["login", "--username", "oidc", "--password", token, address];
+            dockerd
+                .docker(&login)
+                .map_err(|error| format!("{challenge}: {error}").into())
+        };
+        let image = format!("{}/library/multi:{TAG}", seawall.location);
+        let pull = || dockerd.docker(&["pull", "--quiet", &image]);
+        for (token, why) in &tokens.bad {
+            // By password, it shows the status alone.
+            let words = if challenge == "token" {
+                why
+            } else {
+                "401 Unauthorized"
+            };
+            refused(log_in(token), words)?;
+        }
+        if pull().is_ok() {
+            return Err(format!("{challenge}: it pulled without a login").into());
+        }
+        log_in(&tokens.good)?;
+        pull().map_err(|error| format!("{challenge}: {error}"))?;
+        dockerd.docker(&["image", "rm", &image])?;
+        dockerd.docker(&["logout", address])?;
+    }
+    dockerd.stop()?;
+    Ok(Verdict::Passed)
 }

@@ -2,24 +2,40 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
 
 use crate::clients::{Containerd, Dockerd, copy, skopeo};
 use crate::support::images::TAG;
-use crate::support::process::{command, run};
+use crate::support::process::{command, run, wait_until};
 use crate::support::{Result, Seawall, Verdict, World};
+
+/// `alice:right`, as it is sent.
+const RIGHT: &str = "YWxpY2U6cmlnaHQ=";
 
 /// A Seawall that alice may pull from, and nobody else; `challenge` is how it asks who somebody is.
 fn locked(world: &World, challenge: &str) -> Result<Seawall> {
-    let directory = world.directory()?;
-    let htpasswd = directory.join("htpasswd");
-    fs::write(&htpasswd, format!("alice:{}\n", bcrypt::hash("right", 5)?))?;
+    let htpasswd = world.directory()?.join("htpasswd");
+    write_user(&htpasswd, "right")?;
+    locked_by(world, challenge, &htpasswd, "")
+}
+
+/// The same by a file of users, with more keys in `[access]`.
+fn locked_by(world: &World, challenge: &str, htpasswd: &Path, keys: &str) -> Result<Seawall> {
     let access = format!(
-        "\n[access]\nanonymous = \"nobody\"\nchallenge = \"{challenge}\"\nhtpasswd = '{}'\n\
+        "\n[access]\nanonymous = \"nobody\"\nchallenge = \"{challenge}\"\n{keys}htpasswd = '{}'\n\
          [[client]]\nname = \"team\"\ntier = \"unlimited\"\nmatch = {{ user = [\"alice\"] }}\n\
          deny = [\"docker.io/library/app\"]\n",
         htpasswd.display()
     );
-    world.seawall_with(&world.upstream.address, &directory, &access)
+    world.seawall_with(&world.upstream.address, &world.directory()?, &access)
+}
+
+/// Writes a file of users: alice, with this password.
+fn write_user(htpasswd: &Path, password: &str) -> Result {
+    let hash = bcrypt::hash(password, 5)?;
+    Ok(fs::write(htpasswd, format!("alice:{hash}\n"))?)
 }
 
 /// Fails unless a client failed in these words.
@@ -121,7 +137,7 @@ pub(crate) fn tenants(world: &World) -> Result<Verdict> {
     refused(login("wrong"), "invalid username/password")?;
     login("right")?;
     // Seawall would not let bob log in; he tries all the same.
-    let logins = fs::read_to_string(&alice)?.replace("YWxpY2U6cmlnaHQ=", "Ym9iOnJpZ2h0");
+    let logins = fs::read_to_string(&alice)?.replace(RIGHT, "Ym9iOnJpZ2h0");
     fs::write(&bob, logins)?;
     let skopeo = |logins: &Path| {
         let mut skopeo = skopeo();
@@ -150,24 +166,48 @@ pub(crate) fn tenants(world: &World) -> Result<Verdict> {
     }
 }
 
-/// containerd, with the credentials that a kubelet would hand it.
+/// containerd, by token and by password, with the credentials that a kubelet would hand it and with those in its
+/// `hosts.toml`.
 pub(crate) fn nodes(world: &World) -> Result<Verdict> {
     if let Some(skipped) = world.skips_without_seawall() {
         return Ok(skipped);
     }
-    let seawall = locked(world, "token")?;
     let place = world.directory()?;
-    let hosts = place.join("hosts");
-    write_hosts(&hosts, &format!("http://{}", seawall.address), "")?;
     let mut containerd = Containerd::start(&place)?;
-    let pull = |login: &[&str], repository: &str| {
-        containerd.fetch(&hosts, login, &format!("docker.io/library/{repository}:{TAG}"))
-    };
-    refused(pull(&[], "multi"), "401 Unauthorized: log in first")?;
     let wrong = "401 Unauthorized: the user name or the password is wrong";
-    refused(pull(&["--user", "alice:wrong"], "multi"), wrong)?;
-    pull(&["--user", "alice:right"], "multi")?;
-    refused(pull(&["--user", "alice:right"], "app"), "insufficient_scope")?;
+    // By token, what stands in the file gives way to a question for one, without a login.
+    let anew = "401 Unauthorized: log in first";
+    for (challenge, denied, wrong_header) in [
+        ("token", "insufficient_scope", anew),
+        ("basic", "not found", wrong),
+    ] {
+        let seawall = locked(world, challenge)?;
+        let url = format!("http://{}", seawall.address);
+        let hosts = place.join(challenge);
+        write_hosts(&hosts, &url, "")?;
+        let pull = |login: &[&str], repository: &str| {
+            let name = format!("docker.io/library/{repository}:{TAG}");
+            containerd
+                .fetch(&hosts, login, &name)
+                .map_err(|error| format!("{challenge}: {error}").into())
+        };
+        refused(pull(&[], "multi"), anew)?;
+        refused(pull(&["--user", "alice:wrong"], "multi"), wrong)?;
+        pull(&["--user", "alice:right"], "multi")?;
+        refused(pull(&["--user", "alice:right"], "app"), denied)?;
+        let file = hosts.join("docker.io/hosts.toml");
+        let plain = fs::read_to_string(&file)?;
+        let header = |login: &str| {
+            let header = format!("[host.\"{url}\".header]\nAuthorization = [\"Basic {login}\"]\n");
+            fs::write(&file, format!("{plain}{header}"))
+        };
+        header("YWxpY2U6d3Jvbmc=")?;
+        refused(pull(&[], "multi"), wrong_header)?;
+        header(RIGHT)?;
+        pull(&[], "multi")?;
+        // What is not there for her is then asked of the same place as a server, which no login is sent to.
+        refused(pull(&[], "app"), anew)?;
+    }
     containerd.stop()?;
     Ok(Verdict::Passed)
 }
@@ -219,48 +259,66 @@ pub(crate) fn daemons(world: &World) -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
-/// containerd, with a certificate for its node.
-pub(crate) fn certified(world: &World) -> Result<Verdict> {
+/// dockerd, where tokens outlast Seawall: it keeps one instead of the password and pulls by it, also from another Seawall
+/// with the same key; it is refused by one that nobody signed, and once its user has another password.
+pub(crate) fn identity_tokens(world: &World) -> Result<Verdict> {
     if let Some(skipped) = world.skips_without_seawall() {
         return Ok(skipped);
     }
-    let (directory, place) = (world.directory()?, world.directory()?);
-    let good = issue(&directory, "good")?;
-    // Another authority of the same name: a client would not even show the certificate of another name's.
-    let foreign = issue(&world.directory()?, "good")?;
-    let tls = format!(
-        "tls = {{ certificate = '{0}/server.crt', key = '{0}/server.key', client_ca = '{0}/ca.crt' }}\n",
-        good.display()
-    );
-    let access = "\n[access]\nanonymous = \"nobody\"\n[[client]]\nname = \"node\"\ntier = \"unlimited\"\n\
-                  match = { certificate = [\"node-1\"] }\n";
-    let seawall = Seawall::start_with(&directory, &world.upstream.address, &tls, access)?;
-    world.note_log(seawall.log());
-    let mut containerd = Containerd::start(&place)?;
-    for (client, refusal) in [
-        (
-            format!("client = [['{0}/node.crt', '{0}/node.key']]\n", good.display()),
-            None,
-        ),
-        (
-            String::new(),
-            Some("403 Forbidden: nobody may pull from 127.0.0.1"),
-        ),
-        (
-            format!("client = [['{0}/node.crt', '{0}/node.key']]\n", foreign.display()),
-            Some("tls"),
-        ),
-    ] {
-        let hosts = place.join("hosts");
-        let keys = format!("ca = '{}/ca.crt'\n{client}", good.display());
-        write_hosts(&hosts, &format!("https://{}", seawall.address), &keys)?;
-        let outcome = containerd.fetch(&hosts, &[], &format!("docker.io/library/multi:{TAG}"));
-        match refusal {
-            Some(words) => refused(outcome, words)?,
-            None => drop(outcome?),
-        }
+    let place = world.directory()?;
+    let dockerd = match Dockerd::start(&place, || Ok(()))? {
+        Ok(dockerd) => dockerd,
+        Err(skipped) => return Ok(skipped),
+    };
+    let (htpasswd, key) = (place.join("htpasswd"), place.join("token.key"));
+    write_user(&htpasswd, "right")?;
+    fs::write(&key, "k".repeat(32))?;
+    let keys = format!("token_key = {{ file = '{}' }}\n", key.display());
+    let start = || locked_by(world, "token", &htpasswd, &keys);
+    let (first, second) = (start()?, start()?);
+    dockerd.docker(&[
+        "login",
+        "--username",
+        "alice",
+        "--password",
+        "right",
+        &first.address,
+    ])?;
+    let file = place.join("client/config.json");
+    let kept = fs::read_to_string(&file)?;
+    let config: Value = serde_json::from_str(&kept)?;
+    let login = &config["auths"][&first.address];
+    let token = login["identitytoken"].as_str().unwrap_or_default();
+    if token.is_empty() || kept.contains(RIGHT) {
+        return Err(format!("no token is kept instead of the password: {login}").into());
     }
-    containerd.stop()?;
+    let pull = |seawall: &Seawall| {
+        let image = format!("{}/library/multi:{TAG}", seawall.location);
+        dockerd.docker(&["pull", "--quiet", &image])?;
+        dockerd.docker(&["image", "rm", &image])
+    };
+    let write = |token: &str| {
+        let login = serde_json::json!({ "auth": login["auth"], "identitytoken": token });
+        let auths = serde_json::json!({ &first.address: login, &second.address: login });
+        fs::write(&file, serde_json::json!({ "auths": auths }).to_string())
+    };
+    pull(&first)?;
+    // Another letter at its end, or near it, is another signature.
+    let (start, end) = token.split_at(token.len() - 4);
+    write(&format!(
+        "{start}{}{}",
+        if end.starts_with('A') { "B" } else { "A" },
+        &end[1..]
+    ))?;
+    refused(pull(&first), "the user name or the password is wrong")?;
+    write(token)?;
+    pull(&second)?;
+    write_user(&htpasswd, "other")?;
+    wait_until("the file of users is read again", Duration::from_secs(60), || {
+        pull(&first).is_err()
+    })?;
+    refused(pull(&first), "the token is not good, or not any more")?;
+    dockerd.stop()?;
     Ok(Verdict::Passed)
 }
 
@@ -273,34 +331,4 @@ pub(crate) fn write_hosts(hosts: &Path, url: &str, keys: &str) -> Result {
         directory.join("hosts.toml"),
         format!("server = \"{url}\"\n{keys}[host.\"{url}\"]\n{keys}{capabilities}\n"),
     )?)
-}
-
-/// An authority in files, and certificates of its for the server on loopback and for `node-1`.
-fn issue(directory: &Path, name: &str) -> Result<std::path::PathBuf> {
-    use rcgen::{
-        BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    };
-    let place = directory.join(name);
-    fs::create_dir_all(&place)?;
-    let key = KeyPair::generate()?;
-    let mut authority = CertificateParams::new(Vec::new())?;
-    authority.distinguished_name.push(DnType::CommonName, name);
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    fs::write(place.join("ca.crt"), authority.self_signed(&key)?.pem())?;
-    let issuer = Issuer::new(authority, key);
-    for (file, host, usage) in [
-        ("server", "127.0.0.1", ExtendedKeyUsagePurpose::ServerAuth),
-        ("node", "node-1", ExtendedKeyUsagePurpose::ClientAuth),
-    ] {
-        let key = KeyPair::generate()?;
-        let mut params = CertificateParams::new(vec![host.to_owned()])?;
-        params.distinguished_name.push(DnType::CommonName, host);
-        params.extended_key_usages = vec![usage];
-        fs::write(
-            place.join(format!("{file}.crt")),
-            params.signed_by(&key, &issuer)?.pem(),
-        )?;
-        fs::write(place.join(format!("{file}.key")), key.serialize_pem())?;
-    }
-    Ok(place)
 }

@@ -12,6 +12,7 @@
 
 mod api;
 mod bundle;
+mod certified;
 mod clients;
 mod crash;
 mod disk;
@@ -60,7 +61,7 @@ type Test = (&'static str, fn(&World) -> Result<Verdict>);
 /// Most tests that run at a time, each in a world of its own.
 const MAX_LANES: usize = 4;
 
-const TESTS: [Test; 66] = [
+const TESTS: [Test; 69] = [
     (
         "all clients together cost one upstream GET per digest when cold",
         pulls::cold_together,
@@ -130,8 +131,16 @@ const TESTS: [Test; 66] = [
         login::daemons,
     ),
     (
+        "dockerd keeps a token instead of the password, and pulls by it while its user has that password",
+        login::identity_tokens,
+    ),
+    (
         "a job's token is a login for podman, skopeo and containerd, and whose is refused is shown why",
         federation::pulls,
+    ),
+    (
+        "a job's token is a login for dockerd, and whose is refused is shown why",
+        federation::daemons,
     ),
     (
         "what is signed is pulled, and who is refused what is not is shown why",
@@ -143,7 +152,11 @@ const TESTS: [Test; 66] = [
     ),
     (
         "containerd shows its node's certificate, and is refused without a good one",
-        login::certified,
+        certified::nodes,
+    ),
+    (
+        "podman and skopeo show a certificate, and are refused without a good one",
+        certified::people,
     ),
     (
         "what was warmed is pulled while the upstream is gone",
