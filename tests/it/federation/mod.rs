@@ -73,13 +73,15 @@ impl Scene {
     }
 
     async fn status(&self) -> Value {
-        let answer = self
-            .seawall()
-            .operate(Method::GET, "/api/v1/status", &[], "")
-            .await;
-        let status: Value = serde_json::from_slice(&read(answer).await.body).unwrap();
-        status["issuers"][0].clone()
+        status_of(self.seawall()).await
     }
+}
+
+/// How its issuer stands.
+async fn status_of(seawall: &Seawall) -> Value {
+    let answer = seawall.operate(Method::GET, "/api/v1/status", &[], "").await;
+    let status: Value = serde_json::from_slice(&read(answer).await.body).unwrap();
+    status["issuers"][0].clone()
 }
 
 async fn with(seawall: &Seawall, token: &str, path: &str) -> Answer {

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::{CI, content, json_of, locked, main_branch, with};
+use super::{CI, content, json_of, locked, main_branch, status_of, with};
 use crate::access::{APP, STRANGER, ask, basic};
 use crate::support::configured::Configured;
 use crate::support::issuer::Issuer;
-use crate::support::registry::Registry;
+use crate::support::registry::{Registry, Script};
 use crate::support::seawall::Seawall;
 use crate::support::signing::SigningKey;
 
@@ -104,6 +104,14 @@ impl Client {
 const FIRST: &str = "the first key, of more than 32 characters";
 const SECOND: &str = "the second key, of more than 32 characters";
 
+/// Keys that are good for ten minutes, so that they are asked for again after five.
+fn good_for_ten_minutes() -> Script {
+    Script {
+        headers: vec![("cache-control", "max-age=600".to_owned())],
+        ..Script::default()
+    }
+}
+
 /// A Seawall that reads all its secrets from below `live`.
 fn configuration(live: &Path) -> String {
     let ci = CI.replace(
@@ -131,6 +139,7 @@ async fn an_hour_of_new_keys_new_passwords_and_an_outage_costs_nobody_a_pull() {
     let keys = ["one", "two", "three"].map(SigningKey::ec);
     let [one, two, three] = &keys;
     let issuer = Issuer::beside(&registry, &[one]);
+    issuer.host.script("/keys", good_for_ten_minutes());
     let folder = tempfile::tempdir().unwrap();
     let mut mount = Mount::new(
         folder.path(),
@@ -155,7 +164,10 @@ async fn an_hour_of_new_keys_new_passwords_and_an_outage_costs_nobody_a_pull() {
             20 if begins => issuer.publish(&[two]),
             25 if begins => issuer.host.go_down(),
             33 if begins => password = "new",
-            45 if begins => issuer.host.heal(),
+            45 if begins => {
+                issuer.host.heal();
+                issuer.host.script("/keys", good_for_ten_minutes());
+            }
             // Not published before it signs: it is looked for.
             50 if begins => {
                 issuer.publish(&[two, three]);
@@ -188,6 +200,15 @@ async fn an_hour_of_new_keys_new_passwords_and_an_outage_costs_nobody_a_pull() {
             pods_token = (signs.token(&issuer.claims(1800, &main_branch())), issuer.at(1800));
         }
         pod.pull(seawall, "pod", &pods_token.0).await;
+        let stands = status_of(seawall).await;
+        // All of these pulled while its keys were asked for in vain, or it is there.
+        match minute {
+            31..45 => assert!(!stands["error"].is_null(), "in minute {minute}: {stands}"),
+            0..25 | 50.. => assert!(stands["error"].is_null(), "in minute {minute}: {stands}"),
+            // It just left, or just came back.
+            _ => {}
+        }
+        assert_eq!(stands["usable"], true, "in minute {minute}: {stands}");
         tokio::time::sleep(Duration::from_secs(20)).await;
     }
     // Nobody had to log in more often than tokens end and secrets are renewed.
