@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Builder;
@@ -21,6 +22,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::access::{APP, STRANGER};
+use super::support::configured::{Configured, hub};
+use super::support::registry::Registry;
 use super::support::seawall::{Choices, read};
 use super::support::world::{World, bare_manifest, world};
 
@@ -152,34 +155,44 @@ impl House {
         shown: Option<&(rcgen::Certificate, KeyPair)>,
         asked: Builder,
     ) -> Option<StatusCode> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.server.clone()).unwrap();
-        let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let config = config.unwrap().with_root_certificates(roots);
-        let config = match shown {
-            None => config.with_no_client_auth(),
-            Some((certificate, key)) => {
-                let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-                config
-                    .with_client_auth_cert(vec![certificate.der().clone()], key)
-                    .unwrap()
-            }
-        };
-        let name = "cache.test".try_into().unwrap();
-        let stream = TlsConnector::from(Arc::new(config))
-            .connect(name, near)
-            .await
-            .ok()?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .ok()?;
-        tokio::spawn(async move {
-            let _ = connection.await;
-        });
-        let asked = asked.body(Empty::<Bytes>::new()).unwrap();
-        Some(read(sender.send_request(asked).await.ok()?).await.status)
+        ask(near, &self.server, shown, asked).await
     }
+}
+
+/// The status of a request to this server with this certificate; `None` if the connection is refused.
+async fn ask(
+    near: DuplexStream,
+    server: &CertificateDer<'static>,
+    shown: Option<&(rcgen::Certificate, KeyPair)>,
+    asked: Builder,
+) -> Option<StatusCode> {
+    let mut roots = RootCertStore::empty();
+    roots.add(server.clone()).unwrap();
+    let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = config.unwrap().with_root_certificates(roots);
+    let config = match shown {
+        None => config.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+            config
+                .with_client_auth_cert(vec![certificate.der().clone()], key)
+                .unwrap()
+        }
+    };
+    let name = "cache.test".try_into().unwrap();
+    let stream = TlsConnector::from(Arc::new(config))
+        .connect(name, near)
+        .await
+        .ok()?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .ok()?;
+    tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    let asked = asked.body(Empty::<Bytes>::new()).unwrap();
+    Some(read(sender.send_request(asked).await.ok()?).await.status)
 }
 
 #[tokio::test(start_paused = true)]
@@ -249,6 +262,52 @@ async fn a_certificate_lets_an_operator_in_as_far_as_the_role_of_its_client_goes
         Some(StatusCode::FORBIDDEN)
     );
     assert_eq!(house.operate(None, get, "/readyz").await, Some(StatusCode::OK));
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_authority_in_its_file_is_followed_and_one_that_is_gone_is_told_and_stays() {
+    // S081
+    let (old, new) = (Authority::new("old"), Authority::new("new"));
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let server = own_certificate(folder.path()).der().clone();
+    std::fs::write(at("ca.crt"), old.certificate.pem()).unwrap();
+    let registry = Registry::default();
+    bare_manifest(&registry, "team/app");
+    let text = format!(
+        "{}[access]\nanonymous = \"nobody\"\n[server]\n\
+         tls = {{ certificate = {:?}, key = {:?}, client_ca = {:?} }}\n\
+         [[client]]\nname = \"nodes\"\ntier = \"basic\"\nmatch = {{ certificate = [\"node-1\"] }}\n",
+        hub(""),
+        at("tls.crt"),
+        at("tls.key"),
+        at("ca.crt")
+    );
+    let mut configured = Configured::start(&registry.dialer(), &text);
+    let nodes = [&old, &new].map(|authority| authority.issue(common("node-1")));
+    let statuses = async |configured: &Configured| {
+        let pull = async |node| {
+            let near = configured.seawall.connect((STRANGER, 9).into());
+            let asked = Request::get(APP).header("host", "cache.test");
+            ask(near, &server, Some(node), asked).await
+        };
+        [pull(&nodes[0]).await, pull(&nodes[1]).await]
+    };
+    assert_eq!(statuses(&configured).await, [Some(StatusCode::OK), None]);
+    let Configured { running, source, .. } = &mut configured;
+    let swap = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        std::fs::write(at("ca.crt"), new.certificate.pem()).unwrap();
+    };
+    let (reload, ()) = tokio::join!(running.follow_files(source), swap);
+    assert_eq!(reload.changed, ["server.tls has new content"]);
+    assert_eq!(statuses(&configured).await, [None, Some(StatusCode::OK)]);
+    std::fs::remove_file(at("ca.crt")).unwrap();
+    let reload = configured.change(&text).await;
+    assert!(!reload.applied && reload.problems.len() == 1, "{reload:?}");
+    let told = format!("the authorities in {}: ", at("ca.crt").display());
+    assert!(reload.problems[0].contains(&told), "{reload:?}");
+    assert_eq!(statuses(&configured).await, [None, Some(StatusCode::OK)]);
 }
 
 #[test]
