@@ -19,7 +19,7 @@ use seawall::policy::access::visibility::Sharing;
 use crate::access::{STRANGER, basic};
 use crate::support::registry::{Registry, Script};
 use crate::support::seawall::{Answer, Choices, Seawall, login, read};
-use crate::support::world::{Image, World, image_in, world};
+use crate::support::world::{Image, OCI_INDEX, OCI_MANIFEST, World, image_in, world};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -42,16 +42,22 @@ fn start_with(choices: Choices) -> (World, Image) {
     let image = image_in(&world.registry, "team/app", Some("1"), 1);
     image_in(&world.registry, "team/bobs", Some("1"), 2);
     image_in(&world.registry, "library/open", Some("1"), 3);
-    let tags = r#"{"tags":["1"]}"#;
-    world.registry.put(
-        "/v2/team/app/tags/list".to_owned(),
-        "application/json",
-        tags.into(),
-    );
+    let (tags, list) = ("/v2/team/app/tags/list".to_owned(), r#"{"tags":["1"]}"#);
+    world.registry.put(tags, "application/json", list.into());
+    attach(&world.registry, &image);
     let (robot, alice, bob) = (basic("robot", "CANARY-robot"), alice(), bob());
     world.registry.close("team/app", &[&robot, &alice]);
     world.registry.close("team/bobs", &[&robot, &bob]);
     (world, image)
+}
+
+/// Attaches something to an image of `team/app`.
+fn attach(registry: &Registry, Image { manifest, config, .. }: &Image) {
+    let index = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[{{"mediaType":"{OCI_MANIFEST}","digest":"{config}","size":9,"artifactType":"application/x.attached"}}]}}"#
+    );
+    let path = format!("/v2/team/app/referrers/{manifest}");
+    registry.put(path, OCI_INDEX, index.into());
 }
 
 fn alice() -> String {
@@ -117,6 +123,13 @@ async fn assert_hidden(seawall: &Seawall, login: Option<&str>, image: &Image, st
     assert!(!String::from_utf8_lossy(&catalog.body).contains("team"));
 }
 
+/// How often the lists of the private image were fetched.
+fn listed(registry: &Registry) -> usize {
+    let seen = registry.seen(&Method::GET, "");
+    let is_list = |path: &str| path.contains("/app/tags/") || path.contains("/app/referrers/");
+    seen.iter().filter(|seen| is_list(&seen.path)).count()
+}
+
 fn counted(registry: &Registry) -> usize {
     let manifests = registry.seen(&Method::GET, "");
     let manifests = manifests.iter().filter(|seen| seen.path.contains("/manifests/"));
@@ -129,16 +142,22 @@ async fn s064_s066_what_one_tenant_pulled_is_nothing_to_another() {
     let seawall = &world.seawall;
     for path in paths(&image) {
         let answer = get(seawall, Some(&alice()), &path).await;
-        // There are no referrers, and that is an answer.
-        let is_there = answer.is_good() || path.contains("referrers");
-        assert!(is_there, "{path}: {}", answer.status);
+        assert!(answer.is_good(), "{path}: {}", answer.status);
+        if path.contains("/referrers/") {
+            assert!(
+                answer
+                    .body
+                    .ends_with(br#""artifactType":"application/x.attached"}]}"#)
+            );
+        }
     }
     seawall.cache.flush().await;
-    let asked = counted(&world.registry);
+    let (asked, lists) = (counted(&world.registry), listed(&world.registry));
     assert_hidden(seawall, Some(&bob()), &image, 404).await;
     assert_hidden(seawall, None, &image, 401).await;
     // Who may not know of it makes nobody pay.
     assert_eq!(counted(&world.registry), asked);
+    assert_eq!(listed(&world.registry), lists);
     // Bob has what is his, and everybody what is everybody's.
     for (login, path) in [
         (Some(bob()), "/v2/team/bobs/manifests/1"),
@@ -419,7 +438,7 @@ async fn what_everybody_saw_is_asked_about_once_an_hour_and_an_outage_of_a_day_h
 #[tokio::test(start_paused = true)]
 async fn what_is_shared_is_for_whoever_may_use_the_upstream() {
     let (world, image) = start(Sharing::Shared);
-    for path in paths(&image).iter().filter(|path| !path.contains("referrers")) {
+    for path in &paths(&image) {
         assert!(get(&world.seawall, None, path).await.is_good(), "{path}");
     }
     let listed = get(&world.seawall, None, "/v2/_catalog").await;

@@ -14,7 +14,7 @@ use seawall::policy::clients::{Clients, Rule, Tier};
 use seawall::policy::quota::Quota;
 use tokio::time::Instant;
 
-use super::{alice, asked, choices, get, paths, said, start_with};
+use super::{alice, asked, attach, choices, get, paths, said, start_with};
 use crate::access::STRANGER;
 use crate::support::registry::Script;
 use crate::support::seawall::{Choices, read};
@@ -93,6 +93,7 @@ impl Twin {
     async fn new(limit: Limit, sharing: Sharing, is_held: bool) -> Self {
         let (world, image) = start_with(limit.choices(sharing));
         let other = image_in(&world.registry, "team/app", Some("2"), 4);
+        attach(&world.registry, &other);
         let pulled = if is_held { &image } else { &other };
         for repository in OTHERS {
             let open = format!("/v2/{repository}/manifests/1");
