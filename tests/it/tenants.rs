@@ -7,6 +7,7 @@ mod digests;
 mod guesses;
 mod limits;
 mod lists;
+mod logged;
 mod timing;
 mod without;
 

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::access::{APP, OTHER, SECRET, STRANGER, ask, basic, clients, closed};
 use super::support::configured::{Configured, hub};
+use super::support::finest::Finest;
 use super::support::registry::Registry;
 use super::support::seawall::{Answer, Choices, Seawall, read};
 use super::support::world::{World, bare_manifest, world};
@@ -318,12 +319,22 @@ async fn whoever_needs_no_login_gets_a_token_whatever_it_sends() {
         clients: clients(Anonymous::Everyone),
         ..Choices::default()
     });
+    // S032: a kubelet hands what it has for docker.io to its mirror, too.
+    let log = Finest::begin();
     let hub = basic("somebody", "dckr_pat_CANARY");
     let path = format!("{REALM}?scope=repository:other/app:pull");
     for headers in [vec![], vec![("authorization", hub.as_str())]] {
         let told = json(&ask(&world.seawall, STRANGER, &path, &headers).await);
         let token = told["token"].as_str().unwrap();
         assert!(with(&world.seawall, token, OTHER).await.is_good());
+        assert!(ask(&world.seawall, STRANGER, OTHER, &headers).await.is_good());
+    }
+    let form = "grant_type=password&username=somebody&password=dckr_pat_CANARY";
+    assert_eq!(post(&world.seawall, form, &[FORM]).await.status, StatusCode::OK);
+    let secrets = ["CANARY".to_owned(), hub.replace("Basic ", "")];
+    log.assert_hides(&secrets, &world.seawall, "DEBUG").await;
+    for seen in world.registry.journal() {
+        assert!(!seen.headers.contains_key("authorization"), "{seen:?}");
     }
     // Where it comes from decides when it is used.
     let closed = start(locked());

@@ -4,6 +4,7 @@
 #[cfg(feature = "shared")]
 pub(crate) mod bucket;
 pub(crate) mod configured;
+pub(crate) mod finest;
 pub(crate) mod issuer;
 pub(crate) mod operator;
 #[path = "../../../src/telemetry/paper.rs"]
