@@ -1,9 +1,11 @@
 //! ACR, by every identity that Azure's directory knows.
 
+use http::StatusCode;
 use seawall::upstream::{Account, Provider};
 
 use super::super::super::identities::CLOUD;
 use super::super::super::journal::Role;
+use super::super::over::put;
 use super::{Turn, account, asked, fails, pass, pull, shop, standing, write};
 
 fn azure(more: &[(&str, &str)]) -> Account {
@@ -108,4 +110,59 @@ async fn what_fails_is_told_as_failing_and_not_as_refused() {
         let told = standing(&shop).why.unwrap();
         assert!(!told.contains(advice), "{path}: {told}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_token_in_azures_file_is_read_anew_each_time_and_an_old_one_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = write(directory.path(), "pod.jwt.1");
+    let federated = [&TENANT[..], &[("AZURE_FEDERATED_TOKEN_FILE", file.as_str())]].concat();
+    let shop = shop("acr", azure(&federated));
+    let turn = |assertion: &str| {
+        shop.sim.identities(|all| {
+            all.azure.assertion = assertion.to_owned();
+            all.azure.tenant = "tenant-1";
+        });
+    };
+    turn("pod.jwt.1");
+    assert!(pull(&shop, 0).await, "{:?}", standing(&shop));
+    turn("pod.jwt.2");
+    // It is renewed at half of its three hours, behind everybody's back.
+    pass(1.6).await;
+    assert!(pull(&shop, 1).await, "{:?}", standing(&shop));
+    pass(0.01).await;
+    let told = standing(&shop);
+    assert_eq!(told.state, "failing");
+    let why = told.why.as_deref().unwrap_or_default();
+    assert!(
+        why.contains("see whether the file of AZURE_FEDERATED_TOKEN_FILE is renewed"),
+        "{told:?}"
+    );
+    assert!(!format!("{told:?}").contains("pod.jwt"), "{told:?}");
+    write(directory.path(), "pod.jwt.2");
+    pass(0.1).await;
+    assert!(pull(&shop, 2).await, "{:?}", standing(&shop));
+    pass(0.01).await;
+    assert_eq!(standing(&shop).state, "ok");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_azure_is_lived_through_to_the_end_of_the_token_and_told() {
+    let shop = shop("acr", azure(&[]));
+    assert!(pull(&shop, 0).await);
+    pass(1.0).await;
+    shop.sim.go_down(&[Role::Metadata]);
+    for number in 1..8 {
+        pass(0.25).await;
+        assert!(pull(&shop, number).await, "{number}: {:?}", standing(&shop));
+    }
+    assert_eq!(standing(&shop).state, "failing");
+    pass(0.5).await;
+    let path = put(&shop, "team/late", 99);
+    let answer = shop.curt().get(&path).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    shop.sim.heal();
+    pass(0.1).await;
+    assert!(pull(&shop, 100).await, "{:?}", standing(&shop));
+    assert_eq!(standing(&shop).state, "ok");
 }

@@ -180,3 +180,33 @@ async fn a_metadata_service_that_fails_is_told_as_failing_and_not_as_one_without
     let told = standing(&shop).why.unwrap();
     assert!(!told.contains("service account"), "{told}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_token_in_googles_file_is_read_anew_each_time_and_an_old_one_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let token = write(directory.path(), "ci.jwt.1");
+    let file = described(directory.path(), &token, true);
+    let shop = shop(
+        "gar",
+        account(Provider::Google, &[("GOOGLE_APPLICATION_CREDENTIALS", &file)]),
+    );
+    let turn = |subject: &str| {
+        shop.sim.identities(|all| all.google.subject = subject.to_owned());
+    };
+    turn("ci.jwt.1");
+    assert!(pull(&shop, 0).await, "{:?}", standing(&shop));
+    turn("ci.jwt.2");
+    // It is renewed at half of its hour, behind everybody's back.
+    pass(0.51).await;
+    assert!(pull(&shop, 1).await, "{:?}", standing(&shop));
+    pass(0.01).await;
+    let told = standing(&shop);
+    let why = told.why.as_deref().unwrap_or_default();
+    assert!(why.contains("whether the token is renewed"), "{told:?}");
+    assert!(!format!("{told:?}").contains("ci.jwt"), "{told:?}");
+    write(directory.path(), "ci.jwt.2");
+    pass(0.1).await;
+    assert!(pull(&shop, 2).await, "{:?}", standing(&shop));
+    pass(0.01).await;
+    assert_eq!(standing(&shop).state, "ok");
+}
