@@ -1,6 +1,7 @@
 //! Tokens of other issuers: whoever they vouch for pulls what its client may, and nobody else does.
 
 mod attacks;
+mod by_tls;
 mod rotation;
 mod secrets;
 
