@@ -2,6 +2,7 @@
 
 mod attacks;
 mod by_tls;
+mod jobs;
 mod rotation;
 mod secrets;
 
