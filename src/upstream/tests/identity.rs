@@ -49,17 +49,20 @@ impl Program {
 
     /// As a plugin of the kubelet.
     fn plugin(&self, registry: &str, prefix: &str) -> Holder {
+        holder(self.plugin_account(prefix), registry)
+    }
+
+    fn plugin_account(&self, prefix: &str) -> Account {
         let plugin = Plugin {
             program: self.0.path().join("docker-credential-test"),
             arguments: vec!["--one".to_owned()],
             environment: Vec::new(),
             timeout: Duration::from_secs(60),
         };
-        let account = Account {
+        Account {
             identity: Source::Plugin(plugin).into(),
             prefix: Prefix::parse(prefix).unwrap(),
-        };
-        holder(account, registry)
+        }
     }
 
     fn account(&self) -> Account {
@@ -234,24 +237,20 @@ const RIGHT_ONLY: Script = |_, line, head| match line {
 };
 
 #[tokio::test]
-async fn a_helpers_user_and_password_buy_tokens() {
-    let program = Program::knows("robot", "right");
-    let world = world(RIGHT_ONLY, |options| {
-        options.credentials = vec![program.account()]
-    });
-    for name in ["a/b", "a/c"] {
-        assert!(
-            world
-                .upstream
-                .manifest(&name.parse().unwrap(), &tag(), 0)
-                .await
-                .is_ok()
+async fn the_user_and_password_of_a_helper_or_a_plugin_buy_tokens() {
+    let helper = Program::knows("robot", "right");
+    let plugin = Program::says(0, &response("robot", "right", "10m0s"));
+    for (program, account) in [(&helper, helper.account()), (&plugin, plugin.plugin_account(""))] {
+        let world = world(RIGHT_ONLY, |options| options.credentials = vec![account]);
+        for name in ["a/b", "a/c"] {
+            let pulled = world.upstream.manifest(&name.parse().unwrap(), &tag(), 0).await;
+            assert!(pulled.is_ok(), "{pulled:?}");
+        }
+        assert_eq!(
+            (program.count(), world.upstream.accounts()[0].name.as_str()),
+            (1, "docker-credential-test")
         );
     }
-    assert_eq!(
-        (program.count(), world.upstream.accounts()[0].name.as_str()),
-        (1, "docker-credential-test")
-    );
 }
 
 #[tokio::test(start_paused = true)]
