@@ -274,6 +274,36 @@ async fn a_secret_that_is_rotated_by_a_symlink_is_followed_and_one_half_written_
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_docker_logs_in_with_opens_what_its_registry_shows_and_is_followed() {
+    let registry = Registry::default();
+    image_in(&registry, "library/app", Some("1"), 2);
+    registry.close("library/app", &[&basic("robot", "right")]);
+    let folder = in_memory();
+    let file = folder.path().join("config.json");
+    let log_in = |password: &str| {
+        let login = basic("robot", password).replace("Basic ", "");
+        let text = format!(r#"{{"auths":{{"https://index.docker.io/v1/":{{"auth":"{login}"}}}}}}"#);
+        std::fs::write(&file, text).unwrap();
+    };
+    log_in("wrong");
+    let text = hub(&format!(
+        "access = \"shared\"\ncredentials = [{{ docker_config = {file:?} }}]"
+    ));
+    let mut configured = Configured::start(&registry.dialer(), &text);
+    assert!(!is_served(&configured, APP).await);
+    let Configured { running, source, .. } = &mut configured;
+    let again = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        log_in("right");
+    };
+    let (reload, ()) = tokio::join!(running.follow_files(source), again);
+    assert!(reload.applied, "{reload:?}");
+    // What was refused is not asked for again at once.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(is_served(&configured, APP).await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn for_how_long_a_right_is_believed_is_what_the_file_says_from_the_moment_of_the_reload() {
     // S067
     let registry = Registry::default();
