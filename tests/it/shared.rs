@@ -313,9 +313,9 @@ async fn s065_what_another_could_see_is_in_the_bucket_and_is_given_to_nobody_wit
 async fn s120_what_waits_to_be_put_there_is_bounded_and_clients_wait_for_none_of_it() {
     let fleet = Fleet::new();
     let seawall = fleet.seawall("", "");
-    // What is read is there at once; what is put waits for ever.
-    fleet.store.feel(Mood::Slow(Duration::from_millis(1999)));
-    let blobs: Vec<Digest> = (0..QUEUE as u64 + 60)
+    // Slow, and within the time that it is given: a store that is too slow is asked for nothing for a while.
+    fleet.store.feel(Mood::Slow(Duration::from_secs(1)));
+    let blobs: Vec<Digest> = (0..QUEUE as u64 + 300)
         .map(|seed| fleet.registry.blob("library/app", content(64, seed * 2 + 1)))
         .collect();
     for some in blobs.chunks(200) {
@@ -326,11 +326,16 @@ async fn s120_what_waits_to_be_put_there_is_bounded_and_clients_wait_for_none_of
         let answers = gets.collect::<tokio::task::JoinSet<_>>().join_all().await;
         assert!(answers.iter().all(Answer::is_good));
     }
-    let told = seawall.running.metrics().exposition();
-    let series = r#"seawall_shared_writes_total{outcome="dropped"} "#;
-    let dropped = told.lines().find_map(|line| line.strip_prefix(series));
-    assert!(
-        dropped.is_some_and(|count| count.parse::<u64>().unwrap() > 0),
-        "{dropped:?}"
-    );
+    // The last of them may be on their way to the disk still, and are put there once they have arrived.
+    let is_told = || {
+        let told = seawall.running.metrics().exposition();
+        let series = r#"seawall_shared_writes_total{outcome="dropped"} "#;
+        told.lines().any(|line| line.starts_with(series))
+    };
+    let told = tokio::time::timeout(Duration::from_secs(60), async {
+        while !is_told() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    told.await.expect("nothing was dropped");
 }
