@@ -3,6 +3,7 @@
 mod amazon;
 mod azure;
 mod google;
+mod logged;
 
 use std::path::Path;
 use std::time::Duration;

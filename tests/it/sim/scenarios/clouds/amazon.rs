@@ -12,14 +12,14 @@ use super::super::over::put;
 use super::{Turn, account, asked, fails, pass, pull, shop, standing, write};
 
 /// By keys in the environment; ECR's services are the simulator's.
-const STATIC: [(&str, &str); 4] = [
+pub(super) const STATIC: [(&str, &str); 4] = [
     ("AWS_REGION", "eu-west-1"),
     ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
     ("AWS_SECRET_ACCESS_KEY", "CANARYsecret/key"),
     ("AWS_ENDPOINT_URL", CLOUD),
 ];
 
-fn aws(more: &[(&str, &str)]) -> Account {
+pub(super) fn aws(more: &[(&str, &str)]) -> Account {
     let region_and_place = [STATIC[0], STATIC[3]];
     account(Provider::Aws, &[&region_and_place, more].concat())
 }
@@ -30,7 +30,7 @@ const AGENT: (&str, &str) = (
 );
 
 /// The variables of the two ways that show a token in a file: to STS, and to an agent.
-fn by_file(file: &str) -> [[(&str, &str); 2]; 2] {
+pub(super) fn by_file(file: &str) -> [[(&str, &str); 2]; 2] {
     let web = [
         ("AWS_WEB_IDENTITY_TOKEN_FILE", file),
         ("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/pull"),

@@ -8,11 +8,11 @@ use super::super::super::journal::Role;
 use super::super::over::put;
 use super::{Turn, account, asked, fails, pass, pull, shop, standing, write};
 
-fn azure(more: &[(&str, &str)]) -> Account {
+pub(super) fn azure(more: &[(&str, &str)]) -> Account {
     account(Provider::Azure, more)
 }
 
-const TENANT: [(&str, &str); 3] = [
+pub(super) const TENANT: [(&str, &str); 3] = [
     ("AZURE_TENANT_ID", "tenant-1"),
     ("AZURE_CLIENT_ID", "client-1"),
     ("AZURE_AUTHORITY_HOST", CLOUD),

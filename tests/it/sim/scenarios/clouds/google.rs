@@ -9,7 +9,7 @@ use super::super::super::journal::Role;
 use super::{Turn, account, asked, fails, pass, pull, shop, standing, write};
 
 /// What is written for a pool: with an account to take, or without.
-fn described(directory: &Path, token: &str, impersonate: bool) -> String {
+pub(super) fn described(directory: &Path, token: &str, impersonate: bool) -> String {
     use super::super::super::identities::google::{ACCOUNT, AUDIENCE};
     let account = match impersonate {
         true => format!(r#""service_account_impersonation_url":"{CLOUD}{ACCOUNT}","#),
