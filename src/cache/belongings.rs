@@ -277,8 +277,8 @@ impl Shelves {
     /// Keeps verified content in memory, with its mark. What is a manifest and a blob stays the manifest, which is asked
     /// for more often and where a pull begins.
     pub(super) fn take_into_memory(&self, digest: Digest, held: Held) {
-        let known = self.memory.get(&digest);
-        if held.manifest.is_none() && known.is_some_and(|known| known.manifest.is_some()) {
+        let is_manifest = |known: Held| known.manifest.is_some();
+        if held.manifest.is_none() && self.memory.get(&digest).is_some_and(is_manifest) {
             return;
         }
         let closed = self.is_closed(&digest, None);
