@@ -215,10 +215,11 @@ fn test(root: &Path) -> Result {
     if !seawall.answers(&issued_by) {
         return Err("a renewal that failed took the certificate away".into());
     }
-    let log = fs::read_to_string(seawall.process.log())?;
-    if !log.contains("could not be renewed, and is good until then") {
-        return Err("the log does not say that the certificate could not be renewed".into());
-    }
+    // The log is written a moment after what it tells of.
+    wait_until("the log says it", LIMIT, || {
+        fs::read_to_string(seawall.process.log())
+            .is_ok_and(|log| log.contains("could not be renewed, and is good until then"))
+    })?;
     let page = String::from_utf8(http::get(&seawall.admin, "/")?.body)?;
     if !page.contains("The certificate could not be renewed") {
         return Err(format!("the status page does not tell it: {page}").into());
