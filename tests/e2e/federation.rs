@@ -127,22 +127,24 @@ pub(crate) fn daemons(world: &World) -> Result<Verdict> {
     if let Some(skipped) = world.skips_without_seawall() {
         return Ok(skipped);
     }
-    let dockerd = match Dockerd::start(&world.directory()?, || Ok(()))? {
-        Ok(dockerd) => dockerd,
-        Err(skipped) => return Ok(skipped),
-    };
+    Dockerd::with(
+        &world.directory()?,
+        || Ok(()),
+        |dockerd| log_in_to_dockerd(world, dockerd),
+    )
+}
+
+fn log_in_to_dockerd(world: &World, dockerd: &Dockerd) -> Result {
     let tokens = Tokens::sign()?;
     for challenge in ["token", "basic"] {
         let seawall = believing(world, challenge, &tokens.keys)?;
         let address = seawall.address.as_str();
         let log_in = |token: &str| {
-            let login = ["login", "--username", "oidc", "--password", token, address];
             dockerd
-                .docker(&login)
+                .log_in(address, ("oidc", token))
                 .map_err(|error| format!("{challenge}: {error}").into())
         };
         let image = format!("{}/library/multi:{TAG}", seawall.location);
-        let pull = || dockerd.docker(&["pull", "--quiet", &image]);
         for (token, why) in &tokens.bad {
             // By password, it shows the status alone.
             let words = if challenge == "token" {
@@ -152,14 +154,15 @@ pub(crate) fn daemons(world: &World) -> Result<Verdict> {
             };
             refused(log_in(token), words)?;
         }
-        if pull().is_ok() {
+        if dockerd.pull(&image).is_ok() {
             return Err(format!("{challenge}: it pulled without a login").into());
         }
         log_in(&tokens.good)?;
-        pull().map_err(|error| format!("{challenge}: {error}"))?;
-        dockerd.docker(&["image", "rm", &image])?;
-        dockerd.docker(&["logout", address])?;
+        dockerd
+            .pull(&image)
+            .map_err(|error| format!("{challenge}: {error}"))?;
+        dockerd.remove(&image)?;
+        dockerd.log_out(address)?;
     }
-    dockerd.stop()?;
-    Ok(Verdict::Passed)
+    Ok(())
 }

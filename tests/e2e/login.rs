@@ -218,10 +218,14 @@ pub(crate) fn daemons(world: &World) -> Result<Verdict> {
     if let Some(skipped) = world.skips_without_seawall() {
         return Ok(skipped);
     }
-    let dockerd = match Dockerd::start(&world.directory()?, || Ok(()))? {
-        Ok(dockerd) => dockerd,
-        Err(skipped) => return Ok(skipped),
-    };
+    Dockerd::with(
+        &world.directory()?,
+        || Ok(()),
+        |dockerd| log_in_to_dockerd(world, dockerd),
+    )
+}
+
+fn log_in_to_dockerd(world: &World, dockerd: &Dockerd) -> Result {
     for (challenge, wrong, unknown, denied) in [
         (
             "token",
@@ -238,10 +242,9 @@ pub(crate) fn daemons(world: &World) -> Result<Verdict> {
     ] {
         let seawall = locked(world, challenge)?;
         let address = seawall.address.as_str();
-        let log_in =
-            |password| dockerd.docker(&["login", "--username", "alice", "--password", password, address]);
+        let log_in = |password| dockerd.log_in(address, ("alice", password));
         let image = |repository: &str| format!("{}/{repository}:{TAG}", seawall.location);
-        let pull = |repository: &str| dockerd.docker(&["pull", "--quiet", &image(repository)]);
+        let pull = |repository: &str| dockerd.pull(&image(repository));
         refused(log_in("wrong"), wrong)?;
         refused(pull("library/multi"), unknown)?;
         let said = log_in("right")?;
@@ -251,12 +254,11 @@ pub(crate) fn daemons(world: &World) -> Result<Verdict> {
         pull("library/multi").map_err(|error| format!("{challenge}: {error}"))?;
         // What alice may not have is not in her token, or not there for her.
         refused(pull("library/app"), denied)?;
-        dockerd.docker(&["image", "rm", &image("library/multi")])?;
-        dockerd.docker(&["logout", address])?;
+        dockerd.remove(&image("library/multi"))?;
+        dockerd.log_out(address)?;
         refused(pull("library/multi"), unknown)?;
     }
-    dockerd.stop()?;
-    Ok(Verdict::Passed)
+    Ok(())
 }
 
 /// dockerd, where tokens outlast Seawall: it keeps one instead of the password and pulls by it, also from another Seawall
@@ -266,24 +268,21 @@ pub(crate) fn identity_tokens(world: &World) -> Result<Verdict> {
         return Ok(skipped);
     }
     let place = world.directory()?;
-    let dockerd = match Dockerd::start(&place, || Ok(()))? {
-        Ok(dockerd) => dockerd,
-        Err(skipped) => return Ok(skipped),
-    };
+    Dockerd::with(
+        &place,
+        || Ok(()),
+        |dockerd| pull_by_kept_token(world, &place, dockerd),
+    )
+}
+
+fn pull_by_kept_token(world: &World, place: &Path, dockerd: &Dockerd) -> Result {
     let (htpasswd, key) = (place.join("htpasswd"), place.join("token.key"));
     write_user(&htpasswd, "right")?;
     fs::write(&key, "k".repeat(32))?;
     let keys = format!("token_key = {{ file = '{}' }}\n", key.display());
     let start = || locked_by(world, "token", &htpasswd, &keys);
     let (first, second) = (start()?, start()?);
-    dockerd.docker(&[
-        "login",
-        "--username",
-        "alice",
-        "--password",
-        "right",
-        &first.address,
-    ])?;
+    dockerd.log_in(&first.address, ("alice", "right"))?;
     let file = place.join("client/config.json");
     let kept = fs::read_to_string(&file)?;
     let config: Value = serde_json::from_str(&kept)?;
@@ -294,8 +293,9 @@ pub(crate) fn identity_tokens(world: &World) -> Result<Verdict> {
     }
     let pull = |seawall: &Seawall| {
         let image = format!("{}/library/multi:{TAG}", seawall.location);
-        dockerd.docker(&["pull", "--quiet", &image])?;
-        dockerd.docker(&["image", "rm", &image])
+        let said = dockerd.pull(&image)?;
+        dockerd.remove(&image)?;
+        Ok(said)
     };
     let write = |token: &str| {
         let login = serde_json::json!({ "auth": login["auth"], "identitytoken": token });
@@ -317,9 +317,7 @@ pub(crate) fn identity_tokens(world: &World) -> Result<Verdict> {
     wait_until("the file of users is read again", Duration::from_secs(60), || {
         pull(&first).is_err()
     })?;
-    refused(pull(&first), "the token is not good, or not any more")?;
-    dockerd.stop()?;
-    Ok(Verdict::Passed)
+    refused(pull(&first), "the token is not good, or not any more")
 }
 
 /// containerd's directory of hosts: `docker.io` is pulled from `url` and nowhere else, with these keys for its connections.

@@ -21,12 +21,26 @@ pub(crate) struct Dockerd {
 }
 
 impl Dockerd {
-    /// Starts one with everything it writes below `directory`. `configure` may add to what it is configured by,
-    /// `etc/docker/daemon.json` below `directory/machine`.
-    ///
+    /// Has one used that writes everything below `directory`, and ends it. `configure` may add to what it is configured
+    /// by, `etc/docker/daemon.json` below `directory/machine`. Skipped where the kernel does not let it run.
+    pub(crate) fn with(
+        directory: &Path,
+        configure: impl FnOnce() -> Result,
+        used: impl FnOnce(&Self) -> Result,
+    ) -> Result<Verdict> {
+        match Self::start(directory, configure)? {
+            Ok(dockerd) => {
+                used(&dockerd)?;
+                dockerd.stop()?;
+                Ok(Verdict::Passed)
+            }
+            Err(skipped) => Ok(skipped),
+        }
+    }
+
     /// # Errors
     /// The inner one is why this kernel does not let it run.
-    pub(crate) fn start(
+    fn start(
         directory: &Path,
         configure: impl FnOnce() -> Result,
     ) -> Result<std::result::Result<Self, Verdict>> {
@@ -53,30 +67,47 @@ impl Dockerd {
     }
 
     /// Runs its client; what it says.
-    pub(crate) fn docker(&self, arguments: &[&str]) -> Result<String> {
+    fn docker(&self, arguments: &[&str]) -> Result<String> {
         run(client(&self.directory).args(arguments))
     }
 
-    /// Ends it.
-    pub(crate) fn stop(mut self) -> Result {
+    /// Has its client log in; what it says.
+    pub(crate) fn log_in(&self, address: &str, (user, password): (&str, &str)) -> Result<String> {
+        self.docker(&["login", "--username", user, "--password", password, address])
+    }
+
+    /// Forgets who logged in.
+    pub(crate) fn log_out(&self, address: &str) -> Result {
+        self.docker(&["logout", address]).map(drop)
+    }
+
+    /// Pulls an image; what it says.
+    pub(crate) fn pull(&self, image: &str) -> Result<String> {
+        self.docker(&["pull", "--quiet", image])
+    }
+
+    /// Removes an image, so that the next pull has to ask for all of it.
+    pub(crate) fn remove(&self, image: &str) -> Result {
+        self.docker(&["image", "rm", image]).map(drop)
+    }
+
+    fn stop(mut self) -> Result {
         self.process.stop().map(drop)
     }
 }
 
 /// Pulls with dockerd and compares digests and every file of the exported image.
 pub(super) fn pull(place: &Place<'_>, image: &Image) -> Result<Verdict> {
-    let dockerd = match Dockerd::start(&place.directory, || place.configure("docker"))? {
-        Ok(dockerd) => dockerd,
-        Err(skipped) => return Ok(skipped),
-    };
-    let result = pull_and_compare(place, image, &dockerd);
-    dockerd.stop()?;
-    result.map(|()| Verdict::Passed)
+    Dockerd::with(
+        &place.directory,
+        || place.configure("docker"),
+        |dockerd| pull_and_compare(place, image, dockerd),
+    )
 }
 
 fn pull_and_compare(place: &Place<'_>, image: &Image, dockerd: &Dockerd) -> Result {
     let name = image.name();
-    dockerd.docker(&["pull", "--quiet", &name])?;
+    dockerd.pull(&name)?;
     let inspected: Value = serde_json::from_str(&dockerd.docker(&["image", "inspect", &name])?)?;
     let found = &inspected[0];
     let digest = found["RepoDigests"][0]
