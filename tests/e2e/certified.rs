@@ -1,13 +1,18 @@
 //! Real clients show certificates: they pull with a good one, and are refused without one and with a foreign one.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use crate::clients::{Containerd, podman_pull, skopeo};
+use crate::clients::{Containerd, Dockerd, podman_pull, skopeo};
 use crate::login::{refused, write_hosts};
 use crate::support::images::TAG;
 use crate::support::process::run;
+use crate::support::relay::Relay;
 use crate::support::{Result, Seawall, Verdict, World};
+
+/// An address of no machine (RFC 5737).
+const ELSEWHERE: &str = "192.0.2.1";
 
 /// A Seawall that whoever has a certificate of its authority may pull from, and nobody else.
 struct Guarded {
@@ -47,7 +52,7 @@ impl Guarded {
         for (node, refusal) in [
             (Some(&self.good), None),
             (None, Some(refusal)),
-            (Some(&self.foreign), Some("tls: ")),
+            (Some(&self.foreign), Some("remote error: tls: ")),
         ] {
             let certs = place.join("certs");
             if certs.exists() {
@@ -116,7 +121,26 @@ pub(crate) fn people(world: &World) -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
-/// An authority in files, and certificates of its for the server on loopback and for `node-1`.
+/// dockerd, by `certs.d`. It does not look there for a registry on loopback, which it takes as insecure: it is asked for one
+/// on another machine, and its proxy leads it back.
+pub(crate) fn daemons(world: &World) -> Result<Verdict> {
+    if let Some(skipped) = world.skips_without_seawall() {
+        return Ok(skipped);
+    }
+    let place = world.directory()?;
+    let guarded = Guarded::start(world)?;
+    let (_, port) = guarded.seawall.address.split_once(':').ok_or("no port")?;
+    let registry = format!("{ELSEWHERE}:{port}");
+    let (etc, proxy) = (place.join("etc"), Relay::start_proxy(&guarded.seawall.address)?);
+    fs::create_dir_all(etc.join("certs.d"))?;
+    symlink(place.join("certs"), etc.join("certs.d").join(&registry))?;
+    let image = format!("{registry}/docker.io/library/multi:{TAG}");
+    Dockerd::with_certificates(&place, &etc, &proxy.address, |dockerd| {
+        guarded.try_each(&place, "nobody may pull from 127.0.0.1", |_| dockerd.pull(&image))
+    })
+}
+
+/// An authority in files, and certificates of its for the server, on loopback and [`ELSEWHERE`], and for `node-1`.
 fn issue(directory: &Path, name: &str) -> Result<PathBuf> {
     use rcgen::{
         BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -129,13 +153,17 @@ fn issue(directory: &Path, name: &str) -> Result<PathBuf> {
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     fs::write(place.join("ca.crt"), authority.self_signed(&key)?.pem())?;
     let issuer = Issuer::new(authority, key);
-    for (file, host, usage) in [
-        ("server", "127.0.0.1", ExtendedKeyUsagePurpose::ServerAuth),
-        ("node", "node-1", ExtendedKeyUsagePurpose::ClientAuth),
+    for (file, hosts, usage) in [
+        (
+            "server",
+            ["127.0.0.1", ELSEWHERE].as_slice(),
+            ExtendedKeyUsagePurpose::ServerAuth,
+        ),
+        ("node", &["node-1"], ExtendedKeyUsagePurpose::ClientAuth),
     ] {
         let key = KeyPair::generate()?;
-        let mut params = CertificateParams::new(vec![host.to_owned()])?;
-        params.distinguished_name.push(DnType::CommonName, host);
+        let mut params = CertificateParams::new(hosts.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        params.distinguished_name.push(DnType::CommonName, hosts[0]);
         params.extended_key_usages = vec![usage];
         fs::write(
             place.join(format!("{file}.crt")),

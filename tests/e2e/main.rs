@@ -61,7 +61,7 @@ type Test = (&'static str, fn(&World) -> Result<Verdict>);
 /// Most tests that run at a time, each in a world of its own.
 const MAX_LANES: usize = 4;
 
-const TESTS: [Test; 69] = [
+const TESTS: [Test; 70] = [
     (
         "all clients together cost one upstream GET per digest when cold",
         pulls::cold_together,
@@ -157,6 +157,10 @@ const TESTS: [Test; 69] = [
     (
         "podman and skopeo show a certificate, and are refused without a good one",
         certified::people,
+    ),
+    (
+        "dockerd shows its machine's certificate, and is refused without a good one",
+        certified::daemons,
     ),
     (
         "what was warmed is pulled while the upstream is gone",

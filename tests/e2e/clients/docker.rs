@@ -28,7 +28,35 @@ impl Dockerd {
         configure: impl FnOnce() -> Result,
         used: impl FnOnce(&Self) -> Result,
     ) -> Result<Verdict> {
-        match Self::start(directory, configure)? {
+        Self::with_by(command("dockerd"), directory, configure, used)
+    }
+
+    /// As [`Self::with`], for one that finds `etc` where it looks for `/etc/docker`, and speaks TLS with other machines
+    /// through this proxy (host and port).
+    pub(crate) fn with_certificates(
+        directory: &Path,
+        etc: &Path,
+        proxy: &str,
+        used: impl FnOnce(&Self) -> Result,
+    ) -> Result<Verdict> {
+        // In mounts of its own: the machine's directory stays as it is.
+        let mut serve = command("unshare");
+        serve
+            .args(["--mount", "sh", "-ec"])
+            .arg("mkdir -p /etc/docker; mount --bind \"$0\" /etc/docker; exec dockerd \"$@\"")
+            .arg(etc)
+            .env("HTTPS_PROXY", format!("http://{proxy}"));
+        Self::with_by(serve, directory, || Ok(()), used)
+    }
+
+    /// As [`Self::with`], by this command, to which arguments are added.
+    fn with_by(
+        serve: Command,
+        directory: &Path,
+        configure: impl FnOnce() -> Result,
+        used: impl FnOnce(&Self) -> Result,
+    ) -> Result<Verdict> {
+        match Self::start_by(serve, directory, configure)? {
             Ok(dockerd) => {
                 used(&dockerd)?;
                 dockerd.stop()?;
@@ -40,7 +68,8 @@ impl Dockerd {
 
     /// # Errors
     /// The inner one is why this kernel does not let it run.
-    fn start(
+    fn start_by(
+        mut serve: Command,
         directory: &Path,
         configure: impl FnOnce() -> Result,
     ) -> Result<std::result::Result<Self, Verdict>> {
@@ -49,7 +78,6 @@ impl Dockerd {
         fs::create_dir_all(config.parent().unwrap_or(directory))?;
         fs::write(&config, settings(directory, &containerd)?.to_string())?;
         configure()?;
-        let mut serve = command("dockerd");
         serve.arg("--config-file").arg(&config);
         let mut process = Process::start("dockerd", serve, directory)?;
         let ready = process.wait_ready(Duration::from_secs(30), || {

@@ -111,7 +111,7 @@ impl Drop for Process {
 /// A command without the proxies of the caller's environment: all traffic here stays on loopback.
 pub(crate) fn command(program: &str) -> Command {
     let mut command = Command::new(program);
-    for name in ["http_proxy", "https_proxy", "all_proxy"] {
+    for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
         command.env_remove(name).env_remove(name.to_uppercase());
     }
     command

@@ -1,6 +1,6 @@
-//! A slow wire: a relay that lets bytes through at a steady pace and counts them.
+//! A relay: a slow wire that lets bytes through at a steady pace and counts them, or a proxy that leads elsewhere.
 
-use std::io::{Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +22,16 @@ pub(crate) struct Relay {
 impl Relay {
     /// Relays to `target`, answers at no more than `rate` bytes a second and connection.
     pub(crate) fn start(target: &str, rate: u64) -> Result<Self> {
+        Self::start_by(|_| Ok(()), target, rate)
+    }
+
+    /// Relays to `target` whatever place it is asked for, as a proxy for TLS is (`CONNECT`).
+    pub(crate) fn start_proxy(target: &str) -> Result<Self> {
+        Self::start_by(accept_connect, target, u64::MAX)
+    }
+
+    /// Relays what comes after `greet`.
+    fn start_by(greet: fn(&TcpStream) -> io::Result<()>, target: &str, rate: u64) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?.to_string();
         let passed = Arc::new(AtomicU64::new(0));
@@ -29,7 +39,11 @@ impl Relay {
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let (target, counter) = (target.clone(), Arc::clone(&counter));
-                thread::spawn(move || relay(client, &target, rate, &counter));
+                thread::spawn(move || {
+                    if greet(&client).is_ok() {
+                        relay(client, &target, rate, &counter);
+                    }
+                });
             }
         });
         Ok(Self { address, passed })
@@ -39,6 +53,16 @@ impl Relay {
     pub(crate) fn passed(&self) -> u64 {
         self.passed.load(Ordering::Relaxed)
     }
+}
+
+/// Reads the request of a client that says nothing more before it has an answer, and says yes.
+fn accept_connect(mut client: &TcpStream) -> io::Result<()> {
+    for line in BufReader::new(client).lines() {
+        if line?.is_empty() {
+            break;
+        }
+    }
+    client.write_all(b"HTTP/1.1 200 OK\r\n\r\n")
 }
 
 /// Both directions of one connection. Errors end it: that is what the other side is to see.
