@@ -124,14 +124,7 @@ fn nodes(world: &World, seawall: &Seawall, tokens: &Tokens) -> Result {
 
 /// dockerd, by token and by password.
 pub(crate) fn daemons(world: &World) -> Result<Verdict> {
-    if let Some(skipped) = world.skips_without_seawall() {
-        return Ok(skipped);
-    }
-    Dockerd::with(
-        &world.directory()?,
-        || Ok(()),
-        |dockerd| log_in_to_dockerd(world, dockerd),
-    )
+    Dockerd::with_logins(world, |_, dockerd| log_in_to_dockerd(world, dockerd))
 }
 
 fn log_in_to_dockerd(world: &World, dockerd: &Dockerd) -> Result {

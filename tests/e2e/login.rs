@@ -215,14 +215,7 @@ pub(crate) fn nodes(world: &World) -> Result<Verdict> {
 /// dockerd, by token and by password: what it pulls once it is known who somebody is, and what it shows people before.
 /// Some of it is in words of its own.
 pub(crate) fn daemons(world: &World) -> Result<Verdict> {
-    if let Some(skipped) = world.skips_without_seawall() {
-        return Ok(skipped);
-    }
-    Dockerd::with(
-        &world.directory()?,
-        || Ok(()),
-        |dockerd| log_in_to_dockerd(world, dockerd),
-    )
+    Dockerd::with_logins(world, |_, dockerd| log_in_to_dockerd(world, dockerd))
 }
 
 fn log_in_to_dockerd(world: &World, dockerd: &Dockerd) -> Result {
@@ -264,15 +257,7 @@ fn log_in_to_dockerd(world: &World, dockerd: &Dockerd) -> Result {
 /// dockerd, where tokens outlast Seawall: it keeps one instead of the password and pulls by it, also from another Seawall
 /// with the same key; it is refused by one that nobody signed, and once its user has another password.
 pub(crate) fn identity_tokens(world: &World) -> Result<Verdict> {
-    if let Some(skipped) = world.skips_without_seawall() {
-        return Ok(skipped);
-    }
-    let place = world.directory()?;
-    Dockerd::with(
-        &place,
-        || Ok(()),
-        |dockerd| pull_by_kept_token(world, &place, dockerd),
-    )
+    Dockerd::with_logins(world, |place, dockerd| pull_by_kept_token(world, place, dockerd))
 }
 
 fn pull_by_kept_token(world: &World, place: &Path, dockerd: &Dockerd) -> Result {

@@ -11,7 +11,7 @@ use super::containerd::Containerd;
 use super::{Place, expect_equal, overlay_works};
 use crate::support::content::same_tree;
 use crate::support::process::{Process, command, run};
-use crate::support::{Image, Result, Verdict};
+use crate::support::{Image, Result, Verdict, World};
 
 /// A private dockerd; it ends with this, and before its containerd.
 pub(crate) struct Dockerd {
@@ -23,12 +23,21 @@ pub(crate) struct Dockerd {
 impl Dockerd {
     /// Has one used that writes everything below `directory`, and ends it. `configure` may add to what it is configured
     /// by, `etc/docker/daemon.json` below `directory/machine`. Skipped where the kernel does not let it run.
-    pub(crate) fn with(
+    fn with(
         directory: &Path,
         configure: impl FnOnce() -> Result,
         used: impl FnOnce(&Self) -> Result,
     ) -> Result<Verdict> {
         Self::with_by(command("dockerd"), directory, configure, used)
+    }
+
+    /// Has one used that is told about no mirror and logs in to Seawall, and the directory of all that it writes.
+    pub(crate) fn with_logins(world: &World, used: impl FnOnce(&Path, &Self) -> Result) -> Result<Verdict> {
+        if let Some(skipped) = world.skips_without_seawall() {
+            return Ok(skipped);
+        }
+        let directory = world.directory()?;
+        Self::with(&directory, || Ok(()), |dockerd| used(&directory, dockerd))
     }
 
     /// As [`Self::with`], for one that finds `etc` where it looks for `/etc/docker`, and speaks TLS with other machines
