@@ -3,7 +3,7 @@
 use super::environment::Environment;
 use super::file::Node;
 use super::problem::Problems;
-use super::section::{self, Section, Wrong, boolean, text};
+use super::section::{self, Section, Wrong, boolean};
 use super::{identities, values};
 use crate::policy::access::visibility::Sharing;
 use crate::policy::naming::Pattern;
@@ -22,30 +22,6 @@ pub(super) fn sharing(entry: &Section<'_>, problems: &mut Problems) -> Sharing {
         problems.add(&node.place, what, Some(hint));
     }
     sharing
-}
-
-/// Refuses to take from clients both a login of ours and one of the registry's: a request has room for one.
-pub(super) fn judge_logins(top: &Section<'_>, problems: &mut Problems) {
-    let access = top.section("access", &[], &mut Problems::default());
-    let has_issuers = !top.list("issuer", &mut Problems::default()).is_empty();
-    let ours = match (access.node("htpasswd").is_some(), has_issuers) {
-        (true, _) => "access.htpasswd",
-        (false, true) => "[[issuer]]",
-        (false, false) => return,
-    };
-    for node in top.list("upstream", &mut Problems::default()) {
-        let entry = Section::open("".into(), Some(node), &[], &mut Problems::default());
-        let access = entry.read("access", Sharing::default(), word, &mut Problems::default());
-        if access == Sharing::PerClient {
-            let name = entry.read("registry", String::new(), text, &mut Problems::default());
-            let what = format!("upstream \"{name}\": access = \"per_client\" beside {ours}");
-            let hint =
-                "clients log in there with what the registry gave them: let them in by access.anonymous or \
-                        by certificate"
-                    .into();
-            problems.add(&node.place, what, Some(hint));
-        }
-    }
 }
 
 fn word(node: &Node) -> Result<Sharing, Wrong> {

@@ -8,8 +8,8 @@ use super::file::{Node, Table};
 use super::problem::Problems;
 use super::section::{Section, Wrong, boolean, count, duration, limit, size, text, word};
 use super::{
-    LogOptions, Logins, Settings, access, admin, clients, defaults, issuers, logins, proxies, purges, scrub,
-    shared, space, tiers, tls, trace, trusts, upstreams, values, warms,
+    LogOptions, Logins, Settings, admin, clients, defaults, issuers, logins, proxies, purges, scrub, shared,
+    space, tiers, tls, trace, trusts, upstreams, values, warms,
 };
 use crate::policy::flight;
 use crate::server::Bounds;
@@ -61,7 +61,6 @@ pub(super) fn check(tree: &Table, environment: &Environment, problems: &mut Prob
         finish_below: cache.read("finish_abandoned", defaults::FLIGHTS.finish_below, size, problems),
     };
     let (server, logins) = server(&top, environment, problems);
-    access::judge_logins(&top, problems);
     Settings {
         logins,
         shared: shared::read(&cache, environment, problems),

@@ -233,6 +233,15 @@ pub enum Wanted<'a> {
     Unoffered(&'a Repository),
 }
 
+/// Who judges what a request logs in with: it has room for one login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judge {
+    /// This cache.
+    Cache,
+    /// The registry that it is for, which is asked what it shows to whom.
+    Registry,
+}
+
 /// Whether a request is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -246,11 +255,11 @@ pub enum Verdict {
     Closed,
 }
 
-/// Decides about one request.
-pub fn decide(clients: &Clients, who: &Identity, wanted: Wanted<'_>) -> Verdict {
+/// Decides about one request, whose login, if it has any, is judged by `judge`.
+pub fn decide(clients: &Clients, who: &Identity, wanted: Wanted<'_>, judge: Judge) -> Verdict {
     let access = &clients.access;
     // Whoever did not prove a thing may yet do so; for everybody else another answer would change nothing.
-    let can_log_in = !who.proven && access.has_logins();
+    let can_log_in = !who.proven && judge == Judge::Cache && access.has_logins();
     match (who.standing, wanted) {
         (Standing::Stranger, _) if can_log_in => Verdict::Login,
         (Standing::Stranger, _) => Verdict::Closed,

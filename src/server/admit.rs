@@ -15,7 +15,7 @@ use super::respond::{self, Answer};
 use crate::cache::{Asker, Client, Failure, NotNow, Quotas};
 use crate::clock::Time;
 use crate::oci::{Repository, Route};
-use crate::policy::access::{self, Evidence, Verdict, Wanted};
+use crate::policy::access::{self, Evidence, Judge, Verdict, Wanted};
 use crate::policy::clients::{self, Clients, Identity, Standing};
 use crate::policy::proxies::{Disagreement, Proxies};
 use crate::policy::quota::Left;
@@ -50,7 +50,9 @@ pub(super) struct Caller<'a> {
     pub(super) peer: SocketAddr,
     /// The names in the certificate of its connection.
     pub(super) certificate: &'a [String],
-    /// What came of what it logs in with.
+    /// Who judges what it logs in with.
+    pub(super) judge: Judge,
+    /// What came of that, where it is this cache.
     pub(super) login: Login,
 }
 
@@ -70,7 +72,10 @@ pub(super) fn enter(
         ..caller.login.evidence(caller.peer.ip())
     };
     let identity = clients.identify(&evidence);
-    let refusal = match (access::decide(clients, &identity, wanted), &caller.login) {
+    let refusal = match (
+        access::decide(clients, &identity, wanted, caller.judge),
+        &caller.login,
+    ) {
         (Verdict::Granted, _) => return Ok(identity),
         (Verdict::Login, Login::Later(wait)) => refusal::later(*wait),
         (Verdict::Login, login) => refusal::login(login, &challenge()),
@@ -117,8 +122,8 @@ impl Regular {
 
     /// True if they may pull from a repository that is offered.
     pub(super) fn may_pull(&self, inner: &Inner, repository: &Repository) -> bool {
-        let wanted = Wanted::Repository(repository);
-        access::decide(&inner.options.clients, &self.identity, wanted) == Verdict::Granted
+        let (clients, wanted) = (&inner.options.clients, Wanted::Repository(repository));
+        access::decide(clients, &self.identity, wanted, Judge::Cache) == Verdict::Granted
     }
 
     /// Counts a request that is answered at once with so many bytes of body, when the clock has run for `now`;

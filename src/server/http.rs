@@ -27,7 +27,7 @@ use super::watch::{Active, Signs, Turn};
 use super::{Inner, permit, tokens};
 use crate::cache::{Asker, Failure, PATIENCE};
 use crate::oci::{Code, Registry, Route};
-use crate::policy::access::Wanted;
+use crate::policy::access::{Judge, Wanted};
 use crate::policy::clients::Identity;
 use crate::policy::naming::Chosen;
 use crate::telemetry::trace;
@@ -115,14 +115,18 @@ async fn handle(
         Some(Err(_)) | None => Wanted::Base,
     };
     let (trust, logins) = (inner.trust(), &inner.logins);
-    let is_upstreams = |chosen: &Chosen| inner.cache.guard(chosen) == Guard::Client;
+    let judge = match &chosen {
+        Some(Ok(chosen)) => permit::judge(inner, chosen),
+        None if matches!(route, Route::Base) => permit::judge_of_ping(inner, host.as_ref()),
+        Some(Err(_)) | None => Judge::Cache,
+    };
     let caller = Caller {
         peer,
         certificate: &from.certificate,
-        login: match &chosen {
-            // What it logs in with is the upstream's to judge.
-            Some(Ok(chosen)) if is_upstreams(chosen) => Login::None,
-            _ => logins.who(trust, peer.ip(), &head.headers, Some(wanted)).await,
+        judge,
+        login: match judge {
+            Judge::Registry => Login::None,
+            Judge::Cache => logins.who(trust, peer.ip(), &head.headers, Some(wanted)).await,
         },
     };
     let challenge = || Challenge::new(inner, head, inner.options.proxies.trusts(from.peer.ip()), wanted);

@@ -24,6 +24,7 @@ use tokio::sync::Semaphore;
 
 pub(super) use self::basic::Basic;
 pub(super) use self::ticket::{CATALOG, Keys, Purpose, Subject, Ticket};
+pub(super) use self::upstreams::NotAsked;
 use crate::clock::{Clock, Time};
 use crate::policy::access::{Access, Attempts, Evidence, User, Wanted};
 use crate::policy::clients::by_address;
@@ -111,6 +112,7 @@ pub(super) struct Logins {
     taken: Mutex<LruCache<Tag, (Time, usize, User)>>,
     refused: Mutex<LruCache<Tag, (Time, Login)>>,
     vouched: Mutex<LruCache<Tag, foreign::Vouched>>,
+    theirs: Mutex<LruCache<Tag, upstreams::Theirs>>,
     failing: Mutex<LruCache<u64, Attempts>>,
     turns: Semaphore,
     waiting: Semaphore,
@@ -128,6 +130,7 @@ impl Logins {
             taken: Mutex::new(LruCache::new(MOST_REMEMBERED)),
             refused: Mutex::new(LruCache::new(MOST_REMEMBERED)),
             vouched: Mutex::new(LruCache::new(MOST_REMEMBERED)),
+            theirs: Mutex::new(LruCache::new(MOST_REMEMBERED)),
             failing: Mutex::new(LruCache::new(MOST_FAILING)),
             turns: Semaphore::new(AT_ONCE),
             waiting: Semaphore::new(MOST_WAITING),
@@ -191,21 +194,38 @@ impl Logins {
     /// Verifies a password that nothing is remembered of.
     async fn look(&self, access: &Access, address: IpAddr, tag: Tag, basic: Basic) -> Login {
         let address = by_address(address.to_canonical());
+        match self.verify(access, address, &tag, basic).await {
+            Ok(user) => self.conclude(tag, address, user),
+            Err(login) => login,
+        }
+    }
+
+    /// Whose a password is that nothing is remembered of; nobody's, if it is wrong.
+    ///
+    /// # Errors
+    /// What is known without that: when to come back, or what it turned out to be while this waited.
+    async fn verify(
+        &self,
+        access: &Access,
+        address: u64,
+        tag: &Tag,
+        basic: Basic,
+    ) -> Result<Option<(usize, User)>, Login> {
         if let Some(wait) = self.wait(address) {
-            return Login::Later(wait);
+            return Err(Login::Later(wait));
         }
         let Ok(_waiting) = self.waiting.try_acquire() else {
-            return Login::Later(RETRY);
+            return Err(Login::Later(RETRY));
         };
         let Ok(Ok(_turn)) = tokio::time::timeout(LONGEST_WAIT, self.turns.acquire()).await else {
-            return Login::Later(RETRY);
+            return Err(Login::Later(RETRY));
         };
         // Who waited may have been answered by who came before, and so may the address.
-        if let Some(login) = self.remembered(access, &tag) {
-            return login;
+        if let Some(login) = self.remembered(access, tag) {
+            return Err(login);
         }
         if let Some(wait) = self.wait(address) {
-            return Login::Later(wait);
+            return Err(Login::Later(wait));
         }
         let place = access.users.iter().position(|user| user.name == basic.user);
         let user = place.map(|place| (place, access.users[place].clone()));
@@ -215,7 +235,7 @@ impl Logins {
         };
         let verify = move || Ok(bcrypt::verify(basic.password, &hash).unwrap_or(false));
         let right = blocking(verify).await.unwrap_or(false);
-        self.conclude(tag, address, user.filter(|_| right))
+        Ok(user.filter(|_| right))
     }
 
     /// Remembers what a password turned out to be.
@@ -235,11 +255,8 @@ impl Logins {
 
     /// Remembers that something was wrong, and who tried it.
     fn fail(&self, tag: Tag, address: u64, wrong: &Login) {
-        let now = self.clock.now();
         self.refuse(tag, wrong);
-        lock(&self.failing)
-            .get_or_insert_mut(address, || Attempts::new(now))
-            .fail(now);
+        self.count(address);
     }
 
     /// Remembers for a moment what was wrong.

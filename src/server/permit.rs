@@ -2,7 +2,8 @@
 //!
 //! By an upstream that is asked for each client, a client logs in with what the registry itself gave it. What it may
 //! not see, and what is not there, look the same. Those who guess are slowed down by their address, as those are who
-//! guess our own passwords.
+//! guess our own passwords. What is good at this cache is for no registry to see: a client that has one login for all of
+//! a host may send it there too.
 
 use std::net::IpAddr;
 
@@ -11,12 +12,13 @@ use http::{HeaderMap, StatusCode, header};
 use tokio::sync::SemaphorePermit;
 
 use super::Inner;
-use super::login::Basic;
+use super::login::{Basic, NotAsked};
 use super::pull::{self, Told};
 use super::refusal;
 use super::respond::{self, Answer};
 use crate::cache::NotShown;
 use crate::oci::{Code, Registry, Route};
+use crate::policy::access::Judge;
 use crate::policy::naming::Chosen;
 use crate::upstream::{Credential, Guard, Secret, Wants};
 
@@ -24,6 +26,28 @@ use crate::upstream::{Credential, Guard, Secret, Wants};
 const LOG_IN: &str = "log in first, with what the registry itself takes";
 /// What those are told whose login the registry refuses.
 const NOT_TAKEN: &str = "the registry does not take this user name and password";
+/// What those are told who log in there as they do at this cache.
+const OURS: &str = "this logs in at the cache, which does not show it to the registry; log in with what the registry itself \
+                    takes";
+
+/// Who judges what a request logs in with that is for this.
+pub(super) fn judge(inner: &Inner, chosen: &Chosen) -> Judge {
+    match inner.cache.guard(chosen) {
+        Guard::Client => Judge::Registry,
+        Guard::Everybody | Guard::Nobody => Judge::Cache,
+    }
+}
+
+/// The same of `GET /v2/`, by what the host means that it is sent to.
+pub(super) fn judge_of_ping(inner: &Inner, host: Option<&Registry>) -> Judge {
+    meant(inner, host).map_or(Judge::Cache, |meant| judge(inner, &meant))
+}
+
+/// What a host means, if it is asked for no repository.
+fn meant(inner: &Inner, host: Option<&Registry>) -> Option<Chosen> {
+    let route = Route::parse("/v2/any/tags/list", None).ok()?;
+    inner.names.choose(route.target()?, host).ok()
+}
 
 /// Nothing, if what a route names of a repository may be served to who sent this; else what is said instead.
 pub(super) async fn check(
@@ -43,7 +67,7 @@ pub(super) async fn check(
     let credential = credential(&head.headers).filter(|_| guard == Guard::Client);
     let turn = match turn(inner, chosen, credential.as_ref(), address).await {
         Ok(turn) => turn,
-        Err(later) => return Err(Box::new(pull::of_our_own(*later))),
+        Err(instead) => return Err(Box::new(pull::of_our_own(*instead))),
     };
     let permit = Box::pin(inner.cache.permit(chosen, &wants, credential.as_ref())).await;
     note(inner, address, &permit);
@@ -70,9 +94,8 @@ pub(super) async fn ping(
     host: Option<&Registry>,
     address: IpAddr,
 ) -> Option<Answer> {
-    let route = Route::parse("/v2/any/tags/list", None).ok()?;
-    let meant = inner.names.choose(route.target()?, host).ok()?;
-    if inner.cache.guard(&meant) != Guard::Client {
+    let meant = meant(inner, host)?;
+    if judge(inner, &meant) != Judge::Registry {
         return None;
     }
     let registry = &meant.repository.registry;
@@ -81,7 +104,7 @@ pub(super) async fn ping(
         Some(credential) => {
             let _turn = match turn(inner, &meant, Some(&credential), address).await {
                 Ok(turn) => turn,
-                Err(later) => return Some(*later),
+                Err(instead) => return Some(*instead),
             };
             let taken = Box::pin(inner.cache.takes(&meant, &credential)).await;
             note(inner, address, &taken);
@@ -99,8 +122,17 @@ async fn turn<'a>(
 ) -> Result<Option<SemaphorePermit<'a>>, Box<Answer>> {
     match credential {
         Some(credential) if !inner.cache.knows(chosen, credential) => {
-            let turn = inner.logins.turn_to_ask(address).await;
-            turn.map(Some).map_err(|wait| Box::new(refusal::later(wait)))
+            let basic = Basic {
+                user: credential.username.clone(),
+                password: credential.password.expose().to_owned(),
+            };
+            let turn = Box::pin(inner.logins.turn_to_ask(inner.trust(), address, basic)).await;
+            turn.map(Some).map_err(|not_asked| {
+                Box::new(match not_asked {
+                    NotAsked::Later(wait) => refusal::later(wait),
+                    NotAsked::Ours => challenge(&chosen.repository.registry, OURS),
+                })
+            })
         }
         Some(_) | None => Ok(None),
     }

@@ -19,10 +19,11 @@ use super::Inner;
 use super::admit::{self, Caller};
 use super::http::From;
 use super::login::{CATALOG, Login, Purpose, Subject, Ticket};
+use super::permit;
 use super::refusal::{self, Challenge};
 use super::respond::{self, Answer};
 use crate::oci::{Code, Registry, Route};
-use crate::policy::access::{self, Verdict, Wanted};
+use crate::policy::access::{self, Judge, Verdict, Wanted};
 use crate::policy::clients::Identity;
 use crate::policy::issuers::Refused;
 
@@ -65,6 +66,7 @@ pub(super) async fn answer(
     let caller = Caller {
         peer,
         certificate: &from.certificate,
+        judge: Judge::Cache,
         login,
     };
     let identity = match admit::enter(clients, &caller, Wanted::Base, || Challenge::Basic) {
@@ -108,7 +110,7 @@ fn granted(inner: &Inner, who: &Identity, host: Option<&Registry>, scope: &asked
     let route = Route::parse(&format!("/v2/{name}/tags/list"), None).ok()?;
     let chosen = inner.names.choose(route.target()?, host).ok()?;
     let wanted = inner.names.wanted(&chosen);
-    let verdict = access::decide(&inner.options.clients, who, wanted);
+    let verdict = access::decide(&inner.options.clients, who, wanted, permit::judge(inner, &chosen));
     (verdict == Verdict::Granted).then(|| chosen.repository.to_string())
 }
 

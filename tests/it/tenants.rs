@@ -8,6 +8,7 @@ mod guesses;
 mod limits;
 mod lists;
 mod logged;
+mod mixed;
 mod timing;
 mod without;
 

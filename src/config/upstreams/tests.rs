@@ -94,22 +94,6 @@ fn what_is_checked_for_each_client_has_to_be_fetched_by_somebody_who_sees_it() {
 }
 
 #[test]
-fn a_request_has_room_for_one_login() {
-    let credentials = "credentials = [{ username = \"u\", password = { env = \"HOME\" } }]";
-    let file = tempfile::NamedTempFile::new().unwrap();
-    let path = file.path().display();
-    let users = format!("[access]\nhtpasswd = '{path}'\n");
-    let issuer = "[[issuer]]\nname = \"ci\"\nurl = \"https://ci.test\"\naudience = \"cache\"\n".to_owned();
-    for (ours, what) in [(users, "access.htpasswd"), (issuer, "[[issuer]]")] {
-        let text =
-            format!("{ours}[[upstream]]\nregistry = \"ghcr.io\"\naccess = \"per_client\"\n{credentials}\n");
-        let report = refused(&text);
-        let expected = format!("upstream \"ghcr.io\": access = \"per_client\" beside {what}");
-        assert!(report.contains(&expected), "{report}");
-    }
-}
-
-#[test]
 fn secrets_come_by_reference_and_are_never_seen_s033() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), format!("{CANARY}-file\n")).unwrap();

@@ -62,7 +62,7 @@ fn verdict(clients: &Clients, address: &str, user: Option<usize>, wanted: Option
     });
     let repository = wanted.map(repository);
     let wanted = repository.as_ref().map_or(Wanted::Base, Wanted::Repository);
-    decide(clients, &identity, wanted)
+    decide(clients, &identity, wanted, Judge::Cache)
 }
 
 #[test]
@@ -113,6 +113,27 @@ fn nobody_is_challenged_who_could_not_log_in() {
     assert_eq!(verdict(&clients, "198.51.100.1", None, None), Verdict::Closed);
     let denied = verdict(&clients, "192.0.2.9", None, Some("quay.io/x"));
     assert_eq!(denied, Verdict::Denied(Denied::Forbidden));
+}
+
+#[test]
+fn nobody_is_asked_for_a_login_of_ours_where_the_registry_judges_it() {
+    let mut clients = clients();
+    clients.access.denied = Denied::Forbidden;
+    for (address, wanted, expected) in [
+        ("198.51.100.1", "quay.io/x", Verdict::Closed),
+        ("10.1.2.3", "quay.io/x", Verdict::Granted),
+        (
+            "192.0.2.9",
+            "docker.io/team/app",
+            Verdict::Denied(Denied::Forbidden),
+        ),
+        ("192.0.2.9", "docker.io/library/alpine", Verdict::Granted),
+    ] {
+        let who = clients.identify(&Evidence::from(address.parse().unwrap()));
+        let repository = repository(wanted);
+        let found = decide(&clients, &who, Wanted::Repository(&repository), Judge::Registry);
+        assert_eq!(found, expected, "{address} {wanted}");
+    }
 }
 
 #[test]

@@ -11,13 +11,13 @@ use super::{Ask, Reply};
 use crate::cache::{Asker, Explained};
 use crate::clock::Time;
 use crate::oci::Repository;
-use crate::policy::access::{self, Evidence, Verdict, Wanted};
+use crate::policy::access::{self, Evidence, Judge, Verdict, Wanted};
 use crate::policy::clients::{Clients, Identity, Mark, Standing, patience};
 use crate::policy::issuers::{Bearer, Claims};
 use crate::policy::naming::Chosen;
 use crate::policy::outlook::Outlook;
 use crate::policy::quota::UsedUp;
-use crate::server::Inner;
+use crate::server::{Inner, permit};
 
 /// How a pull would be answered now. What the cache knows of it is left out where nothing would be looked up.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -100,9 +100,19 @@ async fn explain(inner: &Inner, ask: &Ask) -> Result<Explanation, Refused> {
     let (repository, reference) = read(inner, ask.value("reference").unwrap_or_default())?;
     let clients = &inner.options.clients;
     let (certificate, bearer) = (certificate(ask), bearer(clients, ask)?);
+    let entry = inner.names.entry(&repository.registry);
+    let chosen = entry.map(|entry| Chosen {
+        entry,
+        repository: repository.clone(),
+    });
+    let judge = chosen
+        .as_ref()
+        .map_or(Judge::Cache, |chosen| permit::judge(inner, chosen));
+    // There what it logs in with says nothing to this cache.
+    let is_ours = judge == Judge::Cache;
     let evidence = Evidence {
-        user: user(clients, ask)?,
-        bearer: bearer.as_ref(),
+        user: user(clients, ask)?.filter(|_| is_ours),
+        bearer: bearer.as_ref().filter(|_| is_ours),
         certificate: &certificate,
         ..Evidence::from(address(ask)?)
     };
@@ -117,14 +127,9 @@ async fn explain(inner: &Inner, ask: &Ask) -> Result<Explanation, Refused> {
         deadline: now + patience(""),
     };
     let used_up = inner.cache.quotas().used_up(&asker);
-    let entry = inner.names.entry(&repository.registry);
-    let chosen = entry.map(|entry| Chosen {
-        entry,
-        repository: repository.clone(),
-    });
     let wanted = chosen.as_ref().map(|chosen| inner.names.wanted(chosen));
     let wanted = wanted.unwrap_or(Wanted::Repository(&repository));
-    let verdict = access::decide(clients, &who, wanted);
+    let verdict = access::decide(clients, &who, wanted, judge);
     let pull = match (&chosen, verdict) {
         (Some(chosen), Verdict::Granted) => {
             let mut pull = inner.cache.explain(chosen, &reference, &asker).await;

@@ -1,4 +1,5 @@
-//! Logins that an upstream judges: who guesses them waits as who guesses ours does.
+//! Logins that an upstream judges: who guesses them waits as who guesses ours does, and none that is good here is shown
+//! to one.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -6,13 +7,27 @@ use std::time::Duration;
 use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
 
-use super::{LONGEST_WAIT, Logins, RETRY, lock};
-use crate::policy::access::Attempts;
+use super::{Basic, Keys, LONGEST_WAIT, Login, Logins, RETRY, TAKEN, Trust, lock};
+use crate::clock::Time;
+use crate::policy::access::{Access, Attempts, User};
 use crate::policy::clients::by_address;
+use crate::policy::issuers::Token;
 
 /// Logins of which nothing is known that upstreams are asked about at once: as many guesses get by before the first
 /// of them is counted.
 pub(super) const AT_ONCE: usize = 16;
+
+/// Of what was no password of ours: how long that is believed, and of which user, if there is one of the name.
+pub(super) type Theirs = (Time, Option<User>);
+
+/// Why no upstream is asked about a login.
+#[derive(Debug)]
+pub(in crate::server) enum NotAsked {
+    /// How long to wait: too many have failed from there, or too many are being judged.
+    Later(Duration),
+    /// It is good here, or says that it is.
+    Ours,
+}
 
 impl Logins {
     /// The turn to have an upstream judge a login of which nothing is known, that comes from this address.
@@ -20,31 +35,89 @@ impl Logins {
     /// Cancel-safe: who leaves loses the turn.
     ///
     /// # Errors
-    /// How long to wait: too many have failed from there, or too many are being judged.
+    /// Why it is not asked.
     pub(in crate::server) async fn turn_to_ask(
         &self,
+        trust: Trust<'_>,
         address: IpAddr,
-    ) -> Result<SemaphorePermit<'_>, Duration> {
+        basic: Basic,
+    ) -> Result<SemaphorePermit<'_>, NotAsked> {
         let address = by_address(address.to_canonical());
         if let Some(wait) = self.wait(address) {
-            return Err(wait);
+            return Err(NotAsked::Later(wait));
         }
-        let _waiting = self.waiting.try_acquire().map_err(|_| RETRY)?;
+        self.is_not_ours(trust, address, basic).await?;
+        let _waiting = self.waiting.try_acquire();
+        let _waiting = _waiting.map_err(|_| NotAsked::Later(RETRY))?;
         let turn = timeout(LONGEST_WAIT, self.asking.acquire()).await;
         let Ok(Ok(turn)) = turn else {
-            return Err(RETRY);
+            return Err(NotAsked::Later(RETRY));
         };
         // Those before may have failed meanwhile.
-        self.wait(address).map_or(Ok(turn), Err)
+        match self.wait(address) {
+            Some(wait) => Err(NotAsked::Later(wait)),
+            None => Ok(turn),
+        }
+    }
+
+    /// Sees to it that a login is neither a user's of ours, nor a token that was issued here or by whom is believed here.
+    async fn is_not_ours(&self, trust: Trust<'_>, address: u64, basic: Basic) -> Result<(), NotAsked> {
+        let (access, password) = (trust.access, &basic.password);
+        let issuer = Token::parse(password).map(|token| token.issuer);
+        let vouches = issuer.is_some_and(|url| access.issuers.iter().any(|issuer| issuer.url == url));
+        if vouches || Keys::issued(password.as_bytes()) {
+            return Err(NotAsked::Ours);
+        }
+        if access.users.is_empty() {
+            return Ok(());
+        }
+        let (tag, user) = (self.tag(&basic), named(access, &basic.user));
+        let now = self.clock.now();
+        if let Some((until, known)) = lock(&self.theirs).get(&tag)
+            && now < *until
+            && known.as_ref() == user
+        {
+            return Ok(());
+        }
+        let login = match self.remembered(access, &tag) {
+            Some(login) => login,
+            None => match self.verify(access, address, &tag, basic).await {
+                Ok(None) => {
+                    let until = self.clock.now() + TAKEN;
+                    lock(&self.theirs).put(tag, (until, user.cloned()));
+                    // Of a name that both know this may be a guess, whatever the registry makes of it.
+                    if user.is_some() {
+                        self.count(address);
+                    }
+                    Login::Wrong
+                }
+                Ok(user) => self.conclude(tag, address, user),
+                Err(login) => login,
+            },
+        };
+        match login {
+            Login::User(_) => Err(NotAsked::Ours),
+            Login::Later(wait) => Err(NotAsked::Later(wait)),
+            _ => Ok(()),
+        }
     }
 
     /// An upstream has refused a login from this address.
     pub(in crate::server) fn failed(&self, address: IpAddr) {
+        self.count(by_address(address.to_canonical()));
+    }
+
+    /// Counts one that was wrong.
+    pub(super) fn count(&self, address: u64) {
         let now = self.clock.now();
-        let address = by_address(address.to_canonical());
         let mut failing = lock(&self.failing);
         failing
             .get_or_insert_mut(address, || Attempts::new(now))
             .fail(now);
     }
+}
+
+/// The user of ours with this name.
+fn named<'a>(access: &'a Access, name: &str) -> Option<&'a User> {
+    access.users.iter().find(|user| user.name == name)
 }

@@ -353,10 +353,10 @@ impl Seawall {
             // A broken body shows in the body; the connection's own error adds nothing.
             let _ = connection.await;
         });
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", "cache.test");
+        let mut request = Request::builder().method(method).uri(path);
+        if !headers.iter().any(|(name, _)| *name == "host") {
+            request = request.header("host", "cache.test");
+        }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
