@@ -21,6 +21,7 @@ mod file;
 mod freshness;
 pub mod htpasswd;
 mod identities;
+mod insecure;
 mod issuers;
 mod logins;
 mod misplaced;
@@ -130,6 +131,7 @@ fn understand(text: &str, environment: &Environment, problems: &mut problem::Pro
     warnings.extend(admin::warnings(&settings.server));
     warnings.extend(trace::warnings(&settings.trace));
     warnings.extend(shared::warnings(settings.shared.as_ref()));
+    warnings.extend(insecure::warnings(&settings));
     let mut files = Vec::new();
     file::named_files(&tree, &mut files);
     Loaded {

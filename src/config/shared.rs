@@ -130,8 +130,7 @@ fn region(node: &Node) -> Result<String, Wrong> {
 /// What an operator should know although it is no mistake.
 pub(super) fn warnings(shared: Option<&SharedOptions>) -> Option<String> {
     let endpoint = shared?.bucket.endpoint.as_ref()?;
-    let bare = endpoint.scheme_str() == Some("http") && !values::is_loopback(endpoint);
-    bare.then(|| {
+    values::is_bare(endpoint).then(|| {
         let host = endpoint.host().unwrap_or_default();
         format!(
             "cache.shared: what goes to {host} and comes from there is not encrypted: whoever is on the way can read \

@@ -150,8 +150,7 @@ fn upstream(out: &mut String, options: &Options, name: &Entry, policy: &Policy) 
         writeln!(out, "url = {}", quoted(&url.to_string()))?;
     }
     let others = options.alternates.iter().map(|alternate| &alternate.url);
-    let insecure = |url: &http::Uri| url.scheme_str() == Some("http") && !values::is_loopback(url);
-    if options.url.iter().chain(others).any(insecure) {
+    if options.url.iter().chain(others).any(values::is_bare) {
         writeln!(out, "insecure = true")?;
     }
     if matches!(name.pattern, Pattern::Exact(_)) {

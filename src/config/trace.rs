@@ -120,8 +120,7 @@ fn headers(
 /// What an operator should know although it is no mistake.
 pub(super) fn warnings(trace: &TraceOptions) -> Option<String> {
     let endpoint = trace.endpoint.as_ref()?;
-    let bare = endpoint.scheme_str() == Some("http") && !values::is_loopback(endpoint);
-    (bare && !trace.headers.is_empty()).then(|| {
+    (values::is_bare(endpoint) && !trace.headers.is_empty()).then(|| {
         let host = endpoint.host().unwrap_or_default();
         format!("trace.headers are sent to {host} without encryption: whoever is on the way can read them; use https")
     })

@@ -88,3 +88,8 @@ pub(super) fn is_loopback(url: &Uri) -> bool {
         Err(_) => is_localhost(host),
     }
 }
+
+/// True for a URL by which everything travels in the clear, beyond this machine.
+pub(super) fn is_bare(url: &Uri) -> bool {
+    url.scheme_str() == Some("http") && !is_loopback(url)
+}
