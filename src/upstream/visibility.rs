@@ -247,16 +247,26 @@ impl Witness {
     }
 
     /// True if a client's credential is no guess: it was taken of late, or need not be looked at to tell whether the
-    /// client is shown a repository.
+    /// client is shown a repository. Of a guess nothing is remembered: it would drive out what is known of others.
     fn knows(&self, credential: &Credential, path: &RepositoryPath, lives: &Lives, now: Time) -> bool {
-        let known = |path: &str, lives| self.client(credential, path).known(lives, now);
+        let known = |path: &str, lives| {
+            let mut slots = lock(&self.clients);
+            let slot = slots.get(&self.tag(credential, path));
+            slot.map_or(Known::Ask, |slot| slot.known(lives, now))
+        };
         known(PROVEN, &PROVEN_LIVES) == Known::Shown
             || known("", lives) == Known::Hidden
             || known(path.as_str(), lives) != Known::Ask
     }
 
-    /// What is known of a client's right to a repository, under a hash: nothing can be read from it.
+    /// What is known of a client's right to a repository.
     fn client(&self, credential: &Credential, path: &str) -> Arc<Slot> {
+        let tag = self.tag(credential, path);
+        Arc::clone(lock(&self.clients).get_or_insert(tag, Slot::new))
+    }
+
+    /// What a client's right to a repository is remembered under: nothing can be read from it.
+    fn tag(&self, credential: &Credential, path: &str) -> Tag {
         let mut context = hmac::Context::with_key(&self.key);
         // Neither a user's name nor a path has a NUL; a password stands last.
         for part in [&credential.username, path, credential.password.expose()] {
@@ -265,7 +275,7 @@ impl Witness {
         }
         let mut tag = Tag::default();
         tag.copy_from_slice(context.sign().as_ref());
-        Arc::clone(lock(&self.clients).get_or_insert(tag, Slot::new))
+        tag
     }
 }
 

@@ -125,3 +125,14 @@ async fn for_how_long_a_right_is_believed_may_change_and_costs_no_connection_and
         assert_eq!(world.dialled.lock().unwrap().len(), dialled, "{seconds} s");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn s120_guesses_that_nobody_is_asked_about_drive_out_nothing_that_is_known() {
+    let world = world(JUDGE, per_client);
+    let alice = client("alice", "good");
+    assert_eq!(world.shows(&alice, "a/b").await, Shown::Yes);
+    for number in 0..17_000 {
+        assert!(!world.knows(&client("alice", &format!("guess-{number}")), "a/b"));
+    }
+    assert!(world.knows(&alice, "a/b"));
+}
