@@ -1,5 +1,7 @@
 //! Tokens: what a client gets for what it logs in with, and that they open nothing else.
 
+mod lasting;
+
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use hyper_util::rt::TokioIo;
@@ -70,7 +72,7 @@ async fn with(seawall: &Seawall, token: &str, path: &str) -> Answer {
 }
 
 /// A form, as containerd sends it.
-async fn post(seawall: &Seawall, form: &str, headers: &[(&str, &str)]) -> Answer {
+pub(crate) async fn post(seawall: &Seawall, form: &str, headers: &[(&str, &str)]) -> Answer {
     let near = seawall.connect((STRANGER, 9).into());
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(near))
         .await
@@ -88,7 +90,7 @@ async fn post(seawall: &Seawall, form: &str, headers: &[(&str, &str)]) -> Answer
     read(sender.send_request(request).await.unwrap()).await
 }
 
-const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
+pub(crate) const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 
 #[tokio::test(start_paused = true)]
 async fn a_token_opens_what_it_was_asked_for_and_its_owner_may_pull() {

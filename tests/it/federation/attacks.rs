@@ -5,12 +5,13 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{CI, Scene, content, locked, main_branch, with, with_from};
+use super::{CI, Scene, content, json_of, locked, main_branch, with, with_from};
 use crate::access::{APP, STRANGER, ask, basic};
 use crate::support::configured::Configured;
 use crate::support::issuer::Issuer;
 use crate::support::registry::{Registry, Script, Seen};
 use crate::support::signing::{AUDIENCE, ISSUER, SigningKey, encode};
+use crate::tokens::{FORM, post};
 
 /// HMAC by these bytes, as a token that says it is signed so.
 fn shared_secret(algorithm: &str, kid: &str, secret: &[u8], claims: &Value) -> String {
@@ -187,6 +188,33 @@ async fn forged_and_misused_tokens_open_nothing_and_lead_nowhere() {
     let mut asked: Vec<String> = scene.issuer.host.journal().iter().map(paths).collect();
     asked.dedup();
     assert_eq!(asked, ["/.well-known/openid-configuration", "/keys"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_token_of_an_issuer_is_a_password_and_takes_the_place_of_none() {
+    // S078: it would be good for as long as one of ours, which is much longer than its issuer's word.
+    let key = SigningKey::rsa("one");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("key");
+    std::fs::write(&file, "k".repeat(32)).unwrap();
+    let text = locked(&format!("token_key = {{ file = '{}' }}\n{CI}", file.display()));
+    let scene = Scene::with(&[&key], &text);
+    let token = scene.token(&key);
+    let password = format!("grant_type=password&username=oidc&password={token}&access_type=offline");
+    let answer = post(scene.seawall(), &password, &[FORM]).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    let told = json_of(&answer);
+    assert!(
+        told["expires_in"].as_u64().is_some_and(|seconds| seconds <= 300),
+        "{told}"
+    );
+    assert!(told.get("refresh_token").is_none(), "{told}");
+    let given = told["token"].as_str().unwrap();
+    for lasting in [token.as_str(), given] {
+        let form = format!("grant_type=refresh_token&refresh_token={lasting}&access_type=offline");
+        let answer = post(scene.seawall(), &form, &[FORM]).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{lasting}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
