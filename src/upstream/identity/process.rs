@@ -120,14 +120,19 @@ async fn bounded(pipe: Option<impl AsyncRead + Unpin>, most: u64) -> std::io::Re
     Ok(bytes)
 }
 
-/// A complaint as a log may have it: one line, and no word that could be a secret.
+/// A complaint as a log may have it: one line, and no word that could be a secret. From a brace on it may be a whole
+/// answer, with the secret in it.
 pub(super) fn quotable(complaint: &[u8]) -> String {
     let text = String::from_utf8_lossy(complaint);
+    let (text, answer) = match text.split_once('{') {
+        Some((text, _)) => (text, Some("***".to_owned())),
+        None => (&*text, None),
+    };
     let word = |word: &str| match word.chars().count() > MAX_WORD {
         true => "***".to_owned(),
         false => word.chars().filter(|letter| !letter.is_control()).collect(),
     };
-    let words: Vec<String> = text.split_whitespace().map(word).collect();
+    let words: Vec<String> = text.split_whitespace().map(word).chain(answer).collect();
     words.join(" ").chars().take(MAX_COMPLAINT.1).collect()
 }
 

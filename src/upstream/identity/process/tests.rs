@@ -103,4 +103,7 @@ fn complaints_are_quoted_in_one_short_line_without_what_may_be_secret() {
     let text = format!("error:\n  token {secret} was\x1b[31m refused\r\n");
     assert_eq!(quotable(text.as_bytes()), "error: token *** was[31m refused");
     assert_eq!(quotable(&b"word ".repeat(1000)).chars().count(), 200);
+    let answer = b"cannot store: { \"Username\": \"robot\", \"Secret\": \"hunter2\" }\n";
+    assert_eq!(quotable(answer), "cannot store: ***");
+    assert_eq!(quotable(b"{}"), "***");
 }
