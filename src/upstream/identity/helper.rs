@@ -2,7 +2,7 @@
 //!
 //! Asked `get` with the registry on its input, a helper writes a user and a secret as JSON, or fails with a
 //! sentence on its output. It says nothing of how long that is good, so it is asked again after a quarter of an
-//! hour, which is how long the clients that use helpers themselves trust them at most.
+//! hour, which is how long the clients that use helpers themselves trust them at most; sooner if it has none.
 
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ use crate::upstream::{Credential, Secret};
 
 /// How long a secret is kept before the helper is asked again.
 const RENEW: Duration = Duration::from_secs(15 * 60);
+/// How long one that has none is believed: somebody logs in, and wants to pull.
+const MISSING: Duration = Duration::from_secs(30);
 /// What a helper says that has no credential for the registry.
 const NOT_FOUND: &str = "credentials not found in native keychain";
 
@@ -65,7 +67,7 @@ fn understand(ended: &Ended) -> Result<Given, String> {
     if !ended.success {
         let missing = String::from_utf8_lossy(&ended.output).contains(NOT_FOUND);
         return match missing {
-            true => Ok((None, Life::untold(RENEW))),
+            true => Ok((None, Life::untold(MISSING))),
             // It says why on its output.
             false => Err(format!(
                 "it failed ({}): {}",

@@ -307,6 +307,12 @@ impl Asked {
                 if state.failure.take().is_some() {
                     tracing::info!(registry = %self.site.registry, "the credential of {name} can be had again");
                 }
+                if credential.is_none() && (state.credential.is_some() || state.version == 0) {
+                    tracing::warn!(
+                        registry = %self.site.registry,
+                        "{name} has no credential for it, which is asked without one until there is one"
+                    );
+                }
                 if state.credential != credential || state.version == 0 {
                     state.version += 1;
                 }

@@ -150,6 +150,18 @@ async fn a_helper_that_has_nothing_makes_an_anonymous_pull_and_one_that_fails_ma
     let holder = program.holder("r.example:5000");
     assert_eq!(shown(&holder).await, Ok(None));
     assert_eq!(program.asked(), "r.example:5000");
+    program.will_say(0, &answer_of("robot", "hunter2"));
+    pass(29).await;
+    assert_eq!((shown(&holder).await, program.count()), (Ok(None), 1));
+    pass(2).await;
+    let found = Ok(Some("robot:hunter2".to_owned()));
+    for _ in 0..10_000 {
+        if shown(&holder).await == found {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(shown(&holder).await, found, "a login is found soon");
     for (status, text, why) in [
         (
             1,
