@@ -146,6 +146,8 @@ impl Auth {
     /// Satisfies the challenge in `headers`, the answer of `url` to a request with the proof `tried`.
     /// `None` if it holds no challenge we could satisfy.
     ///
+    /// Whoever waits to log in does so until a credential that was refused is replaced, or is known not to be.
+    ///
     /// A host that the registry redirected to gets no credential, and its realm must be its own.
     pub(super) async fn satisfy(
         &self,
@@ -153,7 +155,7 @@ impl Auth {
         url: &Url,
         headers: &HeaderMap,
         path: &RepositoryPath,
-        tried: &Proof,
+        tried: &mut Proof,
     ) -> Result<Option<Proof>, Refusal> {
         let own = url.same_origin(&self.registry);
         let Some(demand) = demand(headers) else {
@@ -163,9 +165,17 @@ impl Auth {
             Demand::Basic => {
                 let identity = self.identity.as_ref().filter(|_| own);
                 let identity = identity.ok_or(Refusal::Denied(401))?;
-                if let Proof::Basic { version, .. } = tried {
-                    let other = identity.another(*version).await;
-                    return self.show(other.ok_or(Refusal::Denied(401))?).await.map(Some);
+                if let Proof::Basic { version, turn, .. } = tried {
+                    let Some(other) = identity.another(*version).await else {
+                        self.logins.tell(*version, Some(&Refusal::Denied(401)));
+                        return Err(Refusal::Denied(401));
+                    };
+                    self.logins.renewed(other.version);
+                    let turn = match turn.take() {
+                        Some(turn) => Some(turn),
+                        None => self.logins.turn_unless_proven().await?,
+                    };
+                    return show(&other, turn).map(Some);
                 }
                 *self.known() = Some(Known::Basic);
                 return self.basic().await.map(Some);
@@ -185,8 +195,11 @@ impl Auth {
                 named: own && self.identity.is_some(),
             },
         };
-        if let Proof::Token(key, refused) = tried {
-            self.tokens.reject(key, refused);
+        match tried {
+            Proof::Token(key, refused) => self.tokens.reject(key, refused),
+            // One that wants tokens now has not judged the credential.
+            Proof::Basic { turn, .. } => *turn = None,
+            Proof::None => {}
         }
         if own {
             *self.known() = Some(Known::Bearer(key.clone()));
@@ -221,19 +234,15 @@ impl Auth {
             return Ok(Proof::None);
         };
         self.logins.allowed()?;
+        // Its turn comes first: what was held before may be another's by then.
+        let turn = self.logins.turn_unless_proven().await?;
         match identity.get().await? {
-            Some(lent) => self.show(lent).await,
+            Some(lent) => {
+                self.logins.renewed(lent.version);
+                show(&lent, turn)
+            }
             None => Ok(Proof::None),
         }
-    }
-
-    async fn show(&self, lent: Lent) -> Result<Proof, Refusal> {
-        self.logins.renewed(lent.version);
-        Ok(Proof::Basic {
-            value: basic(&lent.credential)?,
-            version: lent.version,
-            turn: self.logins.turn_unless_proven().await?,
-        })
     }
 
     /// A request with this proof was answered, or not: whether the credential in it is good is known now.
@@ -243,7 +252,6 @@ impl Auth {
         };
         match answer {
             Ok(response) if response.status() == StatusCode::UNAUTHORIZED => {
-                // One that wants something else now has not judged the credential.
                 if !matches!(demand(response.headers()), Some(Demand::Bearer { .. })) {
                     self.logins.tell(*version, Some(&Refusal::Denied(401)));
                 }
@@ -317,6 +325,14 @@ fn demand(headers: &HeaderMap) -> Option<Demand> {
 /// The scope of a pull.
 fn pull(path: &RepositoryPath) -> String {
     format!("repository:{path}:pull")
+}
+
+fn show(lent: &Lent, turn: Option<Turn>) -> Result<Proof, Refusal> {
+    Ok(Proof::Basic {
+        value: basic(&lent.credential)?,
+        version: lent.version,
+        turn,
+    })
 }
 
 /// The header of a credential.

@@ -302,15 +302,18 @@ impl Exchange {
         let (mut redirects, mut challenged, mut told) = (0, false, false);
         loop {
             let response = self.send(ask, &url, &proof).await;
-            auth.heard(&mut proof, response.as_ref());
-            let response = response?;
-            if response.status() == StatusCode::UNAUTHORIZED && !challenged {
+            if let Ok(refused) = &response
+                && refused.status() == StatusCode::UNAUTHORIZED
+                && !challenged
+            {
                 challenged = true;
-                if let Some(better) = self.satisfy(auth, &url, &response, ask.path, &proof).await? {
+                if let Some(better) = self.satisfy(auth, &url, refused, ask.path, &mut proof).await? {
                     proof = better;
                     continue;
                 }
             }
+            auth.heard(&mut proof, response.as_ref());
+            let response = response?;
             let Some(next) = self.redirect(&url, &response)? else {
                 let elsewhere = !url.same_origin(&self.base);
                 return Ok(Answer {
@@ -369,7 +372,7 @@ impl Exchange {
         url: &Url,
         response: &Response<Incoming>,
         path: &RepositoryPath,
-        tried: &Proof,
+        tried: &mut Proof,
     ) -> Result<Option<Proof>, Refusal> {
         let better = auth
             .satisfy(&self.client, url, response.headers(), path, tried)
