@@ -155,8 +155,8 @@ impl State {
         account.map(Some)
     }
 
-    fn account(&self, user: &str, password: &str, at: u64) -> Option<usize> {
-        let issued = self.identities.accepts(password, at);
+    fn account(&mut self, user: &str, password: &str, at: u64) -> Option<usize> {
+        let issued = self.identities.accepts(user, password, at);
         let accounts = &self.switches.accounts;
         accounts.iter().position(|account| {
             let fits = account.password == password || account.former == Some(password) || issued;

@@ -79,7 +79,7 @@ impl Identities {
     pub(super) fn impersonate(&mut self, request: &Request) -> Reply {
         let shown = request.header("authorization").unwrap_or_default();
         let shown = shown.strip_prefix("Bearer ").unwrap_or_default();
-        let good = self.accepts(shown, request.at) && !self.google.denied && request.path == ACCOUNT;
+        let good = self.accepts("", shown, request.at) && !self.google.denied && request.path == ACCOUNT;
         let asked: serde_json::Value = serde_json::from_str(&request.body).unwrap();
         if !good || asked["scope"][0] != "https://www.googleapis.com/auth/cloud-platform" {
             let body = r#"{"error":{"code":403,"message":"Permission denied","status":"PERMISSION_DENIED"}}"#;

@@ -1,10 +1,12 @@
-//! The parts of those who vouch for machines, pods and jobs: metadata services, agents, and the clouds' own services.
+//! The parts of those who vouch for machines, pods and jobs: metadata services, agents, the clouds' own services, and
+//! programs.
 //!
 //! What they issue for a registry is what its account is then asked for, until it ends.
 
 mod aws;
 mod azure;
 pub(crate) mod google;
+pub(crate) mod programs;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,6 +19,7 @@ use super::state::{Reply, Request};
 use aws::Aws;
 use azure::Azure;
 use google::Google;
+use programs::Program;
 
 /// Where the clouds' own services are: on this machine, so that no TLS is asked of them.
 pub(crate) const CLOUD: &str = "http://127.0.0.9";
@@ -26,8 +29,10 @@ pub(crate) struct Identities {
     pub(crate) aws: Aws,
     pub(crate) azure: Azure,
     pub(crate) google: Google,
-    /// What was issued for registries, and until when it is good, in ms.
-    issued: HashMap<String, u64>,
+    /// The programs whose passwords are taken.
+    programs: Vec<Program>,
+    /// What was issued for registries, for whom if that is one user, and until when it is good, in ms.
+    issued: HashMap<String, (Option<&'static str>, u64)>,
     /// How many there were.
     given: u64,
     clock: Clock,
@@ -47,6 +52,7 @@ impl Identities {
             aws: Aws::default(),
             azure: Azure::default(),
             google: Google::default(),
+            programs: Vec::new(),
             issued: HashMap::new(),
             given: 0,
             clock: Clock::start(),
@@ -62,13 +68,16 @@ impl Identities {
         self.clock.now() + Duration::from_secs(self.ahead)
     }
 
-    /// True for a password that was issued and did not end.
-    pub(super) fn accepts(&self, password: &str, at: u64) -> bool {
-        self.issued.get(password).is_some_and(|end| at < *end)
+    /// True for a password that was issued for the user and did not end.
+    pub(super) fn accepts(&mut self, user: &str, password: &str, at: u64) -> bool {
+        self.hear_of_programs(at);
+        let issued = self.issued.get(password);
+        issued.is_some_and(|(whose, end)| whose.is_none_or(|whose| whose == user) && at < *end)
     }
 
     /// Makes all that was issued void.
     pub(crate) fn revoke(&mut self) {
+        self.hear_of_programs(0);
         self.issued.clear();
     }
 
@@ -81,7 +90,7 @@ impl Identities {
     }
 
     fn accept(&mut self, password: &str, at: u64, life: Duration) {
-        self.issued.insert(password.to_owned(), at + millis(life));
+        self.issued.insert(password.to_owned(), (None, at + millis(life)));
     }
 
     /// Answers a request.

@@ -64,12 +64,12 @@ async fn pull(shop: &Shop, number: u64) -> bool {
     shop.curt().get(&path).await.is_good()
 }
 
-async fn pass(hours: f64) {
+pub(super) async fn pass(hours: f64) {
     tokio::time::sleep(Duration::from_secs_f64(hours * HOUR as f64)).await;
 }
 
 /// How the account stands, as `seawall status` has it.
-fn standing(shop: &Shop) -> AccountStatus {
+pub(super) fn standing(shop: &Shop) -> AccountStatus {
     let status = shop.seawall.cache.status();
     let upstream = status
         .upstreams

@@ -35,6 +35,7 @@
 //! | alternate holds | `alternates` | public ones where HEAD tells |
 //! | alternate lacks, corrupts, is down; nothing left at home | `alternates` | the same, steady |
 //! | tokens of clouds at half of their life, with their services down; tokens in files rotated; throttled exchange | `clouds` | ECR's, ACR's, GAR's |
+//! | helpers and plugins: run once for all, at half of what they say, each way to fail, for a path; `config.json` | `programs`, `rotation` | tokens, Basic |
 //! | clients like containerd, dockerd, podman | `clients` | 23 |
 //! | an answer in 25 s, whatever is asked and whatever fails | `in_time` | 23, accounts |
 //! | one pull a second, for one who wants much and one who wants little | `fairness` | 23 |
@@ -61,6 +62,7 @@ mod limits;
 mod over;
 mod policies;
 mod private;
+mod programs;
 mod refusals;
 mod rotation;
 mod tokens;

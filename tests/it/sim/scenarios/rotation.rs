@@ -1,12 +1,15 @@
 //! A password that changes: at the upstream, and in the file that Kubernetes mounts, in the middle of the work.
 //!
-//! Seawall runs under a configuration file and watches the secret itself, as it does in a cluster.
+//! Seawall runs under a configuration file and watches the secret itself, or Docker's `config.json`, as it does in a
+//! cluster.
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use http::StatusCode;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -44,6 +47,36 @@ enum Change {
     WithTokens,
 }
 
+/// How the password is mounted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Alone,
+    /// As Docker's `config.json`, which is what Kubernetes keeps logins in.
+    Docker,
+}
+
+impl Form {
+    const ALL: [Self; 2] = [Self::Alone, Self::Docker];
+
+    fn write(self, password: &str) -> String {
+        match self {
+            Self::Alone => password.to_owned(),
+            Self::Docker => {
+                let login = BASE64_STANDARD.encode(format!("robot:{password}"));
+                format!(r#"{{"auths":{{"https://index.docker.io/v1/":{{"auth":"{login}"}}}}}}"#)
+            }
+        }
+    }
+
+    /// What the configuration says of the file.
+    fn named(self, file: &Path) -> String {
+        match self {
+            Self::Alone => format!("username = \"robot\", password = {{ file = {file:?} }}"),
+            Self::Docker => format!("docker_config = {file:?}"),
+        }
+    }
+}
+
 /// Every registry that can know accounts, with one.
 fn with_one() -> Vec<Preset> {
     turned(with_accounts(&[("robot", None)]), for_five_minutes)
@@ -65,6 +98,7 @@ struct Cluster {
     sim: Sim,
     configured: Configured,
     secrets: tempfile::TempDir,
+    form: Form,
     start: Instant,
 }
 
@@ -77,20 +111,22 @@ struct Pulled {
 }
 
 impl Cluster {
-    fn open(preset: &Preset) -> Self {
+    fn open(preset: &Preset, form: Form) -> Self {
         let secrets = tempfile::tempdir().unwrap();
-        mount(secrets.path(), "..1", "right");
+        mount(secrets.path(), "..1", &form.write("right"));
         let token = secrets.path().join("token");
         let text = format!(
             "[[upstream]]\nregistry = \"docker.io\"\nurl = \"http://{}{}\"\ninsecure = true\naccess = \"shared\"\n\
-             credentials = [{{ username = \"robot\", password = {{ file = {token:?} }} }}]\n",
+             credentials = [{{ {} }}]\n",
             host(Role::Registry),
             preset.switches.prefix,
+            form.named(&token),
         );
         let sim = Sim::new(preset.switches.clone(), 0x0707);
         Self {
             configured: Configured::start(&sim.dialer(), &text),
             secrets,
+            form,
             start: Instant::now(),
             sim,
         }
@@ -163,6 +199,7 @@ impl Cluster {
         sleep_until(self.start + Duration::from_secs(1)).await;
         self.begin_slowly(&image, &mut pulls);
         let (sim, start, secrets) = (&self.sim, self.start, self.secrets.path());
+        let new = self.form.write("new");
         let rotate = async {
             sleep_until(start + CHANGE).await;
             sim.turn(|switches| {
@@ -173,7 +210,7 @@ impl Cluster {
             if change == Change::WithTokens {
                 sim.revoke_tokens();
             }
-            mount(secrets, "..2", "new");
+            mount(secrets, "..2", &new);
             sleep_until(start + CHANGE + GRACE).await;
             sim.turn(|switches| switches.accounts[0].former = None);
         };
@@ -219,8 +256,11 @@ fn has_one_token(preset: &Preset) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn a_password_that_changes_with_a_grace_costs_nobody_a_pull() {
-    for preset in with_one() {
-        let mut cluster = Cluster::open(&preset);
+    for (preset, form) in with_one()
+        .into_iter()
+        .flat_map(|preset| Form::ALL.map(|form| (preset.clone(), form)))
+    {
+        let mut cluster = Cluster::open(&preset, form);
         let (pulls, seen) = cluster.work(Change::WithGrace).await;
         assert!(seen <= CHANGE + SEEN_WITHIN, "{}: {seen:?}", preset.name);
         for pulled in &pulls {
@@ -243,12 +283,16 @@ async fn a_password_that_changes_with_a_grace_costs_nobody_a_pull() {
 
 #[tokio::test(start_paused = true)]
 async fn a_password_that_changes_at_once_fails_once_and_costs_only_what_could_not_be_had() {
-    for (preset, change) in with_one()
-        .into_iter()
-        .flat_map(|preset| [Change::AtOnce, Change::WithTokens].map(|change| (preset.clone(), change)))
-    {
-        let label = format!("{}, {change:?}", preset.name);
-        let mut cluster = Cluster::open(&preset);
+    let cases = [Change::AtOnce, Change::WithTokens];
+    let cases = cases.map(|change| Form::ALL.map(|form| (change, form)));
+    for (preset, (change, form)) in with_one().into_iter().flat_map(|preset| {
+        cases
+            .as_flattened()
+            .iter()
+            .map(move |case| (preset.clone(), *case))
+    }) {
+        let label = format!("{}, {change:?}, {form:?}", preset.name);
+        let mut cluster = Cluster::open(&preset, form);
         let (pulls, seen) = cluster.work(change).await;
         assert!(seen <= CHANGE + SEEN_WITHIN, "{label}: {seen:?}");
         let logins = cluster.logins();
