@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::Version;
 use http_body::{Frame, SizeHint};
 use tokio::sync::mpsc::Receiver;
 
@@ -24,6 +25,8 @@ use crate::store::OpenFile;
 
 /// Bytes read and handed to hyper at a time.
 const CHUNK: u64 = buffers::WHOLE as u64;
+/// The same for HTTP/2.
+const CHUNK_OF_HTTP2: u64 = buffers::HALF_WINDOW as u64;
 
 type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// A run of a file.
@@ -68,6 +71,8 @@ pub(crate) struct PullBody {
     pacer: Option<Box<Pacer>>,
     /// The offset from which on pages were last brought in. Those that are gone again are read instead.
     brought_in: Option<u64>,
+    /// Bytes that are read and handed over at a time.
+    chunk: u64,
 }
 
 impl PullBody {
@@ -80,6 +85,7 @@ impl PullBody {
             runs: None,
             pacer: None,
             brought_in: None,
+            chunk: CHUNK,
         }
     }
 
@@ -93,6 +99,7 @@ impl PullBody {
             runs: None,
             pacer: None,
             brought_in: None,
+            chunk: CHUNK,
         }
     }
 
@@ -105,6 +112,7 @@ impl PullBody {
             runs: None,
             pacer: None,
             brought_in: None,
+            chunk: CHUNK,
         }
     }
 
@@ -118,6 +126,7 @@ impl PullBody {
             runs: None,
             pacer: None,
             brought_in: None,
+            chunk: CHUNK,
         }
     }
 
@@ -131,6 +140,7 @@ impl PullBody {
             runs: None,
             pacer: None,
             brought_in: None,
+            chunk: CHUNK,
         }
     }
 
@@ -151,12 +161,22 @@ impl PullBody {
             runs: None,
             pacer: None,
             brought_in: None,
+            chunk: CHUNK,
         }
     }
 
     /// Lets the kernel send what stands in files.
     pub(crate) fn with_runs(self, runs: Option<Runs>) -> Self {
         Self { runs, ..self }
+    }
+
+    /// Reads as suits this version of HTTP.
+    pub(crate) fn for_version(self, version: Version) -> Self {
+        let chunk = match version {
+            Version::HTTP_2 => CHUNK_OF_HTTP2,
+            _ => CHUNK,
+        };
+        Self { chunk, ..self }
     }
 
     /// Sends no faster than this pacer says.
@@ -233,7 +253,7 @@ impl PullBody {
     /// Sends what is in memory of a file, with at most `room` bytes, or begins to fetch it from the disk.
     fn step_file(&mut self, mut run: Run, room: u64) -> Option<Poll<Option<io::Result<Frame<Bytes>>>>> {
         let (offset, end) = (run.offset, run.end.min(run.offset.saturating_add(room)));
-        let len = usize::try_from((end - offset).min(CHUNK)).unwrap_or(0);
+        let len = usize::try_from((end - offset).min(self.chunk)).unwrap_or(0);
         let stand_in = self.stand_in(&run.file, offset, end);
         let bring_in = stand_in.is_none() && self.runs.is_some() && self.brought_in != Some(offset);
         if bring_in {

@@ -72,7 +72,7 @@ pub(super) async fn answer(
     active.pass(Turn::Reader);
     let (parts, body) = headers_only(&head.method, answer).into_parts();
     let body = Tracked {
-        body,
+        body: body.for_version(head.version),
         active,
         record: Some(record),
     };
