@@ -61,7 +61,7 @@ impl Download {
         if from == 0
             && let Some(incoming) = begun
         {
-            return Ok(Opened::Registry(incoming));
+            return Ok(incoming.into());
         }
         if let Some(opened) = Box::pin(self.open_shared(from)).await {
             return Ok(opened);
@@ -69,7 +69,7 @@ impl Download {
         let fill = &self.fill;
         let upstream = fill.upstream.as_ref().map_err(Clone::clone)?;
         let opening = open_anywhere(upstream, &fill.repository.path, &fill.digest, Want::From(from));
-        opening.await.map(Opened::Registry)
+        opening.await.map(Opened::from)
     }
 
     /// What an alternate gave broke off, or was wrong, or what the shared shelf gave broke off; nothing if it was the

@@ -171,7 +171,7 @@ impl Download {
             known.given(&fill.repository, &fill.digest);
         }
         self.shelved.helped.store(true, Ordering::Relaxed);
-        Some(Opened::Shared(object))
+        Some(object.into())
     }
 
     /// Counts bytes by who gave them.

@@ -109,15 +109,9 @@ impl Sink {
         self.skip -= skip(batch, self.skip);
     }
 
-    /// Passes the beginning of a blob on through memory, ahead of [`Self::take`]: who waits for the first byte need not
-    /// wait for the disk.
-    pub(super) async fn pass_on(&mut self, batch: &[Bytes], download: &Download) {
-        let (Some(first), Some(_), 0) = (batch.first(), &self.partial, self.written) else {
-            return;
-        };
-        let first = first.slice(..first.len().min(FIRST));
-        self.passed_on = first.len() as u64;
-        relay(0, &[first], download).await;
+    /// As one of whose first bytes so many have been passed on.
+    pub(super) fn behind(self, passed_on: u64) -> Self {
+        Self { passed_on, ..self }
     }
 
     /// Writes and hashes a batch at the same time; publishes it once it is written. Tells how long the disk took.
@@ -166,6 +160,15 @@ impl Sink {
             download.discard(open).await;
         }
     }
+}
+
+/// Passes the beginning of a blob on through memory: who waits for the first byte need not wait for the disk. How much
+/// of it that was.
+pub(super) async fn pass_on(beginning: &Bytes, download: &Download) -> u64 {
+    let first = beginning.slice(..beginning.len().min(FIRST));
+    let passed_on = first.len() as u64;
+    relay(0, &[first], download).await;
+    passed_on
 }
 
 /// Opens the unfinished file, once whoever still writes to it has come back.

@@ -20,7 +20,7 @@ pub(super) use opened::{Giver, Opened};
 use self::lanes::Source;
 use super::fill::{Fill, Phase};
 use super::shared::Shelved;
-use super::sink::{Sink, total_len};
+use super::sink::{self, Sink, total_len};
 use super::{Failure, From, Shelves, lock};
 use crate::policy::flight::Landing;
 use crate::store::{NotKept, PATIENCE, Partial, SYNC_PATIENCE, Shelf};
@@ -190,8 +190,21 @@ impl Download {
     /// Opens the unfinished file, and asks for what it lacks: at the same time where there is none yet.
     async fn begin(&self) -> Result<(Sink, Opened), Refusal> {
         if !self.disk || !self.shelves.disk.has_begun(&self.fill.digest) {
-            let (sink, incoming) = tokio::join!(Sink::open(self), self.open(0));
-            return Ok((sink, incoming?));
+            let asked = async {
+                let mut incoming = self.open(0).await?;
+                let passed_on = match incoming.peek().await {
+                    Some(beginning) => sink::pass_on(&beginning, self).await,
+                    None => 0,
+                };
+                Ok((incoming, passed_on))
+            };
+            // The request is sent before: the file is made while it is answered.
+            let opening = async {
+                tokio::task::yield_now().await;
+                Sink::open(self).await
+            };
+            let (asked, sink) = tokio::join!(asked, opening);
+            return asked.map(|(incoming, passed_on)| (sink.behind(passed_on), incoming));
         }
         let sink = Sink::open(self).await;
         let incoming = match self.open(sink.resume_at()).await {
@@ -286,7 +299,6 @@ impl Download {
             if total.is_some_and(|total| end > total) {
                 return Err(Refusal::Unusable("the blob is longer than announced".to_owned()).into());
             }
-            sink.pass_on(&batch, self).await;
             match next {
                 Next::More => {
                     (batch, next) = sink.take_while(batch, source.batch(), self).await;

@@ -40,8 +40,8 @@ async fn the_first_bytes_are_had_before_they_are_written_and_the_rest_from_the_f
     let folder = tempfile::tempdir().unwrap();
     let bytes = bytes();
     let batch = vec![bytes.slice(..200_000), bytes.slice(200_000..)];
-    let (download, mut sink, mut reader) = begun(&folder, &bytes).await;
-    sink.pass_on(&batch, &download).await;
+    let (download, sink, mut reader) = begun(&folder, &bytes).await;
+    let mut sink = sink.behind(pass_on(&batch[0], &download).await);
     let progress = download.fill.snapshot();
     assert_eq!((progress.visible, progress.on_disk), (FIRST as u64, 0));
     // Some of it, so that the reader is in the middle of it when it is written.
@@ -65,8 +65,8 @@ async fn the_first_bytes_are_had_before_they_are_written_and_the_rest_from_the_f
 async fn who_has_not_heard_yet_that_the_first_bytes_are_written_finds_them_all_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let bytes = bytes();
-    let (download, mut sink, mut reader) = begun(&folder, &bytes).await;
-    sink.pass_on(std::slice::from_ref(&bytes), &download).await;
+    let (download, sink, mut reader) = begun(&folder, &bytes).await;
+    let mut sink = sink.behind(pass_on(&bytes, &download).await);
     let before = download.fill.snapshot();
     sink.take(vec![bytes], &download).await;
     let found = reader.available(&before, u64::MAX).unwrap();
