@@ -6,6 +6,7 @@
 //!      ├─ tls     the same by TLS                        │
 //!      ├─ http2   the same over HTTP/2                   │
 //!      ├─ rights  the same where clients are told apart  │
+//!      ├─ hidden  what is kept from somebody             │
 //!      ├─ cold    what is not held, one client and many  ├─ load (the client) ── table
 //!      ├─ paced   the same from slow upstreams           │
 //!      ├─ crowd   a cold disk; a thousand readers        │
@@ -27,6 +28,7 @@ mod cold;
 #[allow(dead_code, reason = "the other benchmarks use the rest")]
 mod content;
 mod crowd;
+mod hidden;
 mod http2;
 #[path = "../load.rs"]
 mod load;
@@ -70,12 +72,13 @@ pub(crate) struct Options {
 /// A table's name, and what measures it.
 type Bench = (&'static str, fn(&Options, &mut Shelf) -> Result<Vec<Table>>);
 
-const TABLES: [Bench; 11] = [
+const TABLES: [Bench; 12] = [
     ("blobs", warm::blobs),
     ("manifests", warm::manifests),
     ("tls", tls::pulls),
     ("http2", http2::pulls),
     ("rights", rights::pulls),
+    ("hidden", hidden::answers),
     ("cold", cold::pulls),
     ("paced", paced::pulls),
     ("far", paced::far_pulls),
