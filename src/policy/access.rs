@@ -21,7 +21,7 @@ pub use self::attempts::Attempts;
 pub use self::proof::Proof;
 pub use self::scope::{Paths, Scope};
 use super::clients::{Clients, Identity, Standing};
-use super::issuers::{Bearer, Issuer};
+use super::issuers::{Bearer, Issuer, Token};
 use crate::oci::{Registry, Repository, RepositoryPath};
 
 /// What a client may do, each with what stands before it.
@@ -178,6 +178,16 @@ impl Access {
     /// True if there is a way to say who one is by a request's `Authorization`.
     pub fn has_logins(&self) -> bool {
         !self.users.is_empty() || !self.issuers.is_empty()
+    }
+
+    /// The place of the user with this name.
+    pub fn user(&self, name: &str) -> Option<usize> {
+        self.users.iter().position(|user| user.name == name)
+    }
+
+    /// Whose token this says it is, if that is believed.
+    pub fn issuer_of(&self, token: &Token<'_>) -> Option<&Issuer> {
+        self.issuers.iter().find(|issuer| issuer.url == token.issuer)
     }
 }
 

@@ -76,24 +76,10 @@ pub(crate) struct PullBody {
 }
 
 impl PullBody {
-    /// No bytes.
-    pub(crate) fn empty() -> Self {
+    /// What these give, one after the other; `left` bytes, if that is known.
+    fn of(segments: VecDeque<Segment>, left: Option<u64>) -> Self {
         Self {
-            segments: VecDeque::new(),
-            state: State::Ready,
-            left: Some(0),
-            runs: None,
-            pacer: None,
-            brought_in: None,
-            chunk: CHUNK,
-        }
-    }
-
-    /// These bytes.
-    pub(crate) fn bytes(bytes: Bytes) -> Self {
-        let left = Some(bytes.len() as u64);
-        Self {
-            segments: VecDeque::from([Segment::Bytes(bytes)]),
+            segments,
             state: State::Ready,
             left,
             runs: None,
@@ -103,45 +89,32 @@ impl PullBody {
         }
     }
 
+    /// No bytes.
+    pub(crate) fn empty() -> Self {
+        Self::of(VecDeque::new(), Some(0))
+    }
+
+    /// These bytes.
+    pub(crate) fn bytes(bytes: Bytes) -> Self {
+        let left = Some(bytes.len() as u64);
+        Self::of(VecDeque::from([Segment::Bytes(bytes)]), left)
+    }
+
     /// What a task sends, as it comes; if `length` is known and the task ends before, the body is broken.
     pub(crate) fn lines(lines: Receiver<Bytes>, length: Option<u64>) -> Self {
-        Self {
-            segments: VecDeque::from([Segment::Lines(lines)]),
-            state: State::Ready,
-            left: length,
-            runs: None,
-            pacer: None,
-            brought_in: None,
-            chunk: CHUNK,
-        }
+        Self::of(VecDeque::from([Segment::Lines(lines)]), length)
     }
 
     /// All of `body`, which is `length` bytes long if that is known.
     pub(crate) fn whole(body: &Body, length: Option<u64>) -> Self {
         let segments = segment(body, None).into_iter().collect();
-        Self {
-            segments,
-            state: State::Ready,
-            left: length,
-            runs: None,
-            pacer: None,
-            brought_in: None,
-            chunk: CHUNK,
-        }
+        Self::of(segments, length)
     }
 
     /// One run of `body`.
     pub(crate) fn run(body: &Body, range: ByteRange) -> Self {
         let segments = segment(body, Some(range)).into_iter().collect();
-        Self {
-            segments,
-            state: State::Ready,
-            left: Some(range.len()),
-            runs: None,
-            pacer: None,
-            brought_in: None,
-            chunk: CHUNK,
-        }
+        Self::of(segments, Some(range.len()))
     }
 
     /// Several runs of `body`, each behind its head, and what closes them.
@@ -154,15 +127,7 @@ impl PullBody {
             segments.extend(segment(body, Some(range)));
         }
         segments.push_back(Segment::Bytes(closing));
-        Self {
-            segments,
-            state: State::Ready,
-            left: Some(left),
-            runs: None,
-            pacer: None,
-            brought_in: None,
-            chunk: CHUNK,
-        }
+        Self::of(segments, Some(left))
     }
 
     /// Lets the kernel send what stands in files.

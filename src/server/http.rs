@@ -26,7 +26,7 @@ use super::sendfile::Runs;
 use super::watch::{Active, Signs, Turn};
 use super::{Inner, permit, tokens};
 use crate::cache::{Asker, Failure, PATIENCE};
-use crate::oci::{Code, Registry, Route};
+use crate::oci::{Code, Route};
 use crate::policy::access::{Judge, Wanted};
 use crate::policy::clients::Identity;
 use crate::policy::naming::Chosen;
@@ -115,11 +115,12 @@ async fn handle(
         Some(Err(_)) | None => Wanted::Base,
     };
     let (trust, logins) = (inner.trust(), &inner.logins);
-    let judge = match &chosen {
-        Some(Ok(chosen)) => permit::judge(inner, chosen),
-        None if matches!(route, Route::Base) => permit::judge_of_ping(inner, host.as_ref()),
-        Some(Err(_)) | None => Judge::Cache,
+    let meant = match route {
+        Route::Base => permit::meant(inner, host.as_ref()),
+        _ => None,
     };
+    let named = chosen.as_ref().and_then(|chosen| chosen.as_ref().ok());
+    let judge = permit::judge(inner, named.or(meant.as_ref()));
     let caller = Caller {
         peer,
         certificate: &from.certificate,
@@ -155,7 +156,7 @@ async fn handle(
                     }
                 }
                 (_, Some(Err(unknown))) => pull::of_our_own(pull::no_registry(&unknown)),
-                (_, _) => of_our_own(inner, head, route, (&identity, host.as_ref()), peer.ip()).await,
+                (_, _) => of_our_own(inner, head, route, (&identity, meant.as_ref()), peer.ip()).await,
             };
             (record.from, record.outcome, record.why) = (told.from, told.outcome, told.why);
             admitted.grant(quotas, route, told.answer)
@@ -198,7 +199,7 @@ async fn of_our_own(
     inner: &Inner,
     head: &Parts,
     route: &Route,
-    (who, host): (&Identity, Option<&Registry>),
+    (who, meant): (&Identity, Option<&Chosen>),
     address: IpAddr,
 ) -> Told {
     pull::of_our_own(match route {
@@ -206,7 +207,7 @@ async fn of_our_own(
             let grant = inner.options.clients.grant(who);
             pull::catalog(&inner.cache, registry.as_ref(), page, grant, &inner.names).await
         }
-        _ => permit::ping(inner, head, host, address)
+        _ => permit::ping(inner, head, meant, address)
             .await
             .unwrap_or_else(pull::base),
     })

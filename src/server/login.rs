@@ -227,7 +227,7 @@ impl Logins {
         if let Some(wait) = self.wait(address) {
             return Err(Login::Later(wait));
         }
-        let place = access.users.iter().position(|user| user.name == basic.user);
+        let place = access.user(&basic.user);
         let user = place.map(|place| (place, access.users[place].clone()));
         let hash: Arc<str> = match &user {
             Some((_, user)) => user.hash.clone(),
@@ -338,7 +338,7 @@ fn login_of(trust: Trust<'_>, subject: Subject) -> Login {
         Subject::Anonymous => Login::None,
         Subject::User { name, stamp } => {
             let users = &trust.access.users;
-            let place = users.iter().position(|user| user.name == name);
+            let place = trust.access.user(&name);
             let same = |place: &usize| is(&stamp, &users[*place].hash);
             place.filter(same).map_or(Login::Stale, Login::User)
         }

@@ -30,21 +30,16 @@ const NOT_TAKEN: &str = "the registry does not take this user name and password"
 const OURS: &str = "this logs in at the cache, which does not show it to the registry; log in with what the registry itself \
                     takes";
 
-/// Who judges what a request logs in with that is for this.
-pub(super) fn judge(inner: &Inner, chosen: &Chosen) -> Judge {
-    match inner.cache.guard(chosen) {
-        Guard::Client => Judge::Registry,
-        Guard::Everybody | Guard::Nobody => Judge::Cache,
+/// Who judges what a request for this logs in with: the registry, if it is asked what it shows to each client.
+pub(super) fn judge(inner: &Inner, chosen: Option<&Chosen>) -> Judge {
+    match chosen.map(|chosen| inner.cache.guard(chosen)) {
+        Some(Guard::Client) => Judge::Registry,
+        Some(Guard::Everybody | Guard::Nobody) | None => Judge::Cache,
     }
 }
 
-/// The same of `GET /v2/`, by what the host means that it is sent to.
-pub(super) fn judge_of_ping(inner: &Inner, host: Option<&Registry>) -> Judge {
-    meant(inner, host).map_or(Judge::Cache, |meant| judge(inner, &meant))
-}
-
-/// What a host means, if it is asked for no repository.
-fn meant(inner: &Inner, host: Option<&Registry>) -> Option<Chosen> {
+/// What a host means that is asked for no repository.
+pub(super) fn meant(inner: &Inner, host: Option<&Registry>) -> Option<Chosen> {
     let route = Route::parse("/v2/any/tags/list", None).ok()?;
     inner.names.choose(route.target()?, host).ok()
 }
@@ -91,22 +86,19 @@ pub(super) async fn check(
 pub(super) async fn ping(
     inner: &Inner,
     head: &Parts,
-    host: Option<&Registry>,
+    meant: Option<&Chosen>,
     address: IpAddr,
 ) -> Option<Answer> {
-    let meant = meant(inner, host)?;
-    if judge(inner, &meant) != Judge::Registry {
-        return None;
-    }
+    let meant = meant.filter(|meant| judge(inner, Some(meant)) == Judge::Registry)?;
     let registry = &meant.repository.registry;
     match credential(&head.headers) {
         None => Some(challenge(registry, LOG_IN)),
         Some(credential) => {
-            let _turn = match turn(inner, &meant, Some(&credential), address).await {
+            let _turn = match turn(inner, meant, Some(&credential), address).await {
                 Ok(turn) => turn,
                 Err(instead) => return Some(*instead),
             };
-            let taken = Box::pin(inner.cache.takes(&meant, &credential)).await;
+            let taken = Box::pin(inner.cache.takes(meant, &credential)).await;
             note(inner, address, &taken);
             taken.is_err().then(|| challenge(registry, NOT_TAKEN))
         }

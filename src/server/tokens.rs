@@ -110,7 +110,8 @@ fn granted(inner: &Inner, who: &Identity, host: Option<&Registry>, scope: &asked
     let route = Route::parse(&format!("/v2/{name}/tags/list"), None).ok()?;
     let chosen = inner.names.choose(route.target()?, host).ok()?;
     let wanted = inner.names.wanted(&chosen);
-    let verdict = access::decide(&inner.options.clients, who, wanted, permit::judge(inner, &chosen));
+    let judge = permit::judge(inner, Some(&chosen));
+    let verdict = access::decide(&inner.options.clients, who, wanted, judge);
     (verdict == Verdict::Granted).then(|| chosen.repository.to_string())
 }
 

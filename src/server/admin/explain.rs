@@ -105,9 +105,7 @@ async fn explain(inner: &Inner, ask: &Ask) -> Result<Explanation, Refused> {
         entry,
         repository: repository.clone(),
     });
-    let judge = chosen
-        .as_ref()
-        .map_or(Judge::Cache, |chosen| permit::judge(inner, chosen));
+    let judge = permit::judge(inner, chosen.as_ref());
     // There what it logs in with says nothing to this cache.
     let is_ours = judge == Judge::Cache;
     let evidence = Evidence {
@@ -185,7 +183,7 @@ fn user(clients: &Clients, ask: &Ask) -> Result<Option<usize>, Refused> {
     let Some(name) = ask.value("user").filter(|text| !text.is_empty()) else {
         return Ok(None);
     };
-    let place = clients.access.users.iter().position(|user| user.name == name);
+    let place = clients.access.user(name);
     let unknown = || match clients.access.users.is_empty() {
         true => bad(format!(
             "`user` is `{name}`, and nobody has a password here: [access] names no `htpasswd`"

@@ -30,11 +30,7 @@ impl Logins {
             return Some(Login::Bearer(bearer));
         }
         let token = Token::parse(text)?;
-        let issuer = trust
-            .access
-            .issuers
-            .iter()
-            .find(|issuer| issuer.url == token.issuer)?;
+        let issuer = trust.access.issuer_of(&token)?;
         if let Some(refused) = self.refused(&tag, self.clock.now()) {
             return Some(refused);
         }

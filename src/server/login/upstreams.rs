@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::{Basic, Keys, LONGEST_WAIT, Login, Logins, RETRY, TAKEN, Trust, lock};
 use crate::clock::Time;
-use crate::policy::access::{Access, Attempts, User};
+use crate::policy::access::{Attempts, User};
 use crate::policy::clients::by_address;
 use crate::policy::issuers::Token;
 
@@ -63,15 +63,15 @@ impl Logins {
     /// Sees to it that a login is neither a user's of ours, nor a token that was issued here or by whom is believed here.
     async fn is_not_ours(&self, trust: Trust<'_>, address: u64, basic: Basic) -> Result<(), NotAsked> {
         let (access, password) = (trust.access, &basic.password);
-        let issuer = Token::parse(password).map(|token| token.issuer);
-        let vouches = issuer.is_some_and(|url| access.issuers.iter().any(|issuer| issuer.url == url));
-        if vouches || Keys::issued(password.as_bytes()) {
+        let is_believed = |token: Token<'_>| access.issuer_of(&token).is_some();
+        if Token::parse(password).is_some_and(is_believed) || Keys::issued(password.as_bytes()) {
             return Err(NotAsked::Ours);
         }
         if access.users.is_empty() {
             return Ok(());
         }
-        let (tag, user) = (self.tag(&basic), named(access, &basic.user));
+        let (tag, user) = (self.tag(&basic), access.user(&basic.user));
+        let user = user.map(|place| &access.users[place]);
         let now = self.clock.now();
         if let Some((until, known)) = lock(&self.theirs).get(&tag)
             && now < *until
@@ -115,9 +115,4 @@ impl Logins {
             .get_or_insert_mut(address, || Attempts::new(now))
             .fail(now);
     }
-}
-
-/// The user of ours with this name.
-fn named<'a>(access: &'a Access, name: &str) -> Option<&'a User> {
-    access.users.iter().find(|user| user.name == name)
 }
