@@ -1,6 +1,9 @@
 //! The log at its finest level, and the operator's pages: what is secret stands in neither.
 
+use std::sync::LazyLock;
+
 use http::Method;
+use tracing::Dispatch;
 use tracing::subscriber::DefaultGuard;
 
 use super::paper::Paper;
@@ -17,6 +20,13 @@ impl Finest {
     pub(crate) fn begin() -> Self {
         let paper = Paper::default();
         let writer = paper.clone();
+        // While there is only one, tracing asks the subscriber of whichever thread comes first whether anybody listens,
+        // and remembers for all threads that nobody does. Beside one that listens to everything and stays, it asks all.
+        static OTHER: LazyLock<Dispatch> = LazyLock::new(|| {
+            let everything = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE);
+            everything.with_writer(std::io::sink).finish().into()
+        });
+        LazyLock::force(&OTHER);
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::TRACE)
             .with_writer(move || writer.clone())
