@@ -254,6 +254,8 @@ struct Shelves {
     belongings: belongings::Belongings,
     /// Places in memory for chunks that are fetched ahead.
     ahead: Arc<Semaphore>,
+    /// Places in memory for what is written and still to be hashed.
+    lagging: Arc<Semaphore>,
     /// Whether a blob is hashed again when it is first served after a start.
     verifies: AtomicBool,
     /// The shared shelf, if there is one, and what waits to be put on it. It comes before the first request, if ever.
@@ -348,6 +350,7 @@ impl Cache {
             blame: Mutex::default(),
             belongings: belongings::Belongings::default(),
             ahead: Arc::new(Semaphore::new(download::AHEAD)),
+            lagging: Arc::new(Semaphore::new(sink::LAGGING)),
             shared: OnceLock::new(),
         };
         // Before anything can be evicted.

@@ -63,6 +63,7 @@ fn shelves(folder: &TempDir) -> Shelves {
         blame: Mutex::default(),
         belongings: Belongings::default(),
         ahead: Arc::new(tokio::sync::Semaphore::new(1)),
+        lagging: Arc::new(tokio::sync::Semaphore::new(1)),
         verifies: false.into(),
         shared: std::sync::OnceLock::new(),
     }

@@ -58,7 +58,7 @@ async fn the_first_bytes_are_had_before_they_are_written_and_the_rest_from_the_f
         panic!("what was written is not had from the file");
     };
     assert_eq!((offset, len), (1000, 300_000 - HELD_BACK - 1000));
-    assert_eq!(sink.hasher.finish(), download.fill.digest);
+    assert_eq!(sink.hashing.hasher().await.finish(), download.fill.digest);
 }
 
 #[tokio::test]
@@ -71,4 +71,35 @@ async fn who_has_not_heard_yet_that_the_first_bytes_are_written_finds_them_all_t
     sink.take(vec![bytes], &download).await;
     let found = reader.available(&before, u64::MAX).unwrap();
     assert!(matches!(found, Some(Piece::File { offset: 0, .. })), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_batch_is_hashed_before_the_next_one_where_nobody_else_may_lag() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes: Bytes = (0..20).flat_map(|_| bytes()).collect();
+    let (download, mut sink, _reader) = begun(&folder, &bytes).await;
+    let every = u32::try_from(LAGGING).unwrap();
+    let others = download.shelves.lagging.acquire_many(every).await.unwrap();
+    for at in (0..bytes.len()).step_by(1_000_000) {
+        sink.take(vec![bytes.slice(at..at + 1_000_000)], &download).await;
+        assert_eq!(sink.hashing.behind(), 0, "after {at} bytes");
+    }
+    drop(others);
+    assert_eq!(sink.hashing.hasher().await.finish(), download.fill.digest);
+}
+
+#[tokio::test]
+async fn what_lags_is_bounded_and_its_place_is_given_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes: Bytes = (0..20).flat_map(|_| bytes()).collect();
+    let (download, mut sink, _reader) = begun(&folder, &bytes).await;
+    for at in (0..bytes.len()).step_by(1_000_000) {
+        sink.take(vec![bytes.slice(at..at + 1_000_000)], &download).await;
+        assert!(sink.hashing.behind() <= LAG, "after {at} bytes");
+        let given = LAGGING - download.shelves.lagging.available_permits();
+        assert!(given <= 1 && (given == 1 || sink.hashing.behind() == 0), "{given} places");
+    }
+    sink.hashing.within(0).await;
+    sink.hold_back(&download).await;
+    assert_eq!(download.shelves.lagging.available_permits(), LAGGING);
 }
