@@ -2,6 +2,7 @@
 //! ([`hashing`]). The very first ones go by the relay too, since nobody should have to wait for the disk to see that something comes.
 
 mod hashing;
+mod pieces;
 
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -12,6 +13,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use self::hashing::Hashing;
+pub(super) use self::pieces::{shorten, total_len};
+use self::pieces::{skip, split_off};
 use super::download::Download;
 use super::fill::HELD_BACK;
 use crate::oci::Hasher;
@@ -22,6 +25,10 @@ use crate::store::{NotKept, OpenFile, PATIENCE, Partial, reading};
 /// (400 KiB) the first byte came as early, and 4 MiB took 0.6 ms longer, since what is in memory is copied to the
 /// reader by the thread that serves it.
 const FIRST: usize = 64 * 1024;
+/// Files are written up to multiples of this, where that much comes at a time, so that the kernel keeps them in large
+/// folios: 64 MiB to one reader at 11.5 GB/s, 10.6 where writes ended anywhere, 11.7 of a file that was written at once
+/// (by nginx). Multiples of 1 MiB were no better.
+const EVEN: u64 = 64 * 1024;
 /// Most bytes of one download that are written and still to be hashed. A cold 1 GiB of an upstream on the loopback took
 /// 1.02 s with none, 0.83 s with 1 MiB, 0.78 s with 2 MiB, and no less with 4 or 8.
 const LAG: u64 = 2 << 20;
@@ -121,6 +128,17 @@ impl Sink {
 
     pub(super) fn skip_held(&mut self, batch: &mut Vec<Bytes>) {
         self.skip -= skip(batch, self.skip);
+    }
+
+    /// Takes from a batch what lies behind the last multiple of [`EVEN`], which is to be written with the next one.
+    /// Nothing of a batch that reaches none: readers wait for it.
+    pub(super) fn keep_odd(&self, batch: &mut Vec<Bytes>) -> Vec<Bytes> {
+        let end = self.written + total_len(batch);
+        let even = end - end % EVEN;
+        if even < self.written + EVEN {
+            return Vec::new();
+        }
+        split_off(batch, even - self.written)
     }
 
     /// As one of whose first bytes so many have been passed on.
@@ -311,22 +329,6 @@ async fn write_batch(
         shelves.disk.write(&partial, at, &batch)
     });
     writing.await
-}
-
-/// Takes bytes away from the front; how many there were, `bytes` at most.
-fn skip(batch: &mut Vec<Bytes>, bytes: u64) -> u64 {
-    let mut left = bytes;
-    for piece in batch.iter_mut() {
-        let cut = left.min(piece.len() as u64);
-        left -= cut;
-        *piece = piece.slice(usize::try_from(cut).unwrap_or(0)..);
-    }
-    batch.retain(|piece| !piece.is_empty());
-    bytes - left
-}
-
-pub(super) fn total_len(batch: &[Bytes]) -> u64 {
-    batch.iter().map(|piece| piece.len() as u64).sum()
 }
 
 pub(super) async fn hash_step(

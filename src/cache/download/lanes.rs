@@ -14,8 +14,8 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::super::fill::{Fill, HELD_BACK};
-use super::super::sink::total_len;
+use super::super::fill::Fill;
+use super::super::sink::{shorten, total_len};
 use super::{BATCH, Download, Giver, Halt, Next, Opened, read_batch};
 use crate::oci::ByteRange;
 use crate::policy::lanes::{CHUNK, Chunks, Pace, Turn};
@@ -40,8 +40,6 @@ pub(super) struct Source<'a> {
     lanes: VecDeque<Lane>,
     /// What fetches them: ends with this.
     tasks: JoinSet<()>,
-    /// Bytes that the head's next batch need not go beyond.
-    enough: usize,
     pace: Pace,
     giver: Giver,
     start: Instant,
@@ -81,7 +79,6 @@ impl<'a> Source<'a> {
             head: Some(incoming),
             lanes: VecDeque::new(),
             tasks: JoinSet::new(),
-            enough: if total > HELD_BACK { 1 } else { BATCH },
             pace: Pace::default(),
             start: Instant::now(),
             reading: Duration::ZERO,
@@ -175,9 +172,7 @@ impl<'a> Source<'a> {
             );
         };
         let began = Instant::now();
-        // The first piece goes at once, since readers wait for it. Of a short blob they see nothing before its end.
-        let enough = std::mem::replace(&mut self.enough, BATCH);
-        let (mut batch, next) = read_batch(head, enough).await;
+        let (mut batch, next) = read_batch(head).await;
         self.reading += began.elapsed();
         let came = total_len(&batch);
         self.shared.received.fetch_add(came, Ordering::Relaxed);
@@ -323,14 +318,4 @@ impl Fetch {
         }
         passed
     }
-}
-
-/// Leaves the first `most` bytes.
-fn shorten(batch: &mut Vec<Bytes>, most: u64) {
-    let mut left = most;
-    for piece in batch.iter_mut() {
-        piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
-        left -= piece.len() as u64;
-    }
-    batch.retain(|piece| !piece.is_empty());
 }

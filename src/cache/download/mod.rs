@@ -302,9 +302,11 @@ impl Download {
     /// Reads, writes and has hashed until everything is there (`None`), or the head has to be asked for anew.
     async fn pump(&self, sink: &mut Sink, source: &mut Source<'_>) -> Result<Option<Halt>, Stop> {
         let (mut batch, mut next) = source.batch().await;
+        let mut kept = Vec::new();
         loop {
             self.count_came(source.giver(), total_len(&batch));
             sink.skip_held(&mut batch);
+            batch.splice(..0, kept);
             let total = self.fill.snapshot().total;
             let end = sink.written + total_len(&batch);
             if total.is_some_and(|total| end > total) {
@@ -312,6 +314,7 @@ impl Download {
             }
             match next {
                 Next::More => {
+                    kept = sink.keep_odd(&mut batch);
                     (batch, next) = sink.take_while(batch, source.batch(), self).await;
                 }
                 Next::End => {
@@ -381,8 +384,8 @@ impl Download {
     }
 }
 
-/// Waits for bytes, then takes what else has already arrived, until there are `enough`.
-async fn read_batch(incoming: &mut Opened, enough: usize) -> (Vec<Bytes>, Next) {
+/// Waits for bytes, then takes what else has already arrived, up to about [`BATCH`].
+async fn read_batch(incoming: &mut Opened) -> (Vec<Bytes>, Next) {
     let mut batch = Vec::new();
     let mut len = 0;
     loop {
@@ -402,7 +405,7 @@ async fn read_batch(incoming: &mut Opened, enough: usize) -> (Vec<Bytes>, Next) 
             Ok(None) => return (batch, Next::End),
             Err(refusal) => return (batch, Next::Halt(Halt::Broken(refusal))),
         }
-        if len >= enough {
+        if len >= BATCH {
             return (batch, Next::More);
         }
     }

@@ -97,9 +97,37 @@ async fn what_lags_is_bounded_and_its_place_is_given_back() {
         sink.take(vec![bytes.slice(at..at + 1_000_000)], &download).await;
         assert!(sink.hashing.behind() <= LAG, "after {at} bytes");
         let given = LAGGING - download.shelves.lagging.available_permits();
-        assert!(given <= 1 && (given == 1 || sink.hashing.behind() == 0), "{given} places");
+        assert!(
+            given <= 1 && (given == 1 || sink.hashing.behind() == 0),
+            "{given} places"
+        );
     }
     sink.hashing.within(0).await;
     sink.hold_back(&download).await;
     assert_eq!(download.shelves.lagging.available_permits(), LAGGING);
+}
+
+#[tokio::test]
+async fn large_batches_are_written_up_to_an_even_end_and_small_ones_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_download, mut sink, _reader) = begun(&folder, &bytes()).await;
+    for (written, length, kept) in [
+        (0, EVEN - 1, 0),
+        (0, EVEN, 0),
+        (0, EVEN + 1, 1),
+        (0, 3 * EVEN - 1, EVEN - 1),
+        (5, EVEN - 6, 0),
+        (5, EVEN - 5, 0),
+        (5, EVEN, 0),
+        (5, 2 * EVEN, 5),
+        (EVEN - 1, EVEN, 0),
+    ] {
+        sink.written = written;
+        let whole: Bytes = (0..length).map(|at| at.to_le_bytes()[1]).collect();
+        let (one, other) = (whole.len() / 3, whole.len() / 2);
+        let mut batch = vec![whole.slice(..one), whole.slice(one..other), whole.slice(other..)];
+        let odd = sink.keep_odd(&mut batch);
+        assert_eq!(total_len(&odd), kept, "{length} bytes behind {written}");
+        assert_eq!([batch, odd].concat().concat(), whole);
+    }
 }

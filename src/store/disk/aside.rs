@@ -9,8 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
-
 use super::books::Books;
 use super::damage::renamed;
 use super::lease::{Lease, OpenFile};
@@ -219,17 +217,8 @@ impl Disk {
     ///
     /// # Errors
     /// If the disk refuses; some of it may be written then.
-    pub fn write(&self, partial: &Partial, at: u64, pieces: &[Bytes]) -> io::Result<()> {
-        let mut position = at;
-        for piece in pieces {
-            self.write_piece(partial, position, piece)?;
-            position += piece.len() as u64;
-        }
-        Ok(())
-    }
-
-    fn write_piece(&self, partial: &Partial, at: u64, piece: &[u8]) -> io::Result<()> {
-        let written = files::write(&partial.file, &partial.path, piece, at);
+    pub fn write(&self, partial: &Partial, at: u64, pieces: &[impl AsRef<[u8]>]) -> io::Result<()> {
+        let written = files::write_pieces(&partial.file, &partial.path, pieces, at);
         self.wrote("write", written)?;
         crash::point(Point::Written);
         Ok(())
@@ -301,7 +290,7 @@ impl Disk {
         let partial = self.begin_apart(digest)?;
         let written = || -> io::Result<()> {
             self.make_room(&partial, bytes.len() as u64)?;
-            self.write_piece(&partial, 0, bytes)
+            self.write(&partial, 0, &[bytes])
         };
         if let Err(error) = written() {
             self.discard(&partial);

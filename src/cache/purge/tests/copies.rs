@@ -14,7 +14,7 @@ fn every_copy_of_a_leaked_object_goes_by_one_command() {
     let layer = held.layer;
     disk.quarantine(Shelf::Blobs, &layer).unwrap();
     let partial = disk.begin(&layer).unwrap();
-    disk.write(&partial, 0, &["lay".into()]).unwrap();
+    disk.write(&partial, 0, &["lay"]).unwrap();
     drop(partial);
     memory.put(layer, crate::store::Held::blob("layer".into()), false);
     let purged = held.purge(&exactly(layer), || ());
@@ -60,7 +60,7 @@ fn a_download_under_way_stays_and_so_do_all_copies_of_what_is_held() {
     // It begins again after the plan, where it stopped.
     let begin = || {
         let partial = disk.begin(&layer).unwrap();
-        disk.write(&partial, 0, &["lay".into()]).unwrap();
+        disk.write(&partial, 0, &["lay"]).unwrap();
         partial
     };
     drop(begin());
