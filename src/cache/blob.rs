@@ -17,7 +17,7 @@ use crate::clock::{Clock, Time};
 use crate::oci::{Digest, MediaType};
 use crate::policy::flight::{FlightId, Join, Landing, Leave};
 use crate::policy::naming::Chosen;
-use crate::store::{Shelf, Stored};
+use crate::store::{OpenFile, Shelf, Stored};
 use crate::telemetry::metrics::fills::End;
 use crate::telemetry::metrics::{Metrics, Open};
 use crate::telemetry::trace;
@@ -82,7 +82,27 @@ impl Cache {
         Some(served(*digest, Some(length), body, From::Memory, Outcome::Hit))
     }
 
-    /// Notes that somebody is sent this blob from memory, for eviction.
+    /// The file of a blob of at most so many bytes, if it can be opened without waiting for anything; there is no body
+    /// in what it is served as. `None` says as little as [`Self::blob_at_hand`]'s, and so does who calls
+    /// [`Self::blob_pulled`].
+    pub fn blob_file_at_hand(
+        &self,
+        chosen: &Chosen,
+        digest: &Digest,
+        most: u64,
+    ) -> Option<(Served, Arc<OpenFile>)> {
+        if !self.belongs(chosen, digest) {
+            return None;
+        }
+        let stored = self.shelves.disk.at_hand(Shelf::Blobs, digest, most)?;
+        let length = Some(stored.size);
+        Some((
+            served(*digest, length, Body::Empty, From::Disk, Outcome::Hit),
+            stored.file,
+        ))
+    }
+
+    /// Notes that somebody is sent this blob from where it is at hand, for eviction.
     pub fn blob_pulled(&self, digest: &Digest, now: Time) {
         self.shelves.disk.pulled(Shelf::Blobs, digest, now);
     }
@@ -171,7 +191,8 @@ impl Cache {
         if self.shelves.disk.lacks(Shelf::Blobs, digest) {
             return None;
         }
-        if pull && let Some(stored) = self.shelves.disk.pull_at_hand(Shelf::Blobs, digest) {
+        if pull && let Some(stored) = self.shelves.disk.at_hand(Shelf::Blobs, digest, u64::MAX) {
+            self.blob_pulled(digest, self.clock.now());
             return Some(stored);
         }
         let (shelves, digest) = (self.shelves.clone(), *digest);

@@ -94,14 +94,13 @@ impl Record {
         }
     }
 
-    /// A request that is answered at once, with content of this repository and `bytes` of body.
+    /// A request that is answered at once, with content of this repository.
     pub(super) fn hit(
         inner: Arc<Inner>,
         asked: &Asked<'_>,
         (peer, began): (SocketAddr, Duration),
         (route, repository): (Route, Repository),
         served: &Served,
-        bytes: u64,
     ) -> Self {
         // One that says which trace it belongs to is no plain request.
         let trace = inner.telling.traces.begin();
@@ -113,7 +112,6 @@ impl Record {
         (record.route, record.repository) = (Some(route), Some(repository));
         record.from = respond::from_word(served.from);
         record.outcome = respond::outcome_word(served.outcome);
-        record.bytes = bytes;
         record.answered(StatusCode::OK.as_u16());
         record
     }

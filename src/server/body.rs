@@ -18,6 +18,7 @@ use http::Version;
 use http_body::{Frame, SizeHint};
 use tokio::sync::mpsc::Receiver;
 
+pub(super) use self::pages::resident;
 use super::sendfile::{LONGEST_RUN, Runs};
 use crate::cache::{Body, Broken, Pacer, Piece, Reader, Rescue};
 use crate::oci::ByteRange;

@@ -84,7 +84,7 @@ where
     let signs = Arc::new(Signs::default());
     // They know a client by where it comes from only.
     let plain = kind == Kind::Pull && from.certificate.is_empty();
-    let hits = plain.then(|| Hits::new(live.clone(), peer));
+    let hits = plain.then(|| Hits::new(live.clone(), peer, runs.clone()));
     let io = Watched::new(io, signs.clone(), hits);
     let (live, answer_signs) = (live.clone(), signs.clone());
     let service = service_fn(move |request| {

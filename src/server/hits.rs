@@ -1,8 +1,8 @@
 //! Hits, answered beneath hyper.
 //!
-//! Most requests are for what memory holds: a manifest by its digest or a fresh tag, a small blob. What hyper does
-//! for any request costs more than such an answer. So a plain request for it is answered where its bytes arrive,
-//! and hyper never sees it.
+//! Most requests are for what memory holds: a manifest by its digest or a fresh tag, a small blob, or one that the kernel
+//! sends from its pages at one go. What hyper does for any request costs more than such an answer. So a plain request
+//! for it is answered where its bytes arrive, and hyper never sees it.
 //!
 //! ```text
 //! socket ── Watched ──> hyper ── gate ── route ── name ── cache ── respond
@@ -27,18 +27,37 @@ use tokio::io::AsyncWrite;
 
 use super::access::Record;
 use super::admit::Regular;
+use super::body::resident;
+use super::sendfile::{LONGEST_RUN, Runs};
 use super::watch::{Active, Signs};
 use super::{Inner, Live, gate, respond};
 use crate::cache::{Body, Served};
 use crate::clock;
-use crate::oci::{Registry, Route};
+use crate::oci::{Digest, Registry, Route};
 use crate::policy::naming::Chosen;
 use crate::policy::quota::Left;
+use crate::store::OpenFile;
 
 /// Most headers of a plain request.
 const MOST_HEADERS: usize = 8;
 /// Longest body that is copied behind its head, in bytes: one buffer is cheaper to send than two.
 const MOST_COPIED: usize = 16 * 1024;
+
+/// What an answer has behind its head.
+enum Content {
+    Memory(Bytes),
+    /// All of a file, which is so long.
+    File(Arc<OpenFile>, u64),
+}
+
+impl Content {
+    fn len(&self) -> u64 {
+        match self {
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::File(_, length) => *length,
+        }
+    }
+}
 
 /// A request whose answer depends on its target and host only.
 pub(super) struct Asked<'a> {
@@ -109,6 +128,8 @@ fn is_plain(query: &str) -> bool {
 pub(super) struct Hits {
     live: Live,
     peer: SocketAddr,
+    /// Where files are noted that the kernel is to send; `None` where it cannot.
+    runs: Option<Runs>,
     asker: Known,
     host: Host,
     date: Date,
@@ -144,11 +165,12 @@ struct Date {
 }
 
 impl Hits {
-    /// Answers whoever is behind a connection.
-    pub(super) fn new(live: Live, peer: SocketAddr) -> Self {
+    /// Answers whoever is behind a connection, with files too if there are `runs`.
+    pub(super) fn new(live: Live, peer: SocketAddr, runs: Option<Runs>) -> Self {
         Self {
             live,
             peer,
+            runs: runs.filter(|_| Runs::are_possible()),
             asker: Known::default(),
             host: Host::default(),
             date: Date::default(),
@@ -173,15 +195,18 @@ impl Hits {
         let chosen = inner.names.choose(route.target()?, host.registry.as_ref()).ok()?;
         let regular = self.asker.shown(&inner, &chosen)?;
         let (now, head) = (inner.clock.at(began), asked.method == Method::HEAD);
-        let served = match &route {
-            Route::Manifest(_, reference) => inner.cache.manifest_at_hand(&chosen, reference, now)?,
-            Route::Blob(_, digest) if !head => inner.cache.blob_at_hand(&chosen, digest)?,
+        let (served, content) = match &route {
+            Route::Manifest(_, reference) => {
+                in_memory(inner.cache.manifest_at_hand(&chosen, reference, now)?)?
+            }
+            Route::Blob(_, digest) if !head => match inner.cache.blob_at_hand(&chosen, digest) {
+                Some(served) => in_memory(served)?,
+                None if self.runs.is_some() => in_file(&inner, &chosen, digest)?,
+                None => return None,
+            },
             _ => return None,
         };
-        let Body::Memory(body) = &served.body else {
-            return None;
-        };
-        let sent = if head { 0 } else { body.len() as u64 };
+        let sent = if head { 0 } else { content.len() };
         // From here on it is answered: it has been counted.
         let left = regular.admit(inner.cache.quotas(), sent, began).ok()?;
         match &route {
@@ -192,7 +217,7 @@ impl Hits {
             _ => {}
         }
         let left = left.filter(|_| matches!(route, Route::Manifest(..)));
-        Some(self.send(inner, asked, began, (route, chosen), (&served, body, left)))
+        self.send(inner, asked, began, (route, chosen), (&served, content, left))
     }
 
     fn send(
@@ -201,29 +226,47 @@ impl Hits {
         asked: &Asked<'_>,
         began: Duration,
         (route, chosen): (Route, Chosen),
-        (served, body, left): (&Served, &Bytes, Option<Left>),
-    ) -> Sending {
-        let mut body = body.clone();
-        let (length, date) = (body.len() as u64, self.date.read(began));
-        if asked.method == Method::HEAD {
-            body.clear();
-        }
-        let sent = body.len() as u64;
-        let copied = if body.len() <= MOST_COPIED { body.len() } else { 0 };
+        (served, content, left): (&Served, Content, Option<Left>),
+    ) -> Option<Sending> {
+        let (length, date) = (content.len(), self.date.read(began));
+        let (mut body, copied) = match content {
+            Content::Memory(_) if asked.method == Method::HEAD => (Bytes::new(), 0),
+            Content::Memory(body) if body.len() <= MOST_COPIED => (body, length),
+            Content::Memory(body) => (body, 0),
+            // Its bytes stand for those of the file: nobody may look at them.
+            Content::File(file, end) => (self.runs.as_ref()?.stand_in(&file, 0, end, end)?, 0),
+        };
+        let copied = usize::try_from(copied).unwrap_or(0);
         let namespace = route.target().and_then(|target| target.namespace.as_ref());
         let figures = respond::Figures { length, left };
         let mut text = respond::write_hit(served, namespace, &figures, date, copied);
+        let head = text.len();
         text.extend_from_slice(&body.split_to(copied));
         let who = (self.peer, began);
-        let record = Record::hit(inner, asked, who, (route, chosen.repository), served, sent);
-        Sending {
+        Some(Sending {
+            head,
             text,
             body,
             sent: 0,
-            _record: record,
+            record: Record::hit(inner, asked, who, (route, chosen.repository), served),
             active: None,
-        }
+        })
     }
+}
+
+/// What is served out of memory.
+fn in_memory(mut served: Served) -> Option<(Served, Content)> {
+    match std::mem::replace(&mut served.body, Body::Empty) {
+        Body::Memory(bytes) => Some((served, Content::Memory(bytes))),
+        _ => None,
+    }
+}
+
+/// A blob's file of which the kernel has all in memory, as far as can be told, and which takes one turn.
+fn in_file(inner: &Inner, chosen: &Chosen, digest: &Digest) -> Option<(Served, Content)> {
+    let (served, file) = inner.cache.blob_file_at_hand(chosen, digest, LONGEST_RUN)?;
+    let length = served.length.filter(|length| *length > 0)?;
+    (resident(&file, 0, length) == length).then_some((served, Content::File(file, length)))
 }
 
 impl Known {
@@ -281,13 +324,15 @@ impl Date {
 
 /// An answer on its way.
 pub(super) struct Sending {
+    /// Bytes of the text that are no body.
+    head: usize,
     text: Vec<u8>,
     /// What follows the text.
     body: Bytes,
     /// Bytes of both that have gone.
     sent: usize,
     /// Logs it, when it has gone.
-    _record: Record,
+    record: Record,
     /// While the reader does not take it at once.
     active: Option<Active>,
 }
@@ -320,6 +365,7 @@ impl Sending {
             }
             signs.moved();
             self.sent += sent;
+            self.record.bytes = self.sent.saturating_sub(self.head) as u64;
         }
         Pin::new(io).poll_flush(context)
     }

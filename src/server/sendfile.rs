@@ -94,6 +94,11 @@ struct Shared {
 pub(super) struct Runs(Arc<Shared>);
 
 impl Runs {
+    /// True if the kernel sends files here.
+    pub(super) fn are_possible() -> bool {
+        reserved().is_some()
+    }
+
     /// Where an answer of this version notes its stand-ins: nowhere if it is HTTP/2, whose frames the socket gathers
     /// from then on.
     pub(super) fn of(self, version: Version) -> Option<Self> {

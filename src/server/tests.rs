@@ -145,10 +145,11 @@ fn server_with(directory: &std::path::Path, chosen: Chosen) -> Server {
         scrub: None,
     };
     let disk = Disk::open(directory).unwrap();
-    let content = limits::content();
-    let digest = Digest::sha256(&content);
-    disk.put(Shelf::Blobs, &digest, &content).unwrap();
-    disk.mark_verified(&digest, content.len() as u64);
+    for content in [limits::content(), limits::short_content()] {
+        let digest = Digest::sha256(&content);
+        disk.put(Shelf::Blobs, &digest, &content).unwrap();
+        disk.mark_verified(&digest, content.len() as u64);
+    }
     disk.put(Shelf::Manifests, &Digest::sha256(MANIFEST), MANIFEST)
         .unwrap();
     let hub = Entry {

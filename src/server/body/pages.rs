@@ -26,7 +26,7 @@ const STRIDE: u64 = 64 * 1024;
 
 /// How many bytes from `offset` on the kernel can send without waiting for the disk; none if it would wait for
 /// the first. `end` lies behind `offset`.
-pub(super) fn resident(file: &File, offset: u64, end: u64) -> u64 {
+pub(in crate::server) fn resident(file: &File, offset: u64, end: u64) -> u64 {
     [LONGEST_RUN, BROUGHT_IN]
         .into_iter()
         .map(|most| most.min(end - offset))

@@ -5,7 +5,8 @@ use std::num::NonZeroU32;
 use std::path::Path;
 
 use ipnet::IpNet;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_util::task::TaskTracker;
 
 use super::*;
@@ -14,6 +15,7 @@ use crate::policy::access::{Anonymous, Scope};
 use crate::policy::clients::{Clients, Rule, Tier};
 use crate::policy::proxies::Proxies;
 use crate::policy::quota::Quota;
+use crate::server::tests::limits::{content, running, short_content};
 use crate::server::tests::{MANIFEST, connect, read_statuses, server, server_behind, server_for};
 use crate::server::{Server, Telling};
 use crate::telemetry::trace::{Tracer, Tracing};
@@ -44,8 +46,135 @@ fn is_answered(server: &Server, request: &str) -> bool {
 }
 
 fn is_answered_from(peer: [u8; 4], server: &Server, request: &str) -> bool {
-    let mut hits = Hits::new(server.live.clone(), (peer, 9).into());
+    let mut hits = Hits::new(server.live.clone(), (peer, 9).into(), None);
     hits.answer(request.as_bytes()).is_some()
+}
+
+/// A request for a blob.
+fn blob_request(method: &str, content: &[u8], headers: &str) -> String {
+    let digest = Digest::sha256(content);
+    format!("{method} /v2/library/app/blobs/{digest} HTTP/1.1\r\nHost: a\r\n{headers}\r\n")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_the_kernel_sends_at_one_go_is_answered_and_no_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = server(directory.path());
+    // Both have been pulled, and so hashed, since the start.
+    for content in [short_content(), content()] {
+        let mut client = connect(&server, &TaskTracker::new());
+        let request = blob_request("GET", &content, "Connection: close\r\n");
+        client.write_all(request.as_bytes()).await.unwrap();
+        client.read_to_end(&mut Vec::new()).await.unwrap();
+    }
+    let is_answered = |method: &str, content: &[u8], runs: Option<Runs>| {
+        let mut hits = Hits::new(server.live.clone(), ([127, 0, 0, 1], 9).into(), runs);
+        let request = blob_request(method, content, "");
+        hits.answer(request.as_bytes()).is_some()
+    };
+    let (short, runs) = (short_content(), Some(Runs::default()));
+    assert!(is_answered("GET", &short, runs.clone()));
+    assert!(!is_answered("GET", &short, None), "TLS, or HTTP/2");
+    assert!(!is_answered("HEAD", &short, runs.clone()));
+    assert!(
+        !is_answered("GET", &content(), runs.clone()),
+        "more than one turn"
+    );
+    assert!(!is_answered("GET", b"not held", runs.clone()));
+    // What the kernel has not in memory is for others to wait for. Some file systems are memory.
+    let hex = Digest::sha256(&short).hex();
+    let path = directory
+        .path()
+        .join("v1/blobs/sha256")
+        .join(&hex[..2])
+        .join(&hex);
+    let file = std::fs::File::open(path).unwrap();
+    file.sync_all().unwrap();
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    let stayed = resident(&file, 0, short.len() as u64) > 0;
+    assert_eq!(is_answered("GET", &short, runs), stayed);
+}
+
+/// The head without its date, and the body, of the next answer.
+async fn answer(client: &mut TcpStream) -> (String, Vec<u8>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(client.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap();
+    let told = |name: &str| head.lines().find_map(|line| line.strip_prefix(name));
+    let mut body = vec![0; told("content-length: ").unwrap().parse().unwrap()];
+    client.read_exact(&mut body).await.unwrap();
+    let date = told("date: ").unwrap();
+    (head.replace(date, "…"), body)
+}
+
+#[tokio::test]
+async fn a_file_has_the_bytes_that_hyper_would_send_also_amid_other_requests() {
+    let directory = tempfile::tempdir().unwrap();
+    let tasks = TaskTracker::new();
+    let server = server(directory.path());
+    let ([address, _], shutdown) = running(&server, &tasks).await;
+    let mut client = TcpStream::connect(address).await.unwrap();
+    let mut asks = async |request: String| {
+        client.write_all(request.as_bytes()).await.unwrap();
+        answer(&mut client).await
+    };
+    let short = short_content();
+    let (wanted, body) = asks(blob_request("GET", &short, "x-plain: no\r\n")).await;
+    assert!(
+        body == short && wanted.contains("cache-status: seawall; hit"),
+        "{wanted}"
+    );
+    for _ in 0..3 {
+        let (head, body) = asks(blob_request("GET", &short, "")).await;
+        assert_eq!(head, wanted);
+        assert!(body == short);
+        let (_, body) = asks(blob_request("GET", &content(), "")).await;
+        assert!(body == content());
+        let (_, body) = asks(blob_request("GET", &short, "range: bytes=5-9\r\n")).await;
+        assert!(body == short[5..10]);
+    }
+    shutdown.cancel();
+}
+
+#[tokio::test]
+async fn a_file_is_sent_whole_to_a_reader_who_takes_it_bit_by_bit_and_whatever_comes_then() {
+    let directory = tempfile::tempdir().unwrap();
+    let tasks = TaskTracker::new();
+    let server = server(directory.path());
+    let ([address, _], shutdown) = running(&server, &tasks).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut client = socket.connect(address).await.unwrap();
+    let short = short_content();
+    // The second comes while the first is on its way, and the server is told to end.
+    for _ in 0..2 {
+        let request = blob_request("GET", &short, "");
+        client.write_all(request.as_bytes()).await.unwrap();
+    }
+    let (_, first) = answer(&mut client).await;
+    shutdown.cancel();
+    let (_, second) = answer(&mut client).await;
+    assert!(first == short && second == short);
+    assert_eq!(client.read(&mut [0]).await.unwrap(), 0, "the connection ends");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_told_of_an_answer_is_what_has_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = warm_server(directory.path()).await;
+    let mut hits = Hits::new(server.live.clone(), ([127, 0, 0, 1], 9).into(), None);
+    let request = request("Host: a\r\n").replace("HEAD", "GET");
+    let mut sending = hits.answer(request.as_bytes()).unwrap();
+    let (mut near, mut far) = tokio::io::duplex(sending.head + 3);
+    let (signs, mut context) = (Arc::default(), Context::from_waker(std::task::Waker::noop()));
+    let mut send = || sending.poll_send(&mut near, &signs, &mut context).is_ready();
+    assert!(!send(), "there is room for three bytes of the body");
+    far.read_exact(&mut [0; 3]).await.unwrap();
+    assert!(!send(), "and for three more");
+    assert_eq!(sending.record.bytes, 6);
+    drop(far);
 }
 
 #[tokio::test(start_paused = true)]

@@ -20,6 +20,11 @@ pub(in crate::server) fn content() -> Vec<u8> {
     CONTENT.get_or_init(make).clone()
 }
 
+/// Another blob that is held, which the kernel sends at one go.
+pub(in crate::server) fn short_content() -> Vec<u8> {
+    content()[7..1_000_010].to_vec()
+}
+
 fn blob_path() -> String {
     format!("/v2/library/app/blobs/{}", Digest::sha256(&content()))
 }

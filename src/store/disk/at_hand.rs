@@ -13,10 +13,10 @@ use crate::oci::Digest;
 use crate::policy::eviction::Shelf;
 
 impl Disk {
-    /// As [`Self::pull`], for a verified file that can be opened without waiting for anything. `None` says nothing but
-    /// that [`Self::pull`] has to be asked, away from the reactor: that it has to wake another thread and be woken by it
-    /// took a fifth of what 1 MiB takes in all.
-    pub fn pull_at_hand(&self, shelf: Shelf, digest: &Digest) -> Option<Stored> {
+    /// As [`Self::get`], for a verified file of at most so many bytes that can be opened without waiting for anything.
+    /// `None` says nothing but that [`Self::get`] has to be asked, away from the reactor: that it has to wake another
+    /// thread and be woken by it took a fifth of what 1 MiB takes in all.
+    pub fn at_hand(&self, shelf: Shelf, digest: &Digest, most: u64) -> Option<Stored> {
         let content = content(shelf, digest);
         let Known::Held {
             size,
@@ -27,11 +27,10 @@ impl Disk {
             return None;
         };
         let lease = Lease::new(self.books.clone(), content, generation);
-        if !verified {
+        if !verified || size > most {
             return None;
         }
         let file = open_in_memory(&self.path(shelf, digest), size)?;
-        self.pulled(shelf, digest, self.clock.now());
         Some(Stored {
             file: Arc::new(OpenFile::new(file, Some(lease))),
             size,
