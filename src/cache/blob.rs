@@ -9,17 +9,14 @@ use super::claim::{Claimed, Opened};
 use super::download::Download;
 use super::fill::{Fill, Phase, Progress};
 use super::quotas::{Pass, Start};
+use super::seat::{Ending, Seat};
 use super::shared::Shelved;
-use super::{
-    Asker, Body, Cache, Failure, Following, From, Kind, Outcome, Rescue, Served, SharedFlights, in_time, lock,
-};
-use crate::clock::{Clock, Time};
+use super::{Asker, Body, Cache, Failure, Following, From, Kind, Outcome, Rescue, Served, in_time, lock};
+use crate::clock::Time;
 use crate::oci::{Digest, MediaType};
-use crate::policy::flight::{FlightId, Join, Landing, Leave};
+use crate::policy::flight::{FlightId, Join, Landing};
 use crate::policy::naming::Chosen;
 use crate::store::{OpenFile, Shelf, Stored};
-use crate::telemetry::metrics::fills::End;
-use crate::telemetry::metrics::{Metrics, Open};
 use crate::telemetry::trace;
 use crate::upstream::Incoming;
 
@@ -387,71 +384,5 @@ impl Failure {
     /// True if asking somebody else is all a client can do.
     pub(super) fn is_definite(&self) -> bool {
         self.kind == Kind::NotFound && self.why.is_none()
-    }
-}
-
-/// One client's place in a fill. Giving the last one up may stop the fill.
-pub(super) struct Seat {
-    fill: Arc<Fill>,
-    /// `None` for a fill that only this client follows.
-    id: Option<FlightId>,
-    flights: SharedFlights,
-    clock: Clock,
-    _counted: Open,
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let Some(id) = self.id else {
-            self.fill.cancel.cancel();
-            return;
-        };
-        let (digest, progress) = (self.fill.digest, self.fill.snapshot());
-        let mut flights = lock(&self.flights);
-        if flights.leave(&digest, id, progress.visible, progress.total) == Leave::Cancel {
-            self.fill.cancel.cancel();
-            flights.land(&digest, id, Landing::Cancelled, self.clock.now());
-        }
-    }
-}
-
-/// Lands the flight however the download's task ends: a task that panics, or is dropped, has failed.
-struct Ending {
-    _active: Open,
-    metrics: Arc<Metrics>,
-    fill: Arc<Fill>,
-    id: Option<FlightId>,
-    flights: SharedFlights,
-    clock: Clock,
-    landing: Landing,
-}
-
-impl Ending {
-    fn land(mut self, landing: Landing) {
-        self.landing = landing;
-    }
-}
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        self.metrics.fills.ended(match self.landing {
-            Landing::Arrived => End::Arrived,
-            Landing::Failed => End::Failed,
-            Landing::Cancelled => End::Cancelled,
-        });
-        self.fill.publish(|progress| {
-            if matches!(progress.phase, Phase::Running) {
-                progress.phase = Phase::Failed(Arc::new(Failure::internal()));
-            }
-            progress.landed = true;
-        });
-        if self.landing != Landing::Arrived {
-            self.fill.came_to_nothing();
-        }
-        let Some(id) = self.id else { return };
-        let now = self.clock.now();
-        let mut flights = lock(&self.flights);
-        flights.land(&self.fill.digest, id, self.landing, now);
-        flights.sweep(now);
     }
 }

@@ -37,6 +37,7 @@ mod reports;
 mod rescue;
 mod resolve;
 mod scrub;
+mod seat;
 mod shared;
 mod show;
 mod sink;

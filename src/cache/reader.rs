@@ -55,7 +55,7 @@ pub struct Broken(pub String);
 pub struct Following {
     pub(super) fill: Arc<Fill>,
     /// Gives the seat back when the last clone goes.
-    pub(super) _seat: Arc<super::blob::Seat>,
+    pub(super) _seat: Arc<super::seat::Seat>,
 }
 
 impl Following {
