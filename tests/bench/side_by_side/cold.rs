@@ -23,7 +23,7 @@ pub(crate) const SMALL: u64 = 1 << 10;
 /// Clients that ask at once.
 const MANY: usize = 32;
 
-/// Until the upstream has written its last line.
+/// Until the upstream has written its last line, and the server what it keeps of a small blob.
 const SETTLE: Duration = Duration::from_millis(100);
 
 /// Who stands between the clients and the upstream.
@@ -62,8 +62,9 @@ pub(crate) struct Pull {
 }
 
 impl Pull {
-    /// Starts whoever is `between`, has `clients` pull the first of `paths` at once, and clears everything away.
-    /// The second is small and goes before: a server that runs has had its first request.
+    /// Starts whoever is `between`, has `clients` pull the first of `paths` at once, and clears everything away. The
+    /// second is small: a server that runs has had its first request, and has kept what it brought. Each client asks
+    /// for it once more on the connection of its pull, as all who pull an image ask for small things first.
     pub(crate) fn cold(
         between: Between,
         shelf: &Shelf,
@@ -76,8 +77,24 @@ impl Pull {
         let address = running
             .as_ref()
             .map_or(upstream, |running| running.server.address.as_str());
-        Self::through(address, &paths[1], 1)?;
-        let mut pull = Self::through(address, &paths[0], clients)?;
+        let [large, small] = paths.each_ref().map(|path| request(address, "GET", path));
+        ask(&mut Wire::connect(address)?, &small)?;
+        thread::sleep(SETTLE);
+        let mut wires = Vec::new();
+        for _ in 0..clients {
+            let mut wire = Wire::connect(address)?;
+            ask(&mut wire, &small)?;
+            wires.push(wire);
+        }
+        let begun = Instant::now();
+        let heads = each_in_a_thread(wires, |mut wire| {
+            Ok((ask(&mut wire, &large)? - begun).as_secs_f64() * 1e3)
+        })?;
+        let mut pull = Self {
+            seconds: begun.elapsed().as_secs_f64(),
+            first_byte: median(heads),
+            memory: None,
+        };
         if let Some(running) = running {
             pull.memory = Some(peak(running.server.id)?);
             let directory = running.directory.clone();
@@ -86,25 +103,12 @@ impl Pull {
         }
         Ok(pull)
     }
+}
 
-    fn through(address: &str, path: &str, clients: usize) -> Result<Self> {
-        let request = request(address, "GET", path);
-        let mut wires = Vec::new();
-        for _ in 0..clients {
-            wires.push(Wire::connect(address)?);
-        }
-        let begun = Instant::now();
-        let heads = each_in_a_thread(wires, |mut wire| {
-            wire.send(&request)?;
-            let received = wire.receive(true)?;
-            Ok((received.head_at - begun).as_secs_f64() * 1e3)
-        })?;
-        Ok(Self {
-            seconds: begun.elapsed().as_secs_f64(),
-            first_byte: median(heads),
-            memory: None,
-        })
-    }
+/// Asks, and receives the whole answer; when its head was there.
+fn ask(wire: &mut Wire, request: &[u8]) -> Result<Instant> {
+    wire.send(request)?;
+    Ok(wire.receive(true)?.head_at)
 }
 
 const CONTESTANTS: [(&str, Between); 4] = [
