@@ -1,5 +1,6 @@
 //! Where a download's bytes go: a growing file, or, when the disk fails, the fill's relay; hashed either way, beside it
-//! ([`hashing`]). The very first ones go by the relay too, since nobody should have to wait for the disk to see that something comes.
+//! ([`hashing`]). The very first ones go by the relay too, since nobody should have to wait for the disk to see that
+//! something comes.
 
 mod hashing;
 mod pieces;
@@ -131,7 +132,7 @@ impl Sink {
     }
 
     /// Takes from a batch what lies behind the last multiple of [`EVEN`], which is to be written with the next one.
-    /// Nothing of a batch that reaches none: readers wait for it.
+    /// Nothing of a batch of which less than that would be left: readers wait for it.
     pub(super) fn keep_odd(&self, batch: &mut Vec<Bytes>) -> Vec<Bytes> {
         let end = self.written + total_len(batch);
         let even = end - end % EVEN;

@@ -36,8 +36,8 @@ const BATCH: usize = 1 << 20;
 const MAX_RESUMES: u32 = 4;
 /// The first wait before going on; doubled each time.
 const RESUME_WAIT: Duration = Duration::from_millis(100);
-/// How long an answer may take to come before the file is made beside it. To make one takes the disk 40 µs to 1 ms, and
-/// the processor as well: the first byte of an upstream on the loopback was 0.1 ms later for it.
+/// How long an answer may take to come before the file is made beside it. To make one takes 40 µs to 1 ms, and a processor,
+/// which an answer that is here already would have to wait for.
 const AT_ONCE: Duration = Duration::from_millis(1);
 
 /// Why a download stopped.
@@ -197,14 +197,13 @@ impl Download {
     async fn begin(&self) -> Result<(Sink, Opened), Refusal> {
         if !self.disk || !self.shelves.disk.has_begun(&self.fill.digest) {
             let mut asked = std::pin::pin!(self.ask_and_pass_on());
-            let (asked, sink) = match timeout(AT_ONCE, asked.as_mut()).await {
+            let ((incoming, passed_on), sink) = match timeout(AT_ONCE, asked.as_mut()).await {
                 Ok(asked) => (asked?, Sink::open(self).await),
                 Err(_) => {
                     let (asked, sink) = tokio::join!(asked, Sink::open(self));
                     (asked?, sink)
                 }
             };
-            let (incoming, passed_on) = asked;
             return Ok((sink.behind(passed_on), incoming));
         }
         let sink = Sink::open(self).await;

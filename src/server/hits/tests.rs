@@ -139,7 +139,7 @@ async fn a_file_has_the_bytes_that_hyper_would_send_also_amid_other_requests() {
 }
 
 #[tokio::test]
-async fn a_file_is_sent_whole_to_a_reader_who_takes_it_bit_by_bit_and_whatever_comes_then() {
+async fn a_file_is_sent_whole_to_a_reader_who_takes_his_time_also_when_the_server_ends() {
     let directory = tempfile::tempdir().unwrap();
     let tasks = TaskTracker::new();
     let server = server(directory.path());
@@ -147,17 +147,19 @@ async fn a_file_is_sent_whole_to_a_reader_who_takes_it_bit_by_bit_and_whatever_c
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     let mut client = socket.connect(address).await.unwrap();
-    let short = short_content();
-    // The second comes while the first is on its way, and the server is told to end.
-    for _ in 0..2 {
-        let request = blob_request("GET", &short, "");
-        client.write_all(request.as_bytes()).await.unwrap();
-    }
-    let (_, first) = answer(&mut client).await;
+    let (short, request) = (short_content(), blob_request("GET", &short_content(), ""));
+    // The first is hyper's to answer: nobody knows yet which protocol is spoken.
+    client.write_all(request.as_bytes()).await.unwrap();
+    let (head, body) = answer(&mut client).await;
+    assert!(body == short);
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut begun = [0; 100];
+    client.read_exact(&mut begun).await.unwrap();
+    assert!(head.starts_with(std::str::from_utf8(&begun).unwrap()), "{head}");
     shutdown.cancel();
-    let (_, second) = answer(&mut client).await;
-    assert!(first == short && second == short);
-    assert_eq!(client.read(&mut [0]).await.unwrap(), 0, "the connection ends");
+    let mut rest = Vec::new();
+    client.read_to_end(&mut rest).await.unwrap();
+    assert!(rest.ends_with(&short) && rest.len() < short.len() + 1000);
 }
 
 #[tokio::test(start_paused = true)]
