@@ -7,6 +7,7 @@ use std::path::Path;
 use ipnet::IpNet;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::*;
@@ -143,7 +144,16 @@ async fn a_file_is_sent_whole_to_a_reader_who_takes_his_time_also_when_the_serve
     let directory = tempfile::tempdir().unwrap();
     let tasks = TaskTracker::new();
     let server = server(directory.path());
-    let ([address, _], shutdown) = running(&server, &tasks).await;
+    // The kernel takes a small part of it at a time.
+    let [data, admin] = [0, 1].map(|_| {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_send_buffer_size(1 << 16).unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        socket.listen(1).unwrap()
+    });
+    let (address, shutdown) = (data.local_addr().unwrap(), CancellationToken::new());
+    let (stop, inner) = (shutdown.clone(), tasks.clone());
+    tasks.spawn(async move { server.run(data, admin, stop, inner).await });
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     let mut client = socket.connect(address).await.unwrap();
