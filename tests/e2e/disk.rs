@@ -104,7 +104,7 @@ pub(crate) fn failing_writes(world: &World) -> Result<Verdict> {
         let name = layer.replace(':', "-");
         let filling = seawall.shelves().join("filling").join(name);
         let mut fired = 0;
-        for call in ["pwrite64", "ftruncate", "fdatasync", "rename"] {
+        for call in ["pwritev", "ftruncate", "fdatasync", "rename"] {
             for time in 1..10 {
                 forget(seawall, layer)?;
                 let what = format!("{call}:error=EIO:when={time}+");
@@ -180,7 +180,7 @@ pub(crate) fn slow(world: &World) -> Result<Verdict> {
     with_seawall_on(world, Some("size=64m"), |seawall, directory| {
         let injection = Injection::begin(
             seawall,
-            "pwrite64,fdatasync:delay_enter=60000000",
+            "pwrite64,pwritev,fdatasync:delay_enter=60000000",
             None,
             directory,
         )?;

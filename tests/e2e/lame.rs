@@ -18,8 +18,8 @@ const WRITE: Duration = Duration::from_millis(300);
 /// The most that one pull may lose to the disk before it goes past it.
 const LOST: Duration = Duration::from_secs(12);
 /// System calls that touch the disk. What the page cache answers is not among them.
-const FROZEN: &str =
-    "openat,statx,newfstatat,getdents64,pread64,pwrite64,ftruncate,fdatasync,fsync,rename,unlink,mkdir";
+const FROZEN: &str = "openat,statx,newfstatat,getdents64,pread64,pwrite64,pwritev,ftruncate,fdatasync,\
+    fsync,rename,unlink,mkdir";
 
 /// F065: every write takes 0.3 s, so that the layer of 200 MB would take minutes. The client is served at the
 /// network's pace: few of the writes are waited for.
@@ -27,11 +27,11 @@ pub(crate) fn slow_writes(world: &World) -> Result<Verdict> {
     with_seawall_on(world, Some("size=512m"), |seawall, directory| {
         let (image, layer) = (&world.images.app, world.images.large_layer());
         let length = std::fs::metadata(world.images.bytes(layer))?.len();
-        let what = format!("pwrite64:delay_enter={}", WRITE.as_micros());
+        let what = format!("pwrite64,pwritev:delay_enter={}", WRITE.as_micros());
         let injection = Injection::begin(seawall, &what, None, directory)?;
         pull_blob(world, seawall, image, layer)?;
         let waited = WRITE * u32::try_from(injection.fired().len())?;
-        // A write is one mebibyte at most.
+        // A write is about one mebibyte.
         let whole = WRITE * u32::try_from(length >> 20)?;
         println!(
             "        {:.1} s of delays; the whole layer would have had {:.0} s or more",

@@ -120,7 +120,7 @@ fn troubles(load: &Load<'_>, directory: &Path) -> Result {
     drop(mount);
     wait_for_disk(seawall, "ok")?;
     load.go_on("with a disk to be written again")?;
-    for what in ["pwrite64:error=EIO", "fdatasync:error=EIO"] {
+    for what in ["pwrite64,pwritev:error=EIO", "fdatasync:error=EIO"] {
         forget_all(seawall)?;
         let injection = Injection::begin(seawall, what, None, directory)?;
         wait_until(&format!("{what} to fail"), Duration::from_secs(20), || {
