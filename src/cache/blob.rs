@@ -80,8 +80,8 @@ impl Cache {
     }
 
     /// The file of a blob of at most so many bytes, if it can be opened without waiting for anything; there is no body
-    /// in what it is served as. `None` says as little as [`Self::blob_at_hand`]'s, and so does who calls
-    /// [`Self::blob_pulled`].
+    /// in what it is served as. `None` says as little as [`Self::blob_at_hand`]'s, and whoever sends it to somebody calls
+    /// [`Self::blob_pulled`] as well.
     pub fn blob_file_at_hand(
         &self,
         chosen: &Chosen,

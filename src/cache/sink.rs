@@ -159,13 +159,13 @@ impl Sink {
         let passed_on = std::mem::take(&mut self.passed_on);
         let writing = write_or_relay(&mut self.partial, (at, passed_on), batch, download);
         let took = writing.await;
-        self.hold_back(download).await;
+        self.catch_up(download).await;
         self.written = at + len;
         took
     }
 
     /// Lets the hash lag behind while there is a place for that, else waits for it.
-    async fn hold_back(&mut self, download: &Download) {
+    async fn catch_up(&mut self, download: &Download) {
         if self.hashing.behind() == 0 {
             self.lagging = None;
             return;

@@ -103,7 +103,7 @@ async fn what_lags_is_bounded_and_its_place_is_given_back() {
         );
     }
     sink.hashing.within(0).await;
-    sink.hold_back(&download).await;
+    sink.catch_up(&download).await;
     assert_eq!(download.shelves.lagging.available_permits(), LAGGING);
 }
 
