@@ -191,8 +191,8 @@ impl Nodes<'_> {
     }
 }
 
-/// SIGKILL while the answer to a counted request is on its way: the next start has counted it, and does not spend it
-/// again.
+/// SIGKILL while the answer to a counted request is on its way, and its spend was written down: the next start has
+/// counted it, and does not spend it again.
 pub(crate) fn spend_on_its_way(world: &World) -> Result<Verdict> {
     if let Some(skipped) = world.skips_without_seawall() {
         return Ok(skipped);
@@ -215,6 +215,8 @@ pub(crate) fn spend_on_its_way(world: &World) -> Result<Verdict> {
         Duration::from_secs(10),
         || upstream.counts().is_ok_and(|counts| counts.remaining == 0),
     )?;
+    // Records are written behind, however slow the disk is: usage is told when what waited is on it.
+    http::get(&seawall.admin, "/api/v1/usage")?;
     seawall.kill()?;
     if let Ok(Ok(status)) = client.join() {
         return Err(format!("there was an answer of {status} before the kill").into());

@@ -42,8 +42,9 @@ impl Drop for Pass<'_> {
 
 impl Upstream {
     /// Fetches a manifest when it is its turn to cost something. `spent` is told what to write down, before
-    /// the request leaves and after its answer: a crash between the two does not forget it. After the answer
-    /// it is told true if a request left that may have been counted.
+    /// the request leaves and after its answer: a crash between the two forgets it only while the disk is still
+    /// writing, which the request does not wait for. After the answer it is told true if a request left that may
+    /// have been counted.
     ///
     /// Cancel-safe: who leaves before the request is sent loses the place in the queue and spends nothing.
     ///
