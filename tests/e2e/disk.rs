@@ -1,5 +1,6 @@
 //! Disks that are full, read-only, failing, slow, gone: every pull arrives whole, and the cache heals.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -72,6 +73,7 @@ pub(crate) fn read_only(world: &World) -> Result<Verdict> {
     with_seawall_on(world, Some("size=64m"), |seawall, directory| {
         let [held, cold] = [&world.images.platforms[0], &world.images.platforms[1]];
         pull_by_hand(world, seawall, held)?;
+        keep(seawall, [held])?;
         let cache = directory.join("cache");
         let mount = Mount::read_only(&cache, &directory.join("aside"))?;
         pull_by_client(world, seawall, cold, "arm64")?;
@@ -267,14 +269,20 @@ pub(crate) fn emptied(world: &World) -> Result<Verdict> {
         let image = &world.images.platforms[0];
         for _ in 0..3 {
             pull_by_client(world, seawall, image, "amd64")?;
-            std::fs::remove_dir_all(directory.join("cache/v1"))?;
+            // All at once: what is still being written does not get in the way of the removal.
+            let gone = directory.join("cache/gone");
+            match std::fs::rename(directory.join("cache/v1"), &gone) {
+                Ok(()) => std::fs::remove_dir_all(&gone)?,
+                // On a slow disk the client was given what is still to be kept, and nothing was made anew.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error.into()),
+            }
         }
-        pull_by_hand(world, seawall, image)?;
-        thread::sleep(Duration::from_millis(500));
-        if hashes_to_names(&seawall.shelves().join("blobs"))? == 0 {
-            return Err("nothing is kept any more".into());
-        }
-        Ok(())
+        let blobs = seawall.shelves().join("blobs");
+        wait_until("anything to be kept", Duration::from_secs(10), || {
+            let pulled = pull_by_hand(world, seawall, image);
+            pulled.is_ok() && hashes_to_names(&blobs).is_ok_and(|kept| kept > 0)
+        })
     })
 }
 
@@ -369,10 +377,19 @@ pub(crate) fn blob(seawall: &Seawall, digest: &str) -> PathBuf {
     seawall.shelves().join("blobs/sha256").join(&hex[..2]).join(hex)
 }
 
+/// Waits until every blob of these images has its name: that comes after the client's last byte.
+pub(crate) fn keep<'a>(seawall: &Seawall, images: impl IntoIterator<Item = &'a Image>) -> Result {
+    for digest in images.into_iter().flat_map(Image::blobs) {
+        let kept = blob(seawall, digest);
+        wait_until("the images to be kept", Duration::from_secs(30), || kept.exists())?;
+    }
+    Ok(())
+}
+
 /// Removes a blob from the shelf behind Seawall's back.
 fn forget(seawall: &Seawall, digest: &str) -> Result {
     match std::fs::remove_file(blob(seawall, digest)) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),
     }
 }

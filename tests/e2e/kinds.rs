@@ -1,10 +1,8 @@
 //! File systems of every kind that this machine can make.
 
 use std::path::Path;
-use std::time::Duration;
 
-use crate::disk::{blob, expect_clean, nothing_unfinished, pull_by_hand};
-use crate::support::process::wait_until;
+use crate::disk::{expect_clean, keep, nothing_unfinished, pull_by_hand};
 use crate::support::{Result, Seawall, Verdict, World};
 use crate::trouble::{Mount, counted, readiness};
 
@@ -45,11 +43,7 @@ fn on_one(world: &World, directory: &Path) -> Result {
     };
     let seawall = world.seawall_on(&world.upstream.address, directory)?;
     pull(&seawall)?;
-    for held in images.iter().flat_map(|image| image.blobs()) {
-        wait_until("what was pulled to be kept", Duration::from_secs(10), || {
-            blob(&seawall, held).exists()
-        })?;
-    }
+    keep(&seawall, images)?;
     seawall.kill()?;
     let seawall = world.seawall_on(&world.upstream.address, directory)?;
     let before = blobs_asked(world)?;

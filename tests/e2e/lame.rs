@@ -7,7 +7,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use crate::disk::{blob, expect_clean, expect_words, pull_blob, pull_by_hand, with_seawall_on};
+use crate::disk::{blob, expect_clean, expect_words, keep, pull_blob, pull_by_hand, with_seawall_on};
 use crate::support::images::TAG;
 use crate::support::process::wait_until;
 use crate::support::{Image, Result, Seawall, Verdict, World, http};
@@ -240,17 +240,6 @@ fn listed(seawall: &Seawall, image: &Image) -> bool {
 
 fn set_mode(path: &Path, mode: u32) -> Result {
     Ok(std::fs::set_permissions(path, Permissions::from_mode(mode))?)
-}
-
-/// Waits until every blob of these has its name.
-fn keep(seawall: &Seawall, images: &[Image]) -> Result {
-    let kept = || {
-        images
-            .iter()
-            .flat_map(Image::blobs)
-            .all(|digest| blob(seawall, digest).exists())
-    };
-    wait_until("the images to be kept", Duration::from_secs(30), kept)
 }
 
 /// How many threads it has.
