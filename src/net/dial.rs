@@ -14,9 +14,10 @@ use std::time::Duration;
 use hyper_util::client::proxy::matcher::Matcher;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 pub use super::gate::{Gate, is_public};
+use super::near::{self, Turn};
 
 /// Time one address gets before the next one is tried beside it (RFC 8305, section 5).
 const HEAD_START: Duration = Duration::from_millis(250);
@@ -90,9 +91,10 @@ pub enum DialError {
 impl Dialer {
     /// The machine's resolver and network, and the environment's proxies.
     pub fn system() -> Self {
+        let turn = Turn::of_machine();
         Self {
             resolve: Arc::new(|host| Box::pin(resolve(host))),
-            connect: Arc::new(|address| Box::pin(connect(address))),
+            connect: Arc::new(move |address| Box::pin(connect(address, turn.clone()))),
             proxies: Proxies::of_environment(),
         }
     }
@@ -199,17 +201,16 @@ async fn resolve(host: String) -> io::Result<Vec<IpAddr>> {
     Ok(lookup_host((host, 0)).await?.map(|found| found.ip()).collect())
 }
 
-async fn connect(address: SocketAddr) -> io::Result<Box<dyn Io>> {
+async fn connect(address: SocketAddr, turn: Option<Arc<Turn>>) -> io::Result<Box<dyn Io>> {
+    let began = Instant::now();
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
-    Ok(Box::new(stream))
+    Ok(near::looked_at(stream, began.elapsed(), turn))
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
-
-    use tokio::time::Instant;
 
     use super::*;
 

@@ -7,6 +7,7 @@ mod connector;
 pub mod dial;
 mod gate;
 pub mod identity;
+mod near;
 pub mod secret;
 pub mod serving;
 pub mod shown;
