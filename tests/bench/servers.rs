@@ -124,16 +124,37 @@ pub(crate) fn nginx_cache(root: &Path, upstream: &str) -> Result<Running> {
 
 /// Starts a docker-registry: its own store, or what it fetches from `upstream`.
 pub(crate) fn registry(root: &Path, upstream: Option<&str>) -> Result<Running> {
-    let (base, address) = (new_directory(root, "registry")?, free_address()?);
     let proxy = upstream.map_or_else(String::new, |upstream| {
         format!("proxy: {{ remoteurl: \"http://{upstream}\" }}\n")
     });
+    let base = new_directory(root, "registry")?;
+    let store = base.join("store");
+    registry_over(base, &store, "", &proxy)
+}
+
+/// Starts another one over the store of `beside`, which speaks TLS.
+pub(crate) fn registry_by_tls(
+    root: &Path,
+    beside: &Running,
+    (certificate, key): (&Path, &Path),
+) -> Result<Running> {
+    let tls = format!(
+        ", tls: {{ certificate: \"{}\", key: \"{}\" }}",
+        certificate.display(),
+        key.display()
+    );
+    let store = beside.directory.join("store");
+    registry_over(new_directory(root, "registry-tls")?, &store, &tls, "")
+}
+
+fn registry_over(base: PathBuf, store: &Path, http: &str, more: &str) -> Result<Running> {
+    let address = free_address()?;
     let settings = format!(
         "version: 0.1\n\
          log: {{ level: error, accesslog: {{ disabled: true }} }}\n\
-         storage:\n  cache: {{ blobdescriptor: inmemory }}\n  filesystem: {{ rootdirectory: {}/store }}\n\
-         http: {{ addr: \"{address}\" }}\n{proxy}",
-        base.display()
+         storage:\n  cache: {{ blobdescriptor: inmemory }}\n  filesystem: {{ rootdirectory: {} }}\n\
+         http: {{ addr: \"{address}\"{http} }}\n{more}",
+        store.display()
     );
     let config = base.join("registry.yml");
     fs::write(&config, settings)?;
