@@ -22,7 +22,7 @@ use crate::clock::Time;
 use crate::oci::Digest;
 
 /// Bytes that rustls may hold encrypted and unsent: as much as one read of a file brings.
-const BUFFER: usize = 256 * 1024;
+const BUFFER: usize = 512 * 1024;
 
 /// What is wrong with a certificate or its key, in words that name the file.
 #[derive(Debug, thiserror::Error)]
