@@ -71,8 +71,8 @@ struct Near {
     turn: Arc<Turn>,
     /// Something was sent that has not been looked for yet.
     asked: bool,
-    /// Something was seen, of which the reactor may not know yet.
-    here: bool,
+    /// What was seen, of which the reactor may not know yet. The kernel tells of an error once, so it is kept.
+    seen: Option<Result<(), Errno>>,
     /// Answers in a row that were not here in time.
     late: u8,
 }
@@ -83,7 +83,7 @@ impl Near {
             stream,
             turn,
             asked: false,
-            here: false,
+            seen: None,
             late: 0,
         }
     }
@@ -93,8 +93,8 @@ impl Near {
         if !std::mem::take(&mut self.asked) || self.late >= MOST_LATE || !self.turn.take(Instant::now()) {
             return;
         }
-        self.here = (0..LOOKS).any(|_| self.is_readable());
-        if self.here {
+        self.seen = (0..LOOKS).find_map(|_| self.peek());
+        if self.seen.is_some() {
             self.late = 0;
             context.waker().wake_by_ref();
         } else {
@@ -102,14 +102,15 @@ impl Near {
         }
     }
 
-    /// True for an end or an error too: its reader is told which.
-    fn is_readable(&self) -> bool {
-        let seen = recv(&self.stream, &mut [0_u8], RecvFlags::PEEK | RecvFlags::DONTWAIT);
-        let is_readable = !matches!(seen, Err(Errno::AGAIN | Errno::INTR));
-        if !is_readable {
-            (0..SPINS).for_each(|_| std::hint::spin_loop());
+    /// Whether something is here, which may be the end; or what went wrong.
+    fn peek(&self) -> Option<Result<(), Errno>> {
+        match recv(&self.stream, &mut [0_u8], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+            Err(Errno::AGAIN | Errno::INTR) => {
+                (0..SPINS).for_each(|_| std::hint::spin_loop());
+                None
+            }
+            seen => Some(seen.map(drop)),
         }
-        is_readable
     }
 }
 
@@ -120,8 +121,9 @@ impl AsyncRead for Near {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if std::mem::take(&mut this.here) {
-            match recv(&this.stream, buffer.initialize_unfilled(), RecvFlags::DONTWAIT) {
+        if let Some(seen) = this.seen.take() {
+            let room = buffer.initialize_unfilled();
+            match seen.and_then(|()| recv(&this.stream, room, RecvFlags::DONTWAIT)) {
                 Ok((_, read)) => {
                     buffer.advance(read);
                     return Poll::Ready(Ok(()));
@@ -238,6 +240,22 @@ mod tests {
         near.turn = Arc::default();
         assert_eq!(ask(&mut near), 1);
         assert_eq!(read(&mut near).unwrap(), b"", "the end of the connection");
+    }
+
+    #[tokio::test]
+    async fn the_reader_is_told_of_the_error_that_was_seen() {
+        let (mut near, host) = pair().await;
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut near).poll_write(&mut context, b"?").is_ready());
+        // It has not read that: the connection is reset.
+        drop(host);
+        assert_eq!(flush(&mut near), 1);
+        let mut bytes = [0; 8];
+        let read = Pin::new(&mut near).poll_read(&mut context, &mut ReadBuf::new(&mut bytes));
+        assert!(
+            matches!(&read, Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset),
+            "{read:?}"
+        );
     }
 
     #[tokio::test]
